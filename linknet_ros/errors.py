@@ -1,0 +1,29 @@
+"""Exceptions. Each message names the thing that is wrong and the way out."""
+
+
+class LinknetError(Exception):
+    """Base of every error that this package raises for a user's mistake."""
+
+
+class ModelError(LinknetError):
+    """A model file is missing, damaged, or not one that this package can run."""
+
+
+class BackendError(LinknetError):
+    """An inference back end is unknown, not installed, or refuses the model."""
+
+
+class ClassNameError(LinknetError):
+    """A class name is not in the model's class table."""
+
+
+class ParameterError(LinknetError):
+    """A parameter has a value that cannot work."""
+
+
+class FrameError(LinknetError):
+    """One frame cannot be used; the next one may be fine."""
+
+
+class SourceError(LinknetError):
+    """A folder, image file, video or data set cannot be read."""

@@ -58,8 +58,8 @@ class ClassTable:
         unknown = [name for name in names if name not in self.names]
         if unknown:
             raise ClassNameError(
-                f"unknown class {', '.join(map(repr, unknown))}; the model knows: "
-                f"{', '.join(self.names)}"
+                f'unknown class {", ".join(map(repr, unknown))}; the model knows: '
+                f'{", ".join(self.names)}'
             )
         return tuple(self.names.index(name) for name in names)
 

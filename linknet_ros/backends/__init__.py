@@ -1,0 +1,105 @@
+"""Inference back ends: one small Protocol and one function that opens the right one.
+
+A back end runs the graph at one fixed size. Its libraries are imported when it is opened, so
+that a robot needs only those of the back end it uses.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linknet_ros.errors import BackendError
+from linknet_ros.model_file import ModelFile
+
+#: Back ends by preference: `auto` takes the first that is installed and opens.
+BACKENDS = ('openvino', 'onnxruntime')
+
+#: Python module that each back end needs.
+_MODULES = {'openvino': 'openvino', 'onnxruntime': 'onnxruntime'}
+
+PRECISIONS = ('auto', 'fp32', 'bf16')
+
+
+class Backend(Protocol):
+    """Runs the network at one size; used by one thread at a time."""
+
+    @property
+    def name(self) -> str:
+        """One of BACKENDS."""
+
+    @property
+    def precision(self) -> str:
+        """Arithmetic that really runs, 'fp32' or 'bf16', whatever was asked for."""
+
+    def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Labels and confidence of an image.
+
+        :param image: (H, W, 3) uint8 BGR of the size the back end was opened for, C-contiguous.
+        :returns: labels and confidence, each (H, W) uint8. They belong to the back end and are
+            overwritten by the next call.
+        """
+
+    def close(self) -> None:
+        """Free what the back end holds; it cannot be used any more."""
+
+
+def open_backend(
+    model: ModelFile,
+    height: int,
+    width: int,
+    *,
+    backend: str = 'auto',
+    precision: str = 'auto',
+    threads: int = 0,
+) -> Backend:
+    """Open a back end for a model at one network size.
+
+    :param height: of the images, pixels, a multiple of 32.
+    :param width: likewise.
+    :param backend: 'auto' or one of BACKENDS.
+    :param precision: 'auto' (the fastest that the processor computes in without a visible change
+        of the labels), 'fp32' or 'bf16'.
+    :param threads: processor threads, 0 for as many as the runtime likes.
+    :raises BackendError: when the back end or precision is unknown, not installed, or refuses.
+    """
+    if backend not in ('auto', *BACKENDS):
+        raise BackendError(f"unknown backend '{backend}'; use auto, {', '.join(BACKENDS)}")
+    if precision not in PRECISIONS:
+        raise BackendError(f"unknown precision '{precision}'; use {', '.join(PRECISIONS)}")
+    if backend != 'auto':
+        return _open(backend, model, height, width, precision, threads)
+    reasons = []
+    for name in BACKENDS:
+        try:
+            return _open(name, model, height, width, precision, threads)
+        except BackendError as error:
+            reasons.append(str(error))
+    raise BackendError(f'no backend works: {"; ".join(reasons)}')
+
+
+def installed_backends() -> Sequence[str]:
+    """Back ends whose libraries are there, by preference."""
+    return [name for name in BACKENDS if importlib.util.find_spec(_MODULES[name])]
+
+
+def _open(
+    name: str, model: ModelFile, height: int, width: int, precision: str, threads: int
+) -> Backend:
+    try:
+        if name == 'openvino':
+            from linknet_ros.backends.openvino_backend import OpenvinoBackend
+
+            return OpenvinoBackend(model, height, width, precision, threads)
+        from linknet_ros.backends.onnxruntime_backend import OnnxruntimeBackend
+
+        return OnnxruntimeBackend(model, height, width, precision, threads)
+    except ImportError as error:
+        raise BackendError(
+            f"backend '{name}' cannot be imported ({error}); "
+            f'pip install {_MODULES[name]}, or choose another backend'
+        ) from error

@@ -1,0 +1,61 @@
+"""OpenVINO: the fastest back end on x86 and ARM processors."""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from linknet_ros.errors import BackendError
+from linknet_ros.model_file import ModelFile
+
+_HINTS = {'fp32': 'f32', 'bf16': 'bf16'}
+
+
+class OpenvinoBackend:
+    """A compiled model on the processor; see Backend."""
+
+    name = 'openvino'
+
+    def __init__(
+        self, model: ModelFile, height: int, width: int, precision: str, threads: int
+    ) -> None:
+        core = openvino.Core()
+        native_bf16 = 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        if precision == 'auto':
+            precision = 'bf16' if native_bf16 else 'fp32'
+        if precision == 'bf16' and not native_bf16:
+            raise BackendError(
+                'precision bf16 needs a processor with bf16 arithmetic (AVX512-BF16, AMX, '
+                'Armv8.6), which this one is not; use precision auto or fp32'
+            )
+        self.precision = precision
+        # OpenVINO would choose bf16 by itself where the processor has it: always say which.
+        options: dict[str, object] = {
+            'PERFORMANCE_HINT': 'LATENCY',
+            'INFERENCE_PRECISION_HINT': _HINTS[precision],
+        }
+        if threads:
+            options['INFERENCE_NUM_THREADS'] = threads
+        try:
+            network = core.read_model(model.float32_graph())
+            network.reshape({'image': [1, height, width, 3]})
+            compiled = core.compile_model(network, 'CPU', options)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise BackendError(f'OpenVINO cannot run {model.path}: {reason}') from error
+        self._request = compiled.create_infer_request()
+        self._labels = compiled.output('labels')
+        self._confidence = compiled.output('confidence')
+        self._shape = (height, width, 3)
+
+    def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """See Backend.infer."""
+        if image.shape != self._shape:
+            raise BackendError(f'image is {image.shape}, opened for {self._shape}')
+        result = self._request.infer({0: image[np.newaxis]}, share_inputs=True, share_outputs=True)
+        return result[self._labels][0], result[self._confidence][0]
+
+    def close(self) -> None:
+        """See Backend.close."""
+        del self._request, self._labels, self._confidence

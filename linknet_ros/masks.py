@@ -1,0 +1,35 @@
+"""Binary masks of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linknet_ros.classes import UNLABELED
+
+
+def mask_table(ids: Iterable[int]) -> NDArray[np.uint8]:
+    """Look-up table, shape (256,), uint8: 255 for the ids, 0 for all others.
+
+    :raises ValueError: for an id that is no class; unlabelled pixels are in no mask.
+    """
+    table = np.zeros(256, np.uint8)
+    for class_id in ids:
+        if not 0 <= class_id < UNLABELED:
+            raise ValueError(f'class id {class_id} is not between 0 and {UNLABELED - 1}')
+        table[class_id] = 255
+    return table
+
+
+def class_mask(labels: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mask of the classes in a table.
+
+    :param labels: (H, W) uint8 class ids.
+    :param table: from mask_table.
+    :returns: (H, W) uint8, 255 where the class is one of the table's, else 0.
+    """
+    mask: NDArray[np.uint8] = cv2.LUT(labels, table)
+    return mask

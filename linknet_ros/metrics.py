@@ -1,0 +1,94 @@
+"""Confusion matrix and the accuracy figures read off it, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ConfusionMatrix:
+    """Counts of (true class, predicted class) pairs over any number of images.
+
+    Pixels whose true id is outside 0 to classes - 1 are void and ignored. A prediction outside
+    that range (255, unlabelled) is a miss of the true class and no hit of any other.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        # One column more than classes: predictions that name no class.
+        self._counts: NDArray[np.int64] = np.zeros((classes, classes + 1), np.int64)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Counts, shape (classes, classes + 1); row is truth, the last column is 'no class'."""
+        return self._counts.copy()
+
+    def add(self, truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> None:
+        """Add one image or batch.
+
+        :param truth: uint8 class ids of any shape.
+        :param predicted: uint8 class ids of the same shape.
+        :raises ValueError: when the shapes differ.
+        """
+        if truth.shape != predicted.shape:
+            raise ValueError(f'truth is {truth.shape} and the prediction {predicted.shape}')
+        valid = truth < self.classes
+        column = np.minimum(predicted[valid], self.classes).astype(np.int64)
+        index = truth[valid].astype(np.int64) * (self.classes + 1) + column
+        count = np.bincount(index, minlength=self._counts.size)
+        self._counts += count.reshape(self._counts.shape)
+
+    def scores(self) -> Scores:
+        """Accuracy figures of everything added so far; NaN for a class that never occurred."""
+        hits = np.diag(self._counts[:, : self.classes]).astype(np.float64)
+        true = self._counts.sum(axis=1).astype(np.float64)
+        predicted = self._counts[:, : self.classes].sum(axis=0).astype(np.float64)
+        union = true + predicted - hits
+        with np.errstate(invalid='ignore', divide='ignore'):
+            iou = hits / union
+            accuracy = hits / true
+            total = hits.sum() / true.sum()
+        return Scores(iou=iou, accuracy=accuracy, global_accuracy=float(total))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Accuracy figures from 0 to 1.
+
+    :param iou: intersection over union per class, tp / (tp + fp + fn); NaN where neither the
+        truth nor the prediction has the class.
+    :param accuracy: share of a class's true pixels that were found, tp / (tp + fn).
+    :param global_accuracy: share of all labelled pixels that were right.
+    """
+
+    iou: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    global_accuracy: float
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU over the classes that occur."""
+        return _mean_of_numbers(self.iou)
+
+    @property
+    def class_accuracy(self) -> float:
+        """Mean class accuracy over the classes that occur in the truth."""
+        return _mean_of_numbers(self.accuracy)
+
+    def table(self, names: Sequence[str]) -> str:
+        """Text table, one line per class and the means below."""
+        width = max(len('global accuracy'), *(len(name) for name in names))
+        lines = [f'{"class":{width}}    IoU  accuracy']
+        for name, iou, accuracy in zip(names, self.iou, self.accuracy, strict=True):
+            lines.append(f'{name:{width}}  {iou:.3f}     {accuracy:.3f}')
+        lines.append(f'{"mean":{width}}  {self.miou:.3f}     {self.class_accuracy:.3f}')
+        lines.append(f'{"global accuracy":{width}}            {self.global_accuracy:.3f}')
+        return '\n'.join(lines)
+
+
+def _mean_of_numbers(values: NDArray[np.float64]) -> float:
+    numbers = values[~np.isnan(values)]
+    return float(numbers.mean()) if numbers.size else float('nan')

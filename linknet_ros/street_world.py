@@ -1,0 +1,334 @@
+"""The seeded world of the street drive: light, ground, facades, and where everything stands.
+
+All of it is made once, when a drive is opened. Coordinates are metres: u along the street, y to
+the left of the camera's path, z up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from linknet_ros import street_figures as figures
+from linknet_ros.classes import UNLABELED
+from linknet_ros.street_figures import (
+    BUILDING,
+    FENCE,
+    PAVEMENT,
+    ROAD,
+    TREE,
+    Bytes,
+    Color,
+    Light,
+    Mesh,
+    Sprite,
+    Texture,
+)
+
+#: The world repeats after this distance [m].
+PERIOD_M = 192
+#: Texels per metre of the ground and the facades.
+TEXELS = 24
+#: Height of the facade textures [m]; what is above a roof line is see-through.
+FACADE_M = 15
+
+_BRICKS = ((70, 88, 128), (105, 150, 172), (62, 70, 105), (95, 118, 140))
+_RENDERS = ((178, 198, 205), (196, 200, 200), (140, 160, 172), (120, 124, 126))
+_ROOFS = ((78, 76, 76), (62, 72, 98), (92, 90, 92))
+_FENCES = ((45, 48, 45), (62, 82, 104), (92, 96, 98))
+_SHOPS = (
+    (120, 40, 30),
+    (40, 36, 140),
+    (50, 90, 40),
+    (150, 150, 150),
+    (30, 30, 30),
+    (40, 150, 180),
+)
+_TRIM = (202, 205, 206)
+#: Kind of light: lowest and highest gain, share of direct sun, colours of the sky at the top and
+#: towards the horizon.
+_LIGHTS = {
+    'bright': (1.05, 1.35, 1.0, (238, 205, 170), (255, 250, 244)),
+    'overcast': (0.75, 1.05, 0.15, (214, 208, 204), (250, 248, 246)),
+    'dusk': (0.36, 0.6, 0.1, (150, 138, 128), (232, 224, 216)),
+}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A thing in the world: where it is at time 0 and how fast it moves along the street [m/s].
+
+    One that `follows` has the camera's speed, as a car ahead in the same lane.
+    """
+
+    look: Sprite | Mesh
+    u: float
+    y: float
+    z: float = 0.0
+    speed: float = 0.0
+    follows: bool = False
+
+
+class _Facade:
+    """One side of the street, drawn house by house: B, G, R and class, `FACADE_M` high."""
+
+    def __init__(self, rng: np.random.Generator, park_share: float, shop_share: float) -> None:
+        self.rng = rng
+        self.picture: Bytes = np.zeros((FACADE_M * TEXELS, PERIOD_M * TEXELS, 4), np.uint8)
+        self.picture[..., 3] = UNLABELED
+        #: (start, end) of the stretches with trees, and of the gateways in them [m].
+        self.parks: list[tuple[int, int]] = []
+        self.gateways: list[tuple[int, int]] = []
+        u = 0
+        while u < PERIOD_M:
+            if rng.random() < park_share:
+                width = min(2 * int(rng.integers(5, 15)), PERIOD_M - u)
+                self._park(u, width)
+                u += width
+            else:
+                u = self._terrace(u, shop=rng.random() < shop_share)
+
+    def _box(
+        self, u: float, z: float, width: float, height: float, color: Color, label: int = BUILDING
+    ) -> None:
+        """A rectangle, by its lower left corner and size."""
+        rows = slice(round((FACADE_M - z - height) * TEXELS), round((FACADE_M - z) * TEXELS))
+        cols = slice(round(u * TEXELS), round((u + width) * TEXELS))
+        self.picture[rows, cols] = (*color, label)
+
+    def _terrace(self, u: int, shop: bool) -> int:
+        """One to four houses of a kind; returns where they end."""
+        rng = self.rng
+        wall = figures.pick(rng, _BRICKS if rng.random() < 0.6 else _RENDERS)
+        roof, pitch = figures.pick(rng, _ROOFS), float(rng.choice((0.0, 0.5, 1.6, 2.2)))
+        width, floors = 2 * int(rng.integers(3, 7)), int(rng.choice((2, 2, 3, 3, 4)))
+        columns = max(2, round(width / rng.uniform(2.0, 3.2)))
+        glass = width / columns * rng.uniform(0.4, 0.62)
+        for _ in range(int(rng.integers(1, 5))):
+            if u + width > PERIOD_M:
+                width = columns = PERIOD_M - u
+                glass = 0.5
+            if width:
+                self._house(u, width, floors, figures.pick(rng, (wall,), 0.1), roof, pitch)
+                self._windows(u, width, floors, columns, glass, shop)
+            u += width
+        return u
+
+    def _house(
+        self, u: int, width: int, floors: int, wall: Color, roof: Color, pitch: float
+    ) -> None:
+        eaves = floors * 2.9 + 0.4
+        self._box(u, 0, width, eaves + pitch, roof)
+        self._box(u + 0.3, eaves, 0.9, pitch + 0.6 * (pitch > 1), wall)
+        self._box(u, 0, width, eaves, wall)
+        courses = self.picture[:: TEXELS // 6, u * TEXELS : (u + width) * TEXELS, :3]
+        courses -= courses // 7
+        self._box(u, eaves - 0.18, width, 0.2, _TRIM if pitch else wall)
+        self._box(u + width - 0.12, 0, 0.1, eaves, (50, 50, 50))
+
+    def _windows(
+        self, u: int, width: int, floors: int, columns: int, glass: float, shop: bool
+    ) -> None:
+        rng = self.rng
+        if shop:
+            sill, fascia = figures.pick(rng, _SHOPS), figures.pick(rng, _SHOPS)
+            self._box(u + 0.1, 0, width - 0.2, 2.5, sill)
+            self._box(u + 0.3, 0.5, width - 0.6, 1.9, (52, 48, 44))
+            for pane in range(width - 1):
+                color = figures.pick(rng, _SHOPS, 0.6)
+                self._box(u + 0.5 + pane, 0.6, 0.8, rng.uniform(0.6, 1.7), color)
+            self._box(u + 0.1, 2.5, width - 0.2, 0.65, fascia)
+            self._box(u + width * 0.3, 2.68, width * 0.4, 0.28, (225, 225, 225))
+        for floor in range(int(shop), floors):
+            for column in range(columns):
+                left = u + (column + 0.5) * width / columns - glass / 2
+                z = 0.9 + 2.9 * floor
+                if floor == column == 0:
+                    self._box(left - 0.12, 0, 1.2, 2.35, _TRIM)
+                    self._box(left, 0, 0.96, 2.2, figures.pick(rng, _SHOPS))
+                    continue
+                level = rng.uniform(25, 95)
+                self._box(left - 0.1, z - 0.14, glass + 0.2, 1.78, _TRIM)
+                self._box(left, z, glass, 1.5, (level * 1.1, level, level * 0.95))
+                self._box(left, z + 1.0, glass, 0.5, (level * 1.6, level * 1.5, level * 1.4))
+                self._box(left + glass / 2 - 0.04, z, 0.08, 1.5, _TRIM)
+                self._box(left, z + 0.72, glass, 0.08, _TRIM)
+
+    def _park(self, u: int, width: int) -> None:
+        """A fence with trees behind it, and in a long one a gateway."""
+        rng = self.rng
+        self.parks.append((u, u + width))
+        view = self.picture[:, u * TEXELS : (u + width) * TEXELS]
+        rows, cols = view.shape[:2]
+        depth = figures.clouds(rng, rows, cols, 40, 5)
+        leaves = np.array(figures.pick(rng, figures.LEAVES))
+        view[..., :3] = np.clip(leaves * (1 + 0.5 * depth[..., None]), 8, 255)
+        tops = rng.uniform(4, 9) + 1.6 * figures.clouds(rng, 1, cols, 96, 4)
+        view[FACADE_M - np.arange(rows)[:, None] / TEXELS + depth < tops, 3] = TREE
+        height, (b, g, r) = rng.uniform(1.0, 1.9), figures.pick(rng, _FENCES)
+        view[-round(height * TEXELS) :, :, 3] = FENCE
+        planks = rng.random() < 0.5
+        if planks:
+            self._box(u, 0, width, height, (b, g, r), FENCE)
+        for post in np.arange(u, u + width, 0.3 if planks else 0.16):
+            self._box(post, 0, 0.06, height, (b * 0.6, g * 0.6, r * 0.6), FENCE)
+        for rail in (0.15, height - 0.12):
+            self._box(u, rail, width, 0.1, (b, g, r), FENCE)
+        if width >= 14:
+            self.gateways.append((u + 4, u + 10))
+
+    def texture(self, light: Light, gain: float) -> Texture:
+        """The finished wall in a light; `gain` darkens the side away from the sun."""
+        bgr = cv2.convertScaleAbs(self.picture[..., :3], alpha=gain)
+        worn = figures.weathered(self.rng, np.asarray(bgr, np.uint8), 0.09, 0.1)
+        return Texture(light.expose(worn), self.picture[..., 3].copy())
+
+
+class StreetWorld:
+    """Everything of a drive that does not depend on the time."""
+
+    def __init__(self, seed: int) -> None:
+        rng = self._rng = np.random.default_rng(seed)
+        # Seed 0 is the demo's: a bright street with something of everything.
+        demo = seed == 0
+        kind = 'bright' if demo else str(rng.choice(list(_LIGHTS), p=(0.45, 0.33, 0.22)))
+        low, high, sun, top, bottom = _LIGHTS[kind]
+        b, g, r = (rng.uniform(low, high) * (1 + rng.normal(0, 0.035, 3))).tolist()
+        self.light = Light((b, g, r), float(rng.uniform(0.95, 1.3)), top, bottom, sun)
+        self._parking = (True, True) if demo else (rng.random() < 0.6, rng.random() < 0.6)
+        self._lane = float(rng.uniform(2.8, 3.4))
+        left = self._lane / 2 + 2.2 * self._parking[0] + 0.3
+        right = -(1.5 * self._lane + 2.2 * self._parking[1] + 0.3)
+        edges = (left + rng.uniform(1.8, 4), left, right, right - rng.uniform(1.8, 4))
+        # Whole texels, so that kerbs are exact at every level of detail.
+        self.left_wall, self.left_kerb, self.right_kerb, self.right_wall = (
+            round(edge * TEXELS) / TEXELS for edge in edges
+        )
+        park = 0.25 if demo else float(rng.uniform(0.08, 0.5))
+        self._facades = [_Facade(rng, park, rng.uniform(0.1, 0.9)) for _ in range(2)]
+        gains = rng.permutation([1.0, 1 - 0.4 * sun])
+        #: Left and right facade, row 0 at the top, column 0 at the start of the drive.
+        self.walls = [
+            facade.texture(self.light, gain)
+            for facade, gain in zip(self._facades, gains.tolist(), strict=True)
+        ]
+        #: The ground from the left wall, row 0, to the right wall.
+        self.ground = self._ground(shaded=int(gains.argmin()))
+        far = self.walls[0]
+        end = Texture(far.bgr[:, : 60 * TEXELS], far.labels[:, : 60 * TEXELS].copy())
+        self.backdrop = Sprite(figures.pyramid(end), 60, FACADE_M)
+        self.placed: list[Placed] = []
+        self._furnish(float(rng.uniform(11, 40)))
+        self._populate(float(rng.uniform(0.3, 1.0)))
+
+    def _row(self, y: float) -> int:
+        return round((self.left_wall - y) * TEXELS)
+
+    def _ground(self, shaded: int) -> Texture:
+        rng = self._rng
+        shape = (self._row(self.right_wall), PERIOD_M * TEXELS)
+        left, right = self._row(self.left_kerb), self._row(self.right_kerb)
+        labels: Bytes = np.full(shape, PAVEMENT, np.uint8)
+        labels[left:right] = ROAD
+        bgr: Bytes = np.full((*shape, 3), rng.uniform(112, 150), np.uint8)
+        slab = int(rng.integers(14, 24))
+        bgr[::slab] -= 26
+        bgr[:, ::slab] -= 26
+        for stone in (slice(left - 4, left), slice(right, right + 4)):
+            bgr[stone] = 165
+        for facade, rows in zip(self._facades, (slice(0, left), slice(right, None)), strict=True):
+            for start, end in facade.gateways:
+                labels[rows, start * TEXELS : end * TEXELS] = ROAD
+        bgr[labels == ROAD] = rng.uniform(88, 116)
+        self._paint_road(bgr, left, right)
+        bgr = figures.weathered(rng, bgr, 0.1, 0.13)
+        # The shadow of the houses on the side away from the sun follows their roof line.
+        roofs = (self.walls[shaded].labels != UNLABELED).sum(0) * rng.uniform(0.4, 1.0)
+        rows = np.arange(shape[0])[:, None]
+        shadow = ((shape[0] - rows if shaded else rows) < roofs).astype(np.uint8)
+        kept = 100 - cv2.GaussianBlur(shadow * round(50 * self.light.sun), (0, 0), 3)
+        bgr = np.asarray(cv2.multiply(bgr, cv2.merge([kept] * 3), scale=0.01), np.uint8)
+        return Texture(self.light.expose(bgr), labels)
+
+    def _paint_road(self, bgr: Bytes, left: int, right: int) -> None:
+        """Wheel tracks, repairs, lines along the kerbs, centre line and zebra crossings."""
+        rng = self._rng
+        white = rng.uniform(150, 235)
+        for track in (0.75, -0.75, 0.75 - self._lane, -0.75 - self._lane):
+            lane = bgr[self._row(track) - 6 : self._row(track) + 6]
+            lane -= lane // 14
+        for _ in range(int(rng.integers(6, 20))):
+            row, col = int(rng.integers(left, right - 24)), int(rng.integers(PERIOD_M * TEXELS))
+            size = rng.integers((12, 12), (60, 160))
+            repair = bgr[row : min(row + size[0], right), col : col + size[1]]
+            repair[:] = repair * rng.uniform(0.78, 1.1)
+        for kerb, inward in ((left, 1), (right, -1)):
+            gutter = bgr[min(kerb, kerb + 7 * inward) : max(kerb, kerb + 7 * inward)]
+            gutter -= gutter // 5
+            for line in (8, 13) if rng.random() < 0.6 else ():
+                bgr[kerb + line * inward - 1 : kerb + line * inward + 1] = (70, 150, 175)
+        middle, period = self._row(-self._lane / 2), int(rng.choice((4, 6, 8)))
+        for u in range(0, PERIOD_M, period):
+            dash = slice(u * TEXELS, round((u + 0.55 * period) * TEXELS))
+            bgr[middle - 1 : middle + 2, dash] = white
+        for u in rng.integers(0, PERIOD_M - 4, int(rng.integers(0, 3))):
+            for row in range(left + 12, right - 12, TEXELS):
+                bgr[row : row + TEXELS // 2, u * TEXELS : (u + 3) * TEXELS] = white
+
+    def _place(
+        self,
+        looks: list[Sprite] | list[Mesh],
+        y: float,
+        spacing: float,
+        avoid: list[tuple[int, int]],
+        z: float = 0.0,
+        speed: float = 0.0,
+    ) -> None:
+        """Put figures about every `spacing` metres along the street, but on no stretch to avoid."""
+        rng = self._rng
+        for u in np.arange(rng.uniform(0, spacing), PERIOD_M - spacing / 2, spacing):
+            at = float(u + rng.uniform(-0.15, 0.15) * (spacing - 6))
+            if not any(start - 6 < at < end + 1 for start, end in avoid):
+                look = looks[rng.integers(len(looks))]
+                self.placed.append(Placed(look, at, y, z, speed))
+
+    def _furnish(self, tree_spacing: float) -> None:
+        """Trees, lamp posts and signs on the pavements, boards on the walls."""
+        rng, light = self._rng, self.light
+        trees = [figures.tree(rng, light) for _ in range(3)]
+        signs = [figures.sign(rng, light) for _ in range(5)]
+        boards = [figures.sign(rng, light, post=False) for _ in range(3)]
+        walls, kerbs = (self.left_wall, self.right_wall), (self.left_kerb, self.right_kerb)
+        for side, facade, wall, kerb in zip((1, -1), self._facades, walls, kerbs, strict=True):
+            lamp = figures.lamp_post(rng, light, side * rng.uniform(0.8, 1.5))
+            gates = facade.gateways
+            self._place(trees, kerb + side * 0.9, tree_spacing, gates)
+            self._place([lamp], kerb + side * 0.45, rng.uniform(22, 30), gates)
+            self._place(signs, kerb + side * 0.5, rng.uniform(12, 28), gates)
+            self._place(boards, wall - side * 0.75, rng.uniform(10, 24), facade.parks, z=2.7)
+
+    def _populate(self, crowd: float) -> None:
+        """Parked and moving cars, pedestrians and bicyclists; `crowd` is 0 to 1."""
+        rng, light, lane = self._rng, self.light, self._lane
+        ahead, towards = (
+            [figures.car(rng, light, oncoming) for _ in range(6)] for oncoming in (False, True)
+        )
+        walkers = [figures.person(rng, light) for _ in range(8)]
+        riders = [figures.person(rng, light, 'behind') for _ in range(4)]
+        resting = [figures.person(rng, light, 'beside') for _ in range(2)]
+        walls, kerbs = (self.left_wall, self.right_wall), (self.left_kerb, self.right_kerb)
+        for side, kerb, wall, cars in zip((1, -1), kerbs, walls, (ahead, towards), strict=True):
+            facade = self._facades[side < 0]
+            if self._parking[side < 0]:
+                self._place(cars, kerb - side * 1.3, 6.0 + 4 * (1 - crowd), facade.gateways)
+            for pace in (-1.3, 0.0, 1.3):
+                y = kerb + (wall - kerb) * rng.uniform(0.35, 0.85)
+                self._place(walkers, y, 14 / crowd, [], speed=pace)
+            self._place(resting, kerb - side * 0.5, 50 / crowd, facade.gateways)
+        self._place(riders, lane / 2 - 0.1, 24 / crowd, [], speed=4.0)
+        self._place(riders, -1.5 * lane + 0.2, 30 / crowd, [], speed=-4.5)
+        self._place(towards, -lane, rng.uniform(25, 70), [], speed=-rng.uniform(6, 9))
+        if rng.random() < 0.75:
+            self.placed.append(Placed(ahead[0], rng.uniform(10, 32), 0.0, follows=True))

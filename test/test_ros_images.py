@@ -1,0 +1,579 @@
+"""Messages to BGR and back: every encoding, row padding, byte order, and damaged messages."""
+
+import copy
+import sys
+from array import array as byte_array
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('sensor_msgs', reason='ROS 2 messages (ros-jazzy-sensor-msgs) not installed')
+
+from builtin_interfaces.msg import Time
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+from std_msgs.msg import Header
+
+from linknet_ros import ros_images
+from linknet_ros.errors import FrameError
+from linknet_ros.ros_images import MAX_SIDE, array_to_image, camera_info_for, image_to_bgr
+
+HEADER = Header(stamp=Time(sec=7, nanosec=9), frame_id='camera_optical')
+
+# 2 rows of 2 pixels: blue and green, red and grey.
+BGR = np.array([[[255, 0, 0], [0, 200, 0]], [[0, 0, 100], [7, 7, 7]]], np.uint8)
+BAYER_COLORS = {
+    'rggb': [['r', 'g'], ['g', 'b']],
+    'bggr': [['b', 'g'], ['g', 'r']],
+    'gbrg': [['g', 'b'], ['r', 'g']],
+    'grbg': [['g', 'r'], ['b', 'g']],
+}
+UYVY, YUY2 = cv2.COLOR_YUV2BGR_UYVY, cv2.COLOR_YUV2BGR_YUY2
+BYTE_ORDERS = pytest.mark.parametrize('big', [0, 1], ids=['little-endian', 'big-endian'])
+PADDINGS = pytest.mark.parametrize('padding', [0, 1, 5])
+
+
+def make_image(rows, encoding, width, height, padding=0, big=0):
+    """Make a message of (R, bytes) rows, each followed by `padding` bytes of 0xEE."""
+    rows = np.asarray(rows, np.uint8)
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=0xEE)
+    message = Image(header=HEADER, width=width, height=height, encoding=encoding)
+    message.is_bigendian = big
+    message.step = padded.shape[1]
+    message.data = byte_array('B', padded.tobytes())
+    return message
+
+
+def as_rows(pixels):
+    """Turn (H, W) or (H, W, C) into (H, bytes)."""
+    return pixels.reshape(len(pixels), -1)
+
+
+def sixteen_bit_rows(pixels, big):
+    """Spread uint8 over 16 bits, low bytes 0xA5, and return the (H, bytes) in that byte order."""
+    wide = (pixels.astype(np.uint16) << 8) | 0xA5
+    return as_rows(np.ascontiguousarray(wide.astype('>u2' if big else '<u2'))).view(np.uint8)
+
+
+def random_rows(height, row_bytes):
+    return np.random.default_rng(3).integers(0, 256, (height, row_bytes), np.uint8)
+
+
+# ------------------------------------------------------------------ encodings
+
+
+@PADDINGS
+@pytest.mark.parametrize(
+    ('encoding', 'rows', 'expected'),
+    [
+        ('bgr8', [[255, 0, 0, 0, 200, 0], [0, 0, 100, 7, 7, 7]], BGR),
+        ('8UC3', [[255, 0, 0, 0, 200, 0], [0, 0, 100, 7, 7, 7]], BGR),
+        ('rgb8', [[0, 0, 255, 0, 200, 0], [100, 0, 0, 7, 7, 7]], BGR),
+        ('bgra8', [[255, 0, 0, 9, 0, 200, 0, 9], [0, 0, 100, 9, 7, 7, 7, 9]], BGR),
+        ('8UC4', [[255, 0, 0, 9, 0, 200, 0, 9], [0, 0, 100, 9, 7, 7, 7, 9]], BGR),
+        ('rgba8', [[0, 0, 255, 9, 0, 200, 0, 9], [100, 0, 0, 9, 7, 7, 7, 9]], BGR),
+        ('mono8', [[0, 10], [20, 255]], [[[0] * 3, [10] * 3], [[20] * 3, [255] * 3]]),
+        ('8UC1', [[0, 10], [20, 255]], [[[0] * 3, [10] * 3], [[20] * 3, [255] * 3]]),
+    ],
+)
+def test_eight_bit(encoding, rows, expected, padding):
+    bgr = image_to_bgr(make_image(rows, encoding, 2, 2, padding))
+    assert bgr.dtype == np.uint8
+    np.testing.assert_array_equal(bgr, expected)
+
+
+@BYTE_ORDERS
+@PADDINGS
+@pytest.mark.parametrize(
+    ('encoding', 'channels'),
+    [
+        ('bgr16', [0, 1, 2]),
+        ('16UC3', [0, 1, 2]),
+        ('rgb16', [2, 1, 0]),
+        ('bgra16', [0, 1, 2, 0]),
+        ('16UC4', [0, 1, 2, 0]),
+        ('rgba16', [2, 1, 0, 0]),
+    ],
+)
+def test_sixteen_bit_color(encoding, channels, padding, big):
+    rows = sixteen_bit_rows(BGR[..., channels], big)
+    np.testing.assert_array_equal(
+        image_to_bgr(make_image(rows, encoding, 2, 2, padding, big)), BGR
+    )
+
+
+@PADDINGS
+@pytest.mark.parametrize('encoding', ['mono16', '16UC1'])
+def test_sixteen_bit_mono_by_hand(encoding, padding):
+    # 0x1234 and 0xFF00 are gray 0x12 and 0xFF; the byte order decides which byte comes first.
+    expected = [[[0x12] * 3, [0xFF] * 3]]
+    little = make_image([[0x34, 0x12, 0x00, 0xFF]], encoding, 2, 1, padding, big=0)
+    big = make_image([[0x12, 0x34, 0xFF, 0x00]], encoding, 2, 1, padding, big=1)
+    np.testing.assert_array_equal(image_to_bgr(little), expected)
+    np.testing.assert_array_equal(image_to_bgr(big), expected)
+
+
+@BYTE_ORDERS
+@PADDINGS
+@pytest.mark.parametrize('pattern', BAYER_COLORS)
+@pytest.mark.parametrize(
+    'color',
+    [{'b': 255, 'g': 0, 'r': 0}, {'b': 0, 'g': 255, 'r': 0}, {'b': 0, 'g': 0, 'r': 255}],
+    ids=['blue', 'green', 'red'],
+)
+def test_bayer_of_a_scene_of_one_color(pattern, color, padding, big):
+    tile = np.array([[color[name] for name in row] for row in BAYER_COLORS[pattern]], np.uint8)
+    mosaic = np.tile(tile, (3, 4))
+    expected = np.full((6, 8, 3), [color['b'], color['g'], color['r']], np.uint8)
+    eight = make_image(mosaic, f'bayer_{pattern}8', 8, 6, padding, big)
+    np.testing.assert_array_equal(image_to_bgr(eight), expected)
+    rows = sixteen_bit_rows(mosaic, big)
+    sixteen = make_image(rows, f'bayer_{pattern}16', 8, 6, padding, big)
+    np.testing.assert_array_equal(image_to_bgr(sixteen), expected)
+
+
+@PADDINGS
+@pytest.mark.parametrize(
+    ('encoding', 'order'),
+    [('uyvy', 'uyvy'), ('yuv422', 'uyvy'), ('yuyv', 'yuyv'), ('yuv422_yuy2', 'yuyv')],
+)
+def test_packed_yuv_of_known_colors(encoding, order, padding):
+    # ITU-R BT.601: black, white, and red.
+    row = []
+    for y, u, v in [(16, 128, 128), (235, 128, 128), (81, 90, 240)]:
+        row += [{'y': y, 'u': u, 'v': v}[letter] for letter in order]
+    bgr = image_to_bgr(make_image([row], encoding, 6, 1, padding))
+    expected = np.array([[[0] * 3] * 2 + [[255] * 3] * 2 + [[0, 0, 255]] * 2])
+    np.testing.assert_allclose(bgr.astype(int), expected, atol=1)
+
+
+@PADDINGS
+@pytest.mark.parametrize(
+    ('encoding', 'code'),
+    [('uyvy', UYVY), ('yuv422', UYVY), ('yuyv', YUY2), ('yuv422_yuy2', YUY2)],
+)
+def test_packed_yuv_as_opencv(encoding, code, padding):
+    rows = random_rows(4, 12)
+    expected = cv2.cvtColor(rows.reshape(4, 6, 2), code)
+    np.testing.assert_array_equal(
+        image_to_bgr(make_image(rows, encoding, 6, 4, padding)), expected
+    )
+
+
+@PADDINGS
+@pytest.mark.parametrize(('encoding', 'chroma'), [('nv12', [90, 240]), ('nv21', [240, 90])])
+def test_semiplanar_yuv_of_known_colors(encoding, chroma, padding):
+    # 4 x 2 pixels: left half neutral (a black and a white column), right half red.
+    rows = [[16, 235, 81, 81], [16, 235, 81, 81], [128, 128, *chroma]]
+    bgr = image_to_bgr(make_image(rows, encoding, 4, 2, padding))
+    expected = np.array([[[0] * 3, [255] * 3, [0, 0, 255], [0, 0, 255]]] * 2)
+    np.testing.assert_allclose(bgr.astype(int), expected, atol=1)
+
+
+@PADDINGS
+@pytest.mark.parametrize(
+    ('encoding', 'code'),
+    [('nv12', cv2.COLOR_YUV2BGR_NV12), ('nv21', cv2.COLOR_YUV2BGR_NV21)],
+)
+def test_semiplanar_yuv_as_opencv(encoding, code, padding):
+    rows = random_rows(6, 6)
+    np.testing.assert_array_equal(
+        image_to_bgr(make_image(rows, encoding, 6, 4, padding)), cv2.cvtColor(rows, code)
+    )
+
+
+@pytest.mark.parametrize('padding', [0, 3])
+def test_nv24(padding):
+    # Black, white, red, and below red, black, white: rows of Y, then rows of U and V, which
+    # are twice as long, padding included.
+    end = [0xEE] * padding
+    luma = [16, 235, 81, *end, 81, 16, 235, *end]
+    gray, red = [128, 128], [90, 240]
+    chroma = [*gray, *gray, *red, *end, *end, *red, *gray, *gray, *end, *end]
+    message = Image(width=3, height=2, encoding='nv24', step=3 + padding)
+    message.data = byte_array('B', luma + chroma)
+    black, white, red = [0, 0, 0], [255, 255, 255], [0, 0, 255]
+    expected = np.array([[black, white, red], [red, black, white]])
+    np.testing.assert_allclose(image_to_bgr(message).astype(int), expected, atol=1)
+
+
+def test_nv24_agrees_with_opencv_on_subsampled_color():
+    rows = random_rows(4, 16)  # uyvy, 8 x 4
+    rows[:, 1::2] = rows[:, 1::2].clip(16, 235)  # legal Y: OpenCV cuts off what is below
+    u, y, v = rows[:, 0::4], rows[:, 1::2], rows[:, 2::4]
+    chroma = np.dstack([u.repeat(2, axis=1), v.repeat(2, axis=1)])
+    message = make_image(y, 'nv24', 8, 4)
+    message.data = byte_array('B', y.tobytes() + chroma.tobytes())
+    expected = image_to_bgr(make_image(rows, 'uyvy', 8, 4))
+    np.testing.assert_allclose(image_to_bgr(message).astype(int), expected.astype(int), atol=2)
+
+
+# ------------------------------------------------------------------ memory
+
+
+@PADDINGS
+@pytest.mark.parametrize('encoding', ['bgr8', '8UC3'])
+def test_bgr_shares_the_memory_of_the_message(encoding, padding):
+    message = make_image(as_rows(BGR), encoding, 2, 2, padding)
+    bgr = image_to_bgr(message)
+    assert np.shares_memory(bgr, np.frombuffer(message.data, np.uint8))
+    message.data[0] = 1
+    assert bgr[0, 0, 0] == 1
+    with pytest.raises(ValueError, match='read-only'):
+        bgr[0, 0, 0] = 2
+
+
+@pytest.mark.parametrize('encoding', ['rgb8', 'bgr16', 'mono8'])
+def test_other_encodings_are_copies(encoding):
+    message = make_image(random_rows(2, 12), encoding, 2, 2)
+    assert not np.shares_memory(image_to_bgr(message), np.frombuffer(message.data, np.uint8))
+
+
+def test_longer_data_is_accepted():
+    message = make_image(as_rows(BGR), 'bgr8', 2, 2)
+    message.data.extend([1, 2, 3])
+    np.testing.assert_array_equal(image_to_bgr(message), BGR)
+
+
+# ------------------------------------------------------------------ damaged messages
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'width': 0}, "'bgr8' image of 0 x 2: width and height must be at least 1"),
+        ({'height': 0}, "'bgr8' image of 2 x 0: width and height must be at least 1"),
+        ({'width': 16385}, '16385 x 2 is over the limit of 16384 pixels a side'),
+        ({'height': 2**32 - 1}, '2 x 4294967295 is over the limit of 16384 pixels a side'),
+        ({'step': 5}, 'has step 5, but a row needs 6 bytes; the camera driver must set step'),
+        ({'step': 7}, r'has 12 bytes, but step 7 \* height 2 needs 14; the frame was cut short'),
+        ({'data': []}, r'has 0 bytes, but step 6 \* height 2 needs 12'),
+        (
+            {'width': 640, 'height': 480, 'encoding': 'mono8', 'step': 640, 'data': [0] * 100},
+            r"'mono8' image of 640 x 480 has 100 bytes, but step 640 \* height 480 needs 307200",
+        ),
+        ({'encoding': 'mono16', 'step': 3}, 'has step 3, but a row needs 4 bytes'),
+        ({'encoding': 'yuyv', 'width': 3}, '3 x 2: this encoding needs an even width; set'),
+        ({'encoding': 'nv12', 'width': 3}, '3 x 2: this encoding needs an even width and height'),
+        ({'encoding': 'nv21', 'height': 3}, '2 x 3: this encoding needs an even width and height'),
+        (
+            {'encoding': 'nv12', 'height': 4, 'step': 4},
+            r'has 12 bytes, but step 4 \* 6 rows \(chroma included\) needs 24',
+        ),
+        ({'encoding': 'bayer_rggb8', 'width': 5}, 'needs an even width and height'),
+        ({'encoding': 'bayer_grbg16', 'height': 1}, 'needs an even width and height'),
+        ({'encoding': 'bayer_rggb8'}, '2 x 2: a Bayer image needs at least 4 x 4 pixels'),
+        # Checked before cv_bridge is asked.
+        ({'encoding': '32FC1', 'step': 8}, r'has 12 bytes, but step 8 \* height 2 needs 16'),
+    ],
+)
+def test_damaged_message(fields, message):
+    image = make_image(as_rows(BGR), 'bgr8', 2, 2)
+    for name, value in fields.items():
+        setattr(image, name, byte_array('B', value) if name == 'data' else value)
+    with pytest.raises(FrameError, match=message) as caught:
+        image_to_bgr(image)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('encoding', ros_images._LAYOUTS)
+def test_one_byte_or_one_step_less_is_an_error(encoding):
+    layout = ros_images._LAYOUTS[encoding]
+    rows = random_rows(layout.rows(4), layout.row_bytes(4))
+    message = make_image(rows, encoding, 4, 4)
+    assert image_to_bgr(message).shape == (4, 4, 3)
+    message.data.pop()
+    with pytest.raises(FrameError, match=f'has {rows.size - 1} bytes, but .* needs {rows.size};'):
+        image_to_bgr(message)
+    message.step -= 1
+    with pytest.raises(FrameError, match=f'a row needs {rows.shape[1]} bytes'):
+        image_to_bgr(message)
+
+
+def test_largest_side_is_allowed():
+    image = make_image(np.zeros((1, MAX_SIDE)), 'mono8', MAX_SIDE, 1)
+    assert image_to_bgr(image).shape == (1, MAX_SIDE, 3)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    width=st.integers(0, 12) | st.integers(0, 2**32 - 1),
+    height=st.integers(0, 12) | st.integers(0, 2**32 - 1),
+    step=st.integers(0, 64) | st.integers(0, 2**32 - 1),
+    encoding=st.sampled_from([*ros_images._LAYOUTS, '32FC1', '8SC3', 'BGR8', '', 'jpeg\n']),
+    big=st.integers(0, 255),
+    length=st.integers(0, 2500),
+)
+def test_any_message_gives_bgr_or_a_frame_error(width, height, step, encoding, big, length):
+    message = Image(width=width, height=height, step=step, encoding=encoding, is_bigendian=big)
+    message.data = byte_array('B', bytes(length))
+    try:
+        bgr = image_to_bgr(message)
+    except FrameError:
+        return
+    assert bgr.shape == (height, width, 3)
+    assert bgr.dtype == np.uint8
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    encoding=st.sampled_from(list(ros_images._LAYOUTS)),
+    half_width=st.integers(2, 6),
+    half_height=st.integers(2, 6),
+    padding=st.integers(0, 9),
+    big=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_padding_never_changes_the_pixels(encoding, half_width, half_height, padding, big, seed):
+    width, height = 2 * half_width, 2 * half_height
+    layout = ros_images._LAYOUTS[encoding]
+    shape = (layout.rows(height), layout.row_bytes(width))
+    if encoding == 'nv24':  # its chroma rows are padded otherwise: test_nv24
+        padding = 0
+    rows = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    tight = image_to_bgr(make_image(rows, encoding, width, height, 0, int(big)))
+    padded = image_to_bgr(make_image(rows, encoding, width, height, padding, int(big)))
+    assert tight.shape == (height, width, 3)
+    np.testing.assert_array_equal(padded, tight)
+
+
+# ------------------------------------------------------------------ cv_bridge
+
+
+@pytest.fixture
+def cv_bridge(monkeypatch, tmp_path):
+    """Return a function that puts a cv_bridge of the given source in front of any other."""
+    real = sys.modules.pop('cv_bridge', None)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ros_images._open_cv_bridge.cache_clear()
+    yield lambda source: (tmp_path / 'cv_bridge.py').write_text(source)
+    ros_images._open_cv_bridge.cache_clear()
+    sys.modules.pop('cv_bridge', None)
+    if real is not None:
+        sys.modules['cv_bridge'] = real
+
+
+FAKE = """
+class CvBridge:
+    def imgmsg_to_cv2(self, message, desired_encoding):
+        assert desired_encoding == 'bgr8'
+        import numpy
+        {body}
+"""
+
+
+def float_image():
+    return make_image(np.zeros((2, 8)), '32FC1', 2, 2)
+
+
+def test_unknown_encoding_goes_to_cv_bridge(cv_bridge):
+    cv_bridge(FAKE.format(body="return numpy.full((2, 2, 3), 9, 'uint8')"))
+    np.testing.assert_array_equal(image_to_bgr(float_image()), np.full((2, 2, 3), 9))
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        'TypeError("32FC1 is not a color format")',  # CvBridgeError is a TypeError
+        'RuntimeError("32FC1 is not a color format")',
+        'AttributeError("32FC1 is not a color format")',
+    ],
+)
+def test_cv_bridge_refuses(cv_bridge, error):
+    cv_bridge(FAKE.format(body=f'raise {error}'))
+    expected = "'32FC1' cannot .* refuses it .32FC1 is not a color format.; set the camera driver"
+    with pytest.raises(FrameError, match=expected) as caught:
+        image_to_bgr(float_image())
+    assert type(caught.value.__cause__).__name__ == error.split('(')[0]
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        'ImportError("numpy.core.multiarray failed to import")',
+        'AttributeError("_ARRAY_API not found")',
+        'SystemError("initialization of cv_bridge_boost raised unreported exception")',
+    ],
+)
+def test_broken_cv_bridge_is_tried_once(cv_bridge, tmp_path, error):
+    attempts = tmp_path / 'attempts'
+    cv_bridge(f'open({str(attempts)!r}, "a").write("x")\nraise {error}\n')
+    for _ in range(3):
+        with pytest.raises(FrameError, match=r"'32FC1' .* cv_bridge does not load") as caught:
+            image_to_bgr(float_image())
+        assert type(caught.value.__cause__).__name__ == error.split('(')[0]
+    assert attempts.read_text() == 'x'
+
+
+def test_cv_bridge_is_not_imported_for_usual_encodings(cv_bridge):
+    cv_bridge('raise KeyboardInterrupt')
+    for encoding in ros_images._LAYOUTS:
+        image_to_bgr(make_image(random_rows(12, 32), encoding, 4, 4))
+
+
+# ------------------------------------------------------------------ array_to_image
+
+
+@pytest.mark.parametrize(
+    ('array', 'encoding', 'step', 'data'),
+    [
+        (np.array([[0, 1, 2], [3, 4, 255]], np.uint8), 'mono8', 3, [0, 1, 2, 3, 4, 255]),
+        (BGR, 'bgr8', 6, [255, 0, 0, 0, 200, 0, 0, 0, 100, 7, 7, 7]),
+        # Not contiguous: every second column, and rows upside down.
+        (np.arange(8, dtype=np.uint8).reshape(2, 4)[:, ::2], 'mono8', 2, [0, 2, 4, 6]),
+        (BGR[::-1, :1], 'bgr8', 3, [0, 0, 100, 255, 0, 0]),
+    ],
+)
+def test_array_to_image(array, encoding, step, data):
+    message = array_to_image(array, encoding, HEADER)
+    assert message.header is HEADER
+    assert (message.height, message.width) == array.shape[:2]
+    assert (message.encoding, message.is_bigendian, message.step) == (encoding, 0, step)
+    assert message.data == byte_array('B', data)
+    assert not np.shares_memory(np.frombuffer(message.data, np.uint8), array)
+
+
+@pytest.mark.parametrize(
+    ('array', 'encoding', 'message'),
+    [
+        (np.zeros((2, 2, 3), np.uint8), 'mono8', r"needs uint8 \('H', 'W'\), not uint8 \(2, 2, 3"),
+        (np.zeros((2, 2, 1), np.uint8), 'mono8', 'mono8 needs uint8'),
+        (np.zeros(4, np.uint8), 'mono8', 'mono8 needs uint8'),
+        (np.zeros((2, 2), np.uint8), 'bgr8', r"bgr8 needs uint8 \('H', 'W', 3\), not uint8"),
+        (np.zeros((2, 2, 4), np.uint8), 'bgr8', 'bgr8 needs uint8'),
+        (np.zeros((2, 2), np.int64), 'mono8', r'not int64 \(2, 2\)'),
+        (np.zeros((2, 2), np.uint8), 'rgb8', "encoding must be 'mono8' or 'bgr8', not 'rgb8'"),
+    ],
+)
+def test_array_to_image_of_the_wrong_shape(array, encoding, message):
+    with pytest.raises(ValueError, match=message):
+        array_to_image(array, encoding, HEADER)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    skip=st.integers(1, 3),
+    encoding=st.sampled_from(['mono8', 'bgr8']),
+    seed=st.integers(0, 99),
+)
+def test_round_trip(height, width, skip, encoding, seed):
+    shape = (height * skip, width * skip) + ((3,) if encoding == 'bgr8' else ())
+    array = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)[::skip, ::skip]
+    expected = array if encoding == 'bgr8' else np.dstack([array] * 3)
+    np.testing.assert_array_equal(image_to_bgr(array_to_image(array, encoding, HEADER)), expected)
+
+
+def test_messages_survive_serialization():
+    serialization = pytest.importorskip('rclpy.serialization', reason='rclpy not installed')
+    sent = array_to_image(BGR, 'bgr8', HEADER)
+    received = serialization.deserialize_message(serialization.serialize_message(sent), Image)
+    assert received == sent
+    np.testing.assert_array_equal(image_to_bgr(received), BGR)
+    info = camera_info_for(calibrated(), HEADER, 320, 120)
+    wire = serialization.serialize_message(info)
+    assert serialization.deserialize_message(wire, CameraInfo) == info
+
+
+# ------------------------------------------------------------------ camera_info_for
+
+
+def calibrated(**fields):
+    """Return the camera_info of a 640 x 480 camera, with any fields replaced."""
+    values = {
+        'width': 640,
+        'height': 480,
+        'distortion_model': 'plumb_bob',
+        'd': [0.1, -0.2, 0.01, 0.02, 0.0],
+        'k': np.array([500.0, 0, 320, 0, 400, 240, 0, 0, 1]),
+        'r': np.array([1.0, 0, 0, 0, 1, 0, 0, 0, 1]),
+        'p': np.array([480.0, 0, 310, -48, 0, 380, 230, 0, 0, 0, 1, 0]),
+        'header': Header(stamp=Time(sec=1), frame_id='driver'),
+    }
+    return CameraInfo(**(values | fields))
+
+
+def assert_same_numbers(info, expected):
+    """Compare everything but the header."""
+    info = copy.deepcopy(info)
+    info.header = expected.header
+    assert info == expected
+
+
+def test_camera_info_of_the_same_size():
+    info = calibrated()
+    result = camera_info_for(info, HEADER, 640, 480)
+    assert result.header is HEADER
+    assert_same_numbers(result, info)
+
+
+def test_camera_info_of_another_size():
+    roi = RegionOfInterest(do_rectify=True)
+    result = camera_info_for(calibrated(roi=roi), HEADER, 320, 120)  # 1/2 and 1/4
+    assert result.header is HEADER
+    assert (result.width, result.height) == (320, 120)
+    assert result.k.tolist() == [250, 0, 160, 0, 100, 60, 0, 0, 1]
+    assert result.p.tolist() == [240, 0, 155, -24, 0, 95, 57.5, 0, 0, 0, 1, 0]
+    assert result.r.tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 1]
+    assert result.d.tolist() == [0.1, -0.2, 0.01, 0.02, 0.0]
+    assert (result.distortion_model, result.roi) == ('plumb_bob', roi)
+
+
+def test_region_of_interest_is_scaled():
+    # A 320 x 240 window of the 640 x 480 sensor, shown at 640 x 120: 2 and 1/2.
+    roi = RegionOfInterest(x_offset=100, y_offset=50, width=320, height=240, do_rectify=True)
+    result = camera_info_for(calibrated(roi=roi), HEADER, 640, 120)
+    assert result.roi == RegionOfInterest(
+        x_offset=200, y_offset=25, width=640, height=120, do_rectify=True
+    )
+    assert (result.width, result.height) == (1280, 240)
+    assert result.k.tolist() == [1000, 0, 640, 0, 200, 120, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ('fields', 'size'),
+    [
+        ({'binning_x': 2, 'binning_y': 2}, (320, 240)),
+        ({'binning_x': 1, 'binning_y': 1}, (640, 480)),
+        ({'roi': RegionOfInterest(x_offset=8, width=300, height=200)}, (300, 200)),
+        ({'roi': RegionOfInterest(width=300, height=200), 'binning_x': 2}, (150, 200)),
+        # Drivers that set binning but give the numbers of the image that they deliver.
+        ({'binning_x': 2, 'binning_y': 2}, (640, 480)),
+    ],
+)
+def test_binning_and_region_that_explain_the_size_change_nothing(fields, size):
+    info = calibrated(**fields)
+    assert_same_numbers(camera_info_for(info, HEADER, *size), info)
+
+
+def test_binning_is_left_as_it_is():
+    # 640 x 480 binned by 2 is 320 x 240; the image is half of that.
+    result = camera_info_for(calibrated(binning_x=2, binning_y=2), HEADER, 160, 120)
+    assert (result.binning_x, result.binning_y) == (2, 2)
+    assert (result.width, result.height) == (320, 240)
+    assert result.k.tolist() == [250, 0, 160, 0, 200, 120, 0, 0, 1]
+
+
+@pytest.mark.parametrize('size', [(0, 0), (0, 480), (640, 0)])
+def test_camera_info_without_a_size(size):
+    info = calibrated(width=size[0], height=size[1])
+    assert_same_numbers(camera_info_for(info, HEADER, 320, 200), calibrated(width=320, height=200))
+
+
+def test_uncalibrated_stays_uncalibrated():
+    result = camera_info_for(CameraInfo(width=640, height=480), HEADER, 320, 240)
+    assert_same_numbers(result, CameraInfo(width=320, height=240))
+
+
+@pytest.mark.parametrize('size', [(640, 480), (320, 240), (1280, 961)])
+def test_camera_info_is_not_modified(size):
+    info = calibrated(roi=RegionOfInterest(width=640, height=480))
+    before = copy.deepcopy(info)
+    result = camera_info_for(info, HEADER, *size)
+    assert info == before
+    result.k[0] = result.p[0] = 1.0
+    result.roi.width = 3
+    assert info == before

@@ -1,0 +1,1 @@
+"""Training, evaluation and export of the networks; runs from a checkout, never on the robot."""

@@ -1,0 +1,45 @@
+"""Checkpoints: plain tensors and dictionaries, read without unpickling code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from linknet_ros.errors import SourceError
+from training.linknet import LinkNet, LinkNetConfig
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write atomically: a kill leaves the old file or the new one, never half of one."""
+    temporary = path.with_suffix('.tmp')
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint.
+
+    :raises SourceError: when the file is missing, damaged or not a checkpoint.
+    """
+    if not path.is_file():
+        raise SourceError(f'no checkpoint {path}; train one with python -m training.train')
+    try:
+        state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError(f'{path} is not a readable checkpoint: {reason}') from error
+    if not isinstance(state, dict) or 'config' not in state or 'averaged' not in state:
+        raise SourceError(f'{path} is no checkpoint of training.train')
+    return state
+
+
+def load_network(path: Path) -> LinkNet:
+    """The averaged network of a checkpoint, in evaluation mode."""
+    state = load_checkpoint(path)
+    network = LinkNet(LinkNetConfig(**{**state['config'], 'pretrained': False}))
+    network.load_state_dict(state['averaged'])
+    return network.eval()

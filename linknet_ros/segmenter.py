@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,9 @@ class Segmenter:
         threads: int = 0,
     ) -> None:
         self.model = model
-        self._options = {'backend': backend, 'precision': precision, 'threads': threads}
+        self._open_backend = partial(
+            open_backend, model, backend=backend, precision=precision, threads=threads
+        )
         width, height = (n or d for n, d in zip(network_size, model.default_size, strict=True))
         if width < STRIDE or height < STRIDE:
             raise ParameterError(f'network size {width}x{height} is too small, use 32x32 or more')
@@ -123,4 +126,4 @@ class Segmenter:
             # Frames of another size can share a network of the same input size.
             if (other.buffer_height, other.buffer_width) == (fit.buffer_height, fit.buffer_width):
                 return backend
-        return open_backend(self.model, fit.buffer_height, fit.buffer_width, **self._options)
+        return self._open_backend(height=fit.buffer_height, width=fit.buffer_width)

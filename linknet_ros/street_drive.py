@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -15,12 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import SourceError
-from linknet_ros.street_figures import SKY, Bytes, Floats, Mesh, Sprite, Strip, clouds
-from linknet_ros.street_world import FACADE_M, FAR_M, PERIOD_M, TEXELS, Placed, StreetWorld
+from linknet_ros.street_figures import SKY, Bytes, Floats, Mesh, Sprite, Texture, clouds
+from linknet_ros.street_world import FACADE_M, PERIOD_M, TEXELS, Placed, StreetWorld
 
-#: Nothing nearer to the camera than this is drawn [m].
+Doubles = NDArray[np.float64]
+
+#: What is nearer than this or further than that is not drawn [m].
 _NEAR_M = 0.8
-#: A level of detail of a texture per entry: how many texels it merges along and across the street.
+_FAR_M = 128.0
+#: Levels of detail of a texture: how many texels are merged along and across the street.
 _LEVELS = ((1, 1), (4, 1), (16, 2), (48, 4))
 
 
@@ -45,23 +49,23 @@ class PinholeCamera:
     height_m: float
     pitch: float
 
-    def rays(self) -> tuple[Floats, Floats, Floats]:
-        """Ray of each pixel in the vehicle frame: x, y and z, float32 of one depth unit."""
-        down = (np.arange(self.height)[:, None] - self.cy) / self.fy
-        right = (np.arange(self.width)[None] - self.cx) / self.fx
+    def rays(self) -> tuple[Doubles, Doubles, Doubles]:
+        """Directions through the pixels in the vehicle frame: x, y, z, each float64 (H, W)."""
         sin, cos = math.sin(self.pitch), math.cos(self.pitch)
-        ones = np.ones((self.height, self.width))
-        x, y, z = (cos - down * sin) * ones, -right * ones, (-sin - down * cos) * ones
-        return x.astype(np.float32), y.astype(np.float32), z.astype(np.float32)
+        rows, cols = np.indices((self.height, self.width), np.float64)
+        right, down = (cols - self.cx) / self.fx, (rows - self.cy) / self.fy
+        return cos - sin * down, -right, -sin - cos * down
 
-    def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Pixel (column, row) of points in the vehicle frame: (n, 3) to (n, 2)."""
+    def project(self, points: NDArray[np.floating]) -> Doubles:
+        """Pixels of points in the vehicle frame: (n, 3) to (n, 3) of column, row, depth [m]."""
         sin, cos = math.sin(self.pitch), math.cos(self.pitch)
         x, y, z = points[:, 0], points[:, 1], points[:, 2] - self.height_m
-        depth = x * cos - z * sin
-        columns = self.cx - self.fx * y / depth
-        rows = self.cy + self.fy * (-x * sin - z * cos) / depth
-        return np.stack([columns, rows], axis=1).astype(np.float64)
+        depth = cos * x - sin * z
+        pixels: Doubles = np.empty(points.shape)
+        pixels[:, 0] = self.cx - self.fx * y / depth
+        pixels[:, 1] = self.cy - self.fy * (sin * x + cos * z) / depth
+        pixels[:, 2] = depth
+        return pixels
 
 
 @dataclass(frozen=True)
@@ -74,24 +78,22 @@ class StreetFrame:
 
 @dataclass(frozen=True)
 class _Band:
-    """A rectangle of the picture that shows one level of a texture.
+    """A rectangle of the picture and the texture it shows, at one level of detail.
 
-    `u` and `v` are the column and row in that level that each pixel sees at the start of the
-    drive; moving ahead by a metre adds `texels_per_m` to u.
+    `u` and `v` are the texture column and row that each pixel sees at the start of the drive.
     """
 
-    rows: slice
-    cols: slice
+    box: tuple[slice, slice]
     u: Floats
     v: Floats
     texels_per_m: float
-    strip: Strip
+    texture: Texture
 
 
 class StreetDrive:
     """An endless, repeatable drive: a frame depends on nothing but seed, size, speed and time.
 
-    :param seed: which street; 0 is a bright one with everything in it.
+    :param seed: which street; 0 is a bright one with something of everything.
     :param width: frame width [px], at least 16.
     :param height: frame height [px], at least 16.
     :param speed: of the camera along the street [m/s].
@@ -112,24 +114,24 @@ class StreetDrive:
         self._speed = speed
         self._world = StreetWorld(seed)
         rng = np.random.default_rng((seed, 1))
-        jitter = rng.uniform(-1, 1, 4) * (seed != 0)
-        focal = width * (0.95 + 0.12 * jitter[0])
+        # The demo's camera is a plain one; the others differ, so that a network learns no horizon.
+        zoom, aside, raised, tilt = rng.uniform(-1, 1, 4) * (seed != 0)
+        focal = width * (0.95 + 0.12 * zoom)
         self.camera = PinholeCamera(
-            width,
-            height,
-            focal,
-            focal,
-            (width - 1) / 2 + 0.09 * width * jitter[1],
-            (height - 1) / 2,
-            1.5 + 0.15 * jitter[2],
-            0.055 + 0.03 * jitter[3],
+            width=width,
+            height=height,
+            fx=focal,
+            fy=focal,
+            cx=(width - 1) / 2 + 0.09 * width * aside,
+            cy=(height - 1) / 2,
+            height_m=1.5 + 0.15 * raised,
+            pitch=0.055 + 0.03 * tilt,
         )
-        self._bands = [*self._facade_bands(), *self._ground_bands()]
+        self._bands = [*self._wall_bands(), *self._ground_bands()]
         self._sky = self._painted_sky(rng)
         self._blur = float(rng.uniform(0.3, 0.7))
-        spread = float(rng.uniform(1.5, 4.5))
-        noise = rng.normal(0, spread, (height + 32, width + 32, 3))
-        self._noise = noise.round().clip(-127, 127).astype(np.int8)
+        noise = rng.standard_normal((height + 32, width + 32, 3), np.float32)
+        self._noise = (noise * rng.uniform(1.5, 4.5)).round().astype(np.int8)
 
     def frame(self, time: float) -> StreetFrame:
         """The picture and its labels at a time from the start of the drive [s].
@@ -137,22 +139,22 @@ class StreetDrive:
         :raises SourceError: for a time before the start.
         """
         travelled = self._travelled(time)
-        camera, world = self.camera, self._world
-        # Colour and label share one four-channel canvas: what paints one paints the other.
-        drift = int(time * 0.004 * camera.width) % camera.width
-        canvas = self._sky[:, drift : drift + camera.width].copy()
-        self._draw_sprite(canvas, world.backdrop, FAR_M, 0.0, 0.0)
+        # Colour and class share one four-channel canvas: what paints the one paints the other.
+        drift = int(math.fmod(0.004 * time, 1) * self.camera.width)
+        canvas = self._sky[:, drift : drift + self.camera.width].copy()
+        self._draw_sprite(canvas, self._world.backdrop, *self._feet([(_FAR_M, 0, 0)])[0])
         for band in self._bands:
             _draw_band(canvas, band, travelled)
-        placed = [(self._ahead(thing, time), thing) for thing in world.objects]
-        for x, thing in sorted(placed, key=lambda item: -item[0]):
-            if x > FAR_M:
-                continue
+        ahead = [(self._distance(thing, time), thing) for thing in self._world.placed]
+        ahead = [item for item in ahead if item[0] < _FAR_M]
+        ahead.sort(key=lambda item: -item[0])
+        feet = self._feet([(max(x, _NEAR_M), thing.y, thing.z) for x, thing in ahead])
+        for (x, thing), foot in zip(ahead, feet, strict=True):
             if isinstance(thing.look, Mesh):
                 self._draw_mesh(canvas, thing.look, x, thing.y)
-            else:
-                self._draw_sprite(canvas, thing.look, x, thing.y, thing.z)
-        labels = cv2.extractChannel(canvas, 3).astype(np.uint8, copy=False)
+            elif x > 2 * _NEAR_M:
+                self._draw_sprite(canvas, thing.look, *foot)
+        labels = np.asarray(cv2.extractChannel(canvas, 3), np.uint8)
         return StreetFrame(self._photographed(canvas, time), labels)
 
     def ground_label(self, x: ArrayLike, y: ArrayLike, time: float) -> Bytes:
@@ -164,171 +166,167 @@ class StreetDrive:
         :raises SourceError: for a time before the start.
         """
         labels = self._world.ground.labels
-        across = (self._world.section.left_wall - np.asarray(y, np.float64)) * TEXELS
-        along = (np.asarray(x, np.float64) + self._travelled(time)) * TEXELS
-        rows, cols = np.broadcast_arrays(np.floor(across).astype(int), np.floor(along).astype(int))
-        inside = (rows >= 0) & (rows < len(labels))
-        found = labels[np.where(inside, rows, 0), cols % labels.shape[1]]
-        return np.where(inside, found, np.uint8(UNLABELED)).astype(np.uint8)
+        v = np.floor((self._world.left_wall - np.asarray(y, np.float64)) * TEXELS)
+        u = np.floor((np.asarray(x, np.float64) + self._travelled(time)) * TEXELS)
+        inside = (v >= 0) & (v < len(labels))
+        found = labels[np.where(inside, v, 0).astype(int), u.astype(int) % labels.shape[1]]
+        return np.where(inside, found, np.uint8(UNLABELED))
 
     def _travelled(self, time: float) -> float:
-        """Distance from the start of the current round of the world [m]."""
+        """Distance from the start of this round of the world [m]."""
         if not 0 <= time < math.inf:
             raise SourceError(f'street time {time} s is not on the drive; give 0 or more')
         return math.fmod(self._speed * time, PERIOD_M)
 
-    def _ahead(self, thing: Placed, time: float) -> float:
-        """Distance of a thing from the camera along the street [m], from -8 on."""
+    def _distance(self, thing: Placed, time: float) -> float:
+        """How far ahead of the camera a thing is along the street, from -8 on [m]."""
         speed = thing.speed - (0.0 if thing.follows else self._speed)
-        swing = thing.swing * math.sin(0.4 * time + thing.u)
-        return (thing.u + speed * time + swing + 8) % PERIOD_M - 8
+        return (thing.u + math.fmod(speed * time, PERIOD_M) + 8) % PERIOD_M - 8
 
-    def _facade_bands(self) -> list[_Band]:
-        """The parts of the picture where the walls are, nearest ray first."""
+    def _wall_bands(self) -> list[_Band]:
         x, y, z = self.camera.rays()
-        section, world = self._world.section, self._world
         bands = []
-        for wall, strip in ((section.left_wall, world.left), (section.right_wall, world.right)):
-            toward = np.where(y * wall > 0, y, np.nan)
-            along, up = wall * x / toward, self.camera.height_m + wall * z / toward
-            seen = (along < FAR_M) & (up >= 0) & (up <= FACADE_M)
-            footprint = np.abs(along * x / toward) / self.camera.fx * TEXELS
-            bands += _bands(strip, along, FACADE_M - up, seen, footprint.mean(0), axis=1)
+        for y_wall, texture in zip(
+            (self._world.left_wall, self._world.right_wall), self._world.walls, strict=True
+        ):
+            reach = y_wall / np.where(y * y_wall > 0, y, np.nan)
+            below_top = FACADE_M - self.camera.height_m - reach * z
+            bands += _bands(texture, reach * x, below_top, FACADE_M, axis=1)
         return bands
 
     def _ground_bands(self) -> list[_Band]:
-        """The part of the picture where the ground is, and not a wall before it."""
         x, y, z = self.camera.rays()
-        toward = np.where(z < 0, -z, np.nan)
-        reach = self.camera.height_m / toward
-        along, across = reach * x, self._world.section.left_wall - reach * y
-        rows = len(self._world.ground.labels) / TEXELS
-        seen = (along < FAR_M) & (across >= 0) & (across < rows)
-        footprint = along * reach / self.camera.height_m / self.camera.fy * TEXELS
-        return _bands(self._world.ground, along, across, seen, footprint.mean(1), axis=0)
+        reach = self.camera.height_m / np.where(z < 0, -z, np.nan)
+        from_wall = self._world.left_wall - reach * y
+        width = self._world.left_wall - self._world.right_wall
+        return _bands(self._world.ground, reach * x, from_wall, width, axis=0)
 
     def _painted_sky(self, rng: np.random.Generator) -> Bytes:
-        """Sky with clouds, two frames wide so that it can drift, uint8 (H, 2 W, 4)."""
+        """Sky with clouds, twice side by side so that it can drift, uint8 (H, 2 W, 4)."""
         height, width = self.camera.height, self.camera.width
-        light = self._world.light
-        height_share = np.linspace(0, 1, height)[:, None, None] / 0.45
-        top, bottom = np.array(light.sky_top), np.array(light.sky_bottom)
-        sky = top + (bottom - top) * np.minimum(height_share, 1)
-        cloud = clouds(rng, height, width, max(4, width // 4), 5)[..., None]
-        density = np.clip(0.4 + rng.uniform(0.5, 1.2) * cloud, 0, 1)
-        white = np.array(light.sky_bottom) * rng.uniform(0.9, 1.02)
-        sky = np.clip(sky + density * (white - sky), 0, 255)
-        sky = np.dstack([sky, np.full((height, width), SKY)]).astype(np.uint8)
+        top, bottom = np.array([self._world.light.sky_top, self._world.light.sky_bottom])
+        share = np.minimum(np.linspace(0, 2, height), 1)[:, None, None]
+        noise = clouds(rng, height, width, max(4, width // 4), 5)[..., None]
+        cloudy = np.clip(0.4 + rng.uniform(0.5, 1.2) * noise, 0, 1)
+        share = share + cloudy * (1 - share)
+        sky = np.full((height, width, 4), SKY, np.uint8)
+        sky[..., :3] = top + (bottom * rng.uniform(0.9, 1) - top) * share
         return np.hstack([sky, sky])
 
-    def _draw_sprite(self, canvas: Bytes, sprite: Sprite, x: float, y: float, z: float) -> None:
-        if x < 2 * _NEAR_M:
-            return
-        foot, head = self.camera.project(np.array([(x, y, z), (x, y, z + sprite.height_m)]))
-        scale = (foot[1] - head[1]) / sprite.height_m
-        half = scale * sprite.width_m / 2
-        left, right = max(0, math.ceil(foot[0] - half)), math.floor(foot[0] + half) + 1
-        top, bottom = max(0, math.ceil(head[1])), math.floor(foot[1]) + 1
-        view = canvas[top : max(top, bottom), left : max(left, right)]
+    def _feet(self, points: list[tuple[float, float, float]]) -> list[list[float]]:
+        """Pixel column, row and depth of points in the vehicle frame [m]."""
+        feet: list[list[float]] = self.camera.project(np.array(points).reshape(-1, 3)).tolist()
+        return feet
+
+    def _draw_sprite(
+        self, canvas: Bytes, sprite: Sprite, column: float, row: float, depth: float
+    ) -> None:
+        """Draw a sprite upright, its foot on a pixel, as large as it is at that depth [m]."""
+        scale = self.camera.fx / depth
+        left, top = column - scale * sprite.width / 2, row - scale * sprite.height
+        first_col, first_row = max(0, math.ceil(left)), max(0, math.ceil(top))
+        view = canvas[
+            first_row : max(first_row, math.floor(row) + 1),
+            first_col : max(first_col, math.floor(column + scale * sprite.width / 2) + 1),
+        ]
         if view.size == 0:
             return
-        texels = sprite.levels[0].labels.shape[0] / sprite.height_m
-        level = int(np.clip(round(math.log2(texels / scale)), 0, len(sprite.levels) - 1))
-        picture = sprite.levels[level]
-        rows, cols = picture.labels.shape
-        step_x, step_y = cols / (2 * half), rows / (foot[1] - head[1])
-        shift_x, shift_y = (left - foot[0] + half) * step_x, (top - head[1]) * step_y
-        matrix = np.array([[step_x, 0, shift_x - 0.5], [0, step_y, shift_y - 0.5]])
-        size, flags = (view.shape[1], view.shape[0]), cv2.WARP_INVERSE_MAP
-        border = cv2.BORDER_REPLICATE
-        labels = cv2.warpAffine(picture.labels, matrix, size, None, flags, border)
-        flags |= cv2.INTER_LINEAR
-        colors = cv2.warpAffine(picture.bgr, matrix, size, None, flags, border)
+        texels = sprite.levels[0].labels.shape[0] / sprite.height
+        level = min(max(0, round(math.log2(texels / scale))), len(sprite.levels) - 1)
+        texture = sprite.levels[level]
+        step = texels / 2**level / scale
+        matrix = np.array(
+            [
+                (step, 0, (first_col - left) * step - 0.5),
+                (0, step, (first_row - top) * step - 0.5),
+            ]
+        )
+        size, nearest = (view.shape[1], view.shape[0]), cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST
+        linear, edge = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
+        labels = cv2.warpAffine(texture.labels, matrix, size, None, nearest, edge)
+        colors = cv2.warpAffine(texture.bgr, matrix, size, None, linear, edge)
         _stamp(view, colors, labels)
 
     def _draw_mesh(self, canvas: Bytes, mesh: Mesh, x: float, y: float) -> None:
         corners = mesh.corners + np.array((x, y, 0), np.float32)
         if corners[:, 0].max() <= _NEAR_M:
             return
-        # Faces run along the street or across it, so that moving corners up to the near plane
-        # cuts them there; only parts outside the picture change shape.
+        # The sides of a car run along the street, so pulling corners up to the near plane cuts
+        # them there; whatever else it bends is beside the picture.
         corners[:, 0] = np.maximum(corners[:, 0], _NEAR_M)
-        pixels = self.camera.project(corners)
-        points = np.clip(pixels * 16, -(2**20), 2**20).round().astype(np.int32)
-        for start, end, color in mesh.faces:
-            face = points[start:end]
-            if cv2.contourArea(face.astype(np.float32), oriented=True) > 0:
-                cv2.fillPoly(canvas, [face], color, cv2.LINE_8, 4)
+        pixels = self.camera.project(corners)[:, :2]
+        following = np.arange(1, len(pixels) + 1)
+        following[np.append(mesh.starts[1:], len(pixels)) - 1] = mesh.starts
+        turned = pixels[following]
+        cross = pixels[:, 0] * turned[:, 1] - pixels[:, 1] * turned[:, 0]
+        # Twice the area of each face in the picture; negative where its back is seen.
+        areas = np.add.reduceat(cross, mesh.starts).tolist()
+        points = (pixels * 16).round().astype(np.int32)
+        bounds = pairwise([*mesh.starts.tolist(), len(points)])
+        for (start, end), area, color in zip(bounds, areas, mesh.colors.tolist(), strict=True):
+            if area > 1:
+                cv2.fillPoly(canvas, [points[start:end]], color, cv2.LINE_8, 4)
 
     def _photographed(self, canvas: Bytes, time: float) -> Bytes:
         """The canvas through a slightly soft lens and a noisy sensor."""
         bgr = cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR)
         bgr = cv2.GaussianBlur(bgr, (3, 3), self._blur)
-        top, left = (int(time * prime) % 32 for prime in (7919, 6101))
+        top, left = (int(math.fmod(time * prime, 32)) for prime in (7919, 6101))
         noise = self._noise[top : top + bgr.shape[0], left : left + bgr.shape[1]]
-        return cv2.add(bgr, noise, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
+        return np.asarray(cv2.add(bgr, noise, dtype=cv2.CV_8U), np.uint8)
 
 
 def _bands(
-    strip: Strip,
-    along: Floats,
-    across: Floats,
-    seen: NDArray[np.bool_],
-    footprint: Floats,
-    axis: int,
+    texture: Texture, along: Doubles, across: Doubles, width: float, axis: int
 ) -> list[_Band]:
-    """Cut the view of a texture into rectangles of one level of detail each.
+    """Cut the view of a texture into one rectangle per level of detail.
 
-    :param along: distance along the street [m] of each pixel of the frame.
-    :param across: distance from row 0 of the strip [m].
-    :param seen: which pixels show the strip.
-    :param footprint: texels that a pixel spans along the street, per row or column of the frame.
-    :param axis: the axis of the frame that footprint runs over.
+    :param along: distance along the street of what each pixel of the frame sees [m].
+    :param across: its distance from row 0 of the texture [m], which is `width` wide.
+    :param axis: the axis of the frame along which the distance changes most.
     """
-    wanted = np.zeros(len(footprint), int)
-    for merged, _ in _LEVELS[1:]:
-        wanted += np.nan_to_num(footprint, nan=np.inf) > 0.7 * merged
+    seen = (along < _FAR_M) & (across >= 0) & (across < width)
+    # Texels per pixel decide the level: the coarsest that still has about one texel per pixel.
+    texels = np.abs(np.gradient(along, axis=axis)) * TEXELS
+    texels = np.where(seen, texels, 0).max(1 - axis, keepdims=True)
+    wanted = sum((texels > 0.7 * merge_u).astype(int) for merge_u, _ in _LEVELS[1:])
     bands = []
     for level, (merge_u, merge_v) in enumerate(_LEVELS):
-        part = seen & np.expand_dims(wanted == level, 1 - axis)
+        part = seen & (wanted == level)
         if not part.any():
             continue
-        rows, cols = (np.flatnonzero(part.any(1 - i)) for i in (0, 1))
+        rows, cols = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
         box = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
-        u = np.where(part, along * (TEXELS / merge_u), -9)[box] - 0.5
-        v = np.where(part, across * (TEXELS / merge_v), -9)[box] - 0.5
-        bands.append(
-            _Band(
-                *box,
-                u.astype(np.float32),
-                v.astype(np.float32),
-                TEXELS / merge_u,
-                _merged(strip, merge_u, merge_v),
-            )
-        )
+        # Far outside is see-through.
+        u = np.where(part, along * (TEXELS / merge_u) - 0.5, -(2**14))[box].astype(np.float32)
+        v = np.where(part, across * (TEXELS / merge_v) - 0.5, -9)[box].astype(np.float32)
+        merged = _merged(texture, merge_u, merge_v)
+        bands.append(_Band(box, u, v, TEXELS / merge_u, merged))
     return bands
 
 
-def _merged(strip: Strip, merge_u: int, merge_v: int) -> Strip:
-    """A coarser level of a texture, with the start repeated at its end for the view ahead."""
-    rows, cols = strip.labels.shape
-    size = (cols // merge_u, rows // merge_v)
-    bgr = cv2.resize(strip.bgr, size, interpolation=cv2.INTER_AREA)
-    labels = strip.labels[merge_v // 2 :: merge_v, merge_u // 2 :: merge_u][: size[1], : size[0]]
-    extra = math.ceil((FAR_M + 2) * TEXELS / merge_u)
-    return Strip(np.hstack([bgr, bgr[:, :extra]]), np.hstack([labels, labels[:, :extra]]))
+def _merged(texture: Texture, merge_u: int, merge_v: int) -> Texture:
+    """A coarser level of a texture, with its start again at its end for the view ahead."""
+    rows, cols = texture.labels.shape
+    bgr = cv2.resize(
+        texture.bgr, (cols // merge_u, -(-rows // merge_v)), interpolation=cv2.INTER_AREA
+    )
+    labels = texture.labels[:, merge_u // 2 :: merge_u][merge_v // 2 :: merge_v]
+    again = math.ceil((_FAR_M + 2) * TEXELS / merge_u)
+    return Texture(np.hstack([bgr, bgr[:, :again]]), np.hstack([labels, labels[:, :again]]))
 
 
 def _draw_band(canvas: Bytes, band: _Band, travelled: float) -> None:
     u = band.u + np.float32(travelled * band.texels_per_m)
-    nearest, linear, border = cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT
     outside = (UNLABELED,)
-    labels = cv2.remap(band.strip.labels, u, band.v, nearest, None, border, outside)
-    colors = cv2.remap(band.strip.bgr, u, band.v, linear, None, cv2.BORDER_REPLICATE)
-    _stamp(canvas[band.rows, band.cols], colors, labels)
+    labels = cv2.remap(
+        band.texture.labels, u, band.v, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, outside
+    )
+    colors = cv2.remap(band.texture.bgr, u, band.v, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+    _stamp(canvas[band.box], colors, labels)
 
 
 def _stamp(view: Bytes, colors: cv2.typing.MatLike, labels: cv2.typing.MatLike) -> None:
-    """Paint colours and labels where the label is not see-through."""
-    patch = cv2.merge([colors, labels])
-    cv2.copyTo(patch, cv2.compare(labels, UNLABELED, cv2.CMP_NE), view)
+    """Paint colours and labels wherever the label is not see-through."""
+    opaque = cv2.inRange(labels, np.array(0), np.array(UNLABELED - 1))
+    cv2.copyTo(cv2.merge([colors, labels]), opaque, view)

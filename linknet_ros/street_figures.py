@@ -58,7 +58,7 @@ class Light:
         """Daylight colours as the camera sees them, same shape (..., 3), uint8 BGR."""
         ramp = (np.arange(256)[:, None] / 255) ** self.gamma
         table = np.clip(255 * ramp * np.array(self.gain), 0, 255).astype(np.uint8)
-        return cv2.LUT(bgr, table[None]).astype(np.uint8, copy=False)
+        return np.asarray(cv2.LUT(bgr, table[None]), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def weathered(rng: np.random.Generator, bgr: Bytes, grain: float, blotches: floa
     gain = 1 + blotches * clouds(rng, rows, cols, 64)
     gain += grain * rng.standard_normal((rows, cols), np.float32)
     percent = cv2.convertScaleAbs(gain, alpha=100)
-    return cv2.multiply(bgr, cv2.merge([percent] * 3), scale=0.01).astype(np.uint8, copy=False)
+    return np.asarray(cv2.multiply(bgr, cv2.merge([percent] * 3), scale=0.01), np.uint8)
 
 
 def pick(rng: np.random.Generator, colors: tuple[Color, ...], spread: float = 0.25) -> Color:
@@ -121,7 +121,7 @@ def pick(rng: np.random.Generator, colors: tuple[Color, ...], spread: float = 0.
 
 
 class _Easel:
-    """A sprite being drawn: x from the middle, z from the ground; paints colour and class at once."""
+    """A sprite being drawn, colour and class at once: x from the middle, z from the ground."""
 
     def __init__(self, label: int, width: float, height: float, texels: int = 48) -> None:
         self.label, self.width, self.height, self.texels = label, width, height, texels
@@ -153,7 +153,7 @@ class _Easel:
 
     def sprite(self, rng: np.random.Generator, light: Light) -> Sprite:
         """The finished picture in a light."""
-        bgr = light.expose(weathered(rng, np.ascontiguousarray(self.picture[..., :3]), 0.12, 0.15))
+        bgr = light.expose(weathered(rng, np.ascontiguousarray(self.picture[..., :3]), 0.08, 0.15))
         return Sprite(pyramid(Texture(bgr, self.picture[..., 3].copy())), self.width, self.height)
 
 
@@ -193,11 +193,10 @@ def person(rng: np.random.Generator, light: Light, bicycle: str = '') -> Sprite:
         )
         easel.stroke([(0.55, 0.34), (0.38, 1.0), (0.5, 1.05)], 0.06, _BLACK)
     elif bicycle:
-        hip, stride = 1.0, 0.13
-        easel.disc(0, 0.34, 0.055, _BLACK, stretch=6)
+        hip, stride = 1.0, 0.15
         easel.stroke([(-0.28, 0.98), (0.28, 0.98)], 0.05, _BLACK)
     for side in (-1, 1):
-        foot = (0.28 + 0.1 * side) if bicycle else 0.06
+        foot = (0.32 + 0.1 * side) if bicycle else 0.06
         easel.stroke(
             [(side * 0.09, hip), (side * stride * 0.8, 0.56), (side * stride, foot)],
             0.16,
@@ -206,6 +205,9 @@ def person(rng: np.random.Generator, light: Light, bicycle: str = '') -> Sprite:
         easel.disc(side * stride, foot, 0.11, _BLACK, stretch=0.5)
         sleeve = (coat[0] * 0.7, coat[1] * 0.7, coat[2] * 0.7)
         easel.stroke([(lean + side * 0.2, hip + 0.5), (lean + side * 0.27, hip)], 0.11, sleeve)
+    if bicycle == 'behind':
+        easel.disc(0, 0.34, 0.045, _BLACK, stretch=7.5)
+        easel.disc(0, 0.75, 0.05, (36, 30, 165))
     shoulders = [(lean - 0.23, hip + 0.48), (lean - 0.1, hip + 0.58), (lean + 0.1, hip + 0.58)]
     easel.polygon(
         [(0.17, hip - 0.1), (-0.17, hip - 0.1), *shoulders, (lean + 0.23, hip + 0.48)], coat
@@ -247,7 +249,7 @@ def lamp_post(rng: np.random.Generator, light: Light, arm: float) -> Sprite:
 
 
 def sign(rng: np.random.Generator, light: Light, post: bool = True) -> Sprite:
-    """A round, triangular or square board or a traffic light on a post; without, a shop's board."""
+    """A board or traffic light on a post; without the post, a board for a shop."""
     foot = 2.0 if post else 0.0
     easel = _Easel(POLE, 1.5, foot + 1.1)
     if post:
@@ -272,7 +274,7 @@ def sign(rng: np.random.Generator, light: Light, post: bool = True) -> Sprite:
 
 def car(rng: np.random.Generator, light: Light, oncoming: bool) -> Mesh:
     """A car of about 4.2 by 1.7 by 1.5 m, or a van; seen from its tail unless oncoming."""
-    van = rng.random() < 0.15
+    van = rng.random() < 0.1
     length, width, height = (4.9, 1.95, 2.2) if van else (rng.uniform(3.8, 4.5), 1.72, 1.48)
     outline, glass = _VAN if van else _HATCHBACK
     paint, belt = pick(rng, _PAINTS), 0.62 * height
@@ -307,18 +309,21 @@ def car(rng: np.random.Generator, light: Light, oncoming: bool) -> Mesh:
         face(flank, paint, 0.95)
         cabin = [(x, y, min(z, 0.95 * height)) for x, y, z in flank if z > belt]
         face(cabin, (40, 38, 36))
-        sill = [(0, 0.2), (0, 0.34), (length, 0.34), (length, 0.2)][::-hand]
-        face([(x, hand * width / 2, z) for x, z in sill], paint, 0.45)
+        for low, high, gain in ((0.2, 0.34, 0.45), (0.47 * height, 0.56 * height, 1.2)):
+            band = [(0, low), (0, high), (length, high), (length, low)][::-hand]
+            face([(x, hand * width / 2, z) for x, z in band], paint, gain)
         for hub in (0.19 * length, 0.81 * length):
             for radius, color in ((0.34, _BLACK), (0.19, (120, 120, 122))):
                 rim = zip(hub + radius * np.sin(turn), 0.34 + radius * np.cos(turn), strict=True)
                 face([(x, hand * width / 2, z) for x, z in rim][::-hand], color)
+    details: list[tuple[float, float, float, float, Color]]
     details = [(0.0, 0.2, width / 2, 0.42, paint), (0.0, 0.5, 0.26, 0.62, (215, 218, 218))]
-    lamp = (225, 225, 220) if oncoming else (36, 30, 165)
+    lamp: Color = (225, 225, 220) if oncoming else (36, 30, 165)
     details += [(y, 0.42 * height, 0.16, 0.52 * height, lamp) for y in (-0.4 * width, 0.4 * width)]
-    for y, low, reach, high, color in details:
+    details += [(y, 0.0, 0.11, 0.3, _BLACK) for y in (-0.38 * width, 0.38 * width)]
+    for y, low, reach, high, tint in details:
         corners = [(y + reach, low), (y + reach, high), (y - reach, high), (y - reach, low)]
-        face([(0, j, z) for j, z in corners], color, 0.5 if color is paint else 1.0)
+        face([(0, j, z) for j, z in corners], tint, 0.5 if tint is paint else 1.0)
     # Nothing but road lies below a car, so its shadow is road that is dark.
     edge = width / 2 + 0.08
     faces.insert(0, [(-0.15, edge, 0), (length, edge, 0), (length, -edge, 0), (-0.15, -edge, 0)])

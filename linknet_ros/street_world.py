@@ -195,18 +195,18 @@ class StreetWorld:
         demo = seed == 0
         kind = 'bright' if demo else str(rng.choice(list(_LIGHTS), p=(0.45, 0.33, 0.22)))
         low, high, sun, top, bottom = _LIGHTS[kind]
-        b, g, r = (rng.uniform(low, high) * (1 + rng.normal(0, 0.035, 3))).tolist()
+        b, g, r = (rng.uniform(low, high) * (1 + rng.normal(0, 0.025, 3))).tolist()
         self.light = Light((b, g, r), float(rng.uniform(0.95, 1.3)), top, bottom, sun)
-        self._parking = (True, True) if demo else (rng.random() < 0.6, rng.random() < 0.6)
+        self._parking = (False, True) if demo else (rng.random() < 0.45, rng.random() < 0.6)
         self._lane = float(rng.uniform(2.8, 3.4))
         left = self._lane / 2 + 2.2 * self._parking[0] + 0.3
         right = -(1.5 * self._lane + 2.2 * self._parking[1] + 0.3)
         edges = (left + rng.uniform(1.8, 4), left, right, right - rng.uniform(1.8, 4))
-        # Whole texels, so that kerbs are exact at every level of detail.
+        # Whole texels of even the coarsest level of detail, so that kerbs are exact in all.
         self.left_wall, self.left_kerb, self.right_kerb, self.right_wall = (
-            round(edge * TEXELS) / TEXELS for edge in edges
+            round(edge * TEXELS / 4) * 4 / TEXELS for edge in edges
         )
-        park = 0.25 if demo else float(rng.uniform(0.08, 0.5))
+        park = 0.2 if demo else float(rng.uniform(0.05, 0.35))
         self._facades = [_Facade(rng, park, rng.uniform(0.1, 0.9)) for _ in range(2)]
         gains = rng.permutation([1.0, 1 - 0.4 * sun])
         #: Left and right facade, row 0 at the top, column 0 at the start of the drive.
@@ -220,7 +220,7 @@ class StreetWorld:
         end = Texture(far.bgr[:, : 60 * TEXELS], far.labels[:, : 60 * TEXELS].copy())
         self.backdrop = Sprite(figures.pyramid(end), 60, FACADE_M)
         self.placed: list[Placed] = []
-        self._furnish(float(rng.uniform(11, 40)))
+        self._furnish(float(rng.uniform(14, 50)))
         self._populate(float(rng.uniform(0.3, 1.0)))
 
     def _row(self, y: float) -> int:
@@ -246,8 +246,8 @@ class StreetWorld:
         bgr = figures.weathered(rng, bgr, 0.1, 0.13)
         # The shadow of the houses on the side away from the sun follows their roof line.
         roofs = (self.walls[shaded].labels != UNLABELED).sum(0) * rng.uniform(0.4, 1.0)
-        rows = np.arange(shape[0])[:, None]
-        shadow = ((shape[0] - rows if shaded else rows) < roofs).astype(np.uint8)
+        near = np.arange(shape[0])[:, None]
+        shadow = ((shape[0] - near if shaded else near) < roofs).astype(np.uint8)
         kept = 100 - cv2.GaussianBlur(shadow * round(50 * self.light.sun), (0, 0), 3)
         bgr = np.asarray(cv2.multiply(bgr, cv2.merge([kept] * 3), scale=0.01), np.uint8)
         return Texture(self.light.expose(bgr), labels)
@@ -286,7 +286,7 @@ class StreetWorld:
         z: float = 0.0,
         speed: float = 0.0,
     ) -> None:
-        """Put figures about every `spacing` metres along the street, but on no stretch to avoid."""
+        """Put figures about every `spacing` metres, but not on the stretches to avoid."""
         rng = self._rng
         for u in np.arange(rng.uniform(0, spacing), PERIOD_M - spacing / 2, spacing):
             at = float(u + rng.uniform(-0.15, 0.15) * (spacing - 6))
@@ -326,8 +326,8 @@ class StreetWorld:
             for pace in (-1.3, 0.0, 1.3):
                 y = kerb + (wall - kerb) * rng.uniform(0.35, 0.85)
                 self._place(walkers, y, 14 / crowd, [], speed=pace)
-            self._place(resting, kerb - side * 0.5, 50 / crowd, facade.gateways)
-        self._place(riders, lane / 2 - 0.1, 24 / crowd, [], speed=4.0)
+            self._place(resting, kerb + side * 0.6, 50 / crowd, facade.gateways)
+        self._place(riders, lane / 2 - 0.1, 34 / crowd, [], speed=4.0)
         self._place(riders, -1.5 * lane + 0.2, 30 / crowd, [], speed=-4.5)
         self._place(towards, -lane, rng.uniform(25, 70), [], speed=-rng.uniform(6, 9))
         if rng.random() < 0.75:

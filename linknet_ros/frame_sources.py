@@ -1,0 +1,174 @@
+"""Frames to replay: a folder of images, a video file, or the procedural street."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linknet_ros.errors import SourceError
+from linknet_ros.street_drive import PinholeCamera, StreetDrive
+
+#: Name of the procedural street where a source is asked for.
+STREET = 'street'
+
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg')
+
+#: How a whole file of these formats ends; a decoder may fill what is missing with grey.
+_ENDS = {b'\x89PNG': b'IEND', b'\xff\xd8\xff': b'\xff\xd9'}
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One frame of a source.
+
+    :param bgr: (H, W, 3) uint8 BGR.
+    :param labels: true class ids, (H, W) uint8, 255 for void; None where nobody knows them.
+    """
+
+    bgr: NDArray[np.uint8]
+    labels: NDArray[np.uint8] | None
+
+
+class FrameSource(Protocol):
+    """Frames that can be gone through once or again and again."""
+
+    @property
+    def camera(self) -> PinholeCamera | None:
+        """The camera, where it is known."""
+
+    def frames(self) -> Iterator[SourceFrame | SourceError]:
+        """Go through the frames once; one that cannot be read comes as its error."""
+
+
+def open_source(
+    source: str, *, seed: int = 0, size: tuple[int, int] = (480, 360), rate: float = 10.0
+) -> FrameSource:
+    """Open what the name stands for.
+
+    :param source: 'street', a folder of images, or a video file.
+    :param seed: of the street.
+    :param size: (width, height) of the street's frames, pixels.
+    :param rate: frames per second at which the street moves past.
+    :raises SourceError: when there is nothing to replay.
+    """
+    if source == STREET:
+        return StreetSource(seed, size, rate)
+    path = Path(source)
+    if path.is_dir():
+        return FolderSource(path)
+    if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
+        return VideoSource(path)
+    if path.exists():
+        raise SourceError(
+            f"cannot replay '{source}': neither a folder of images nor a video "
+            f'({", ".join(VIDEO_SUFFIXES)})'
+        )
+    raise SourceError(f"no folder or video '{source}'; give an existing path, or '{STREET}'")
+
+
+class StreetSource:
+    """The procedural street with its true labels; never ends."""
+
+    def __init__(self, seed: int, size: tuple[int, int], rate: float) -> None:
+        self._drive = StreetDrive(seed, *size)
+        self._rate = rate
+
+    @property
+    def camera(self) -> PinholeCamera:
+        """See FrameSource."""
+        return self._drive.camera
+
+    def frames(self) -> Iterator[SourceFrame | SourceError]:
+        """See FrameSource."""
+        for i in itertools.count():
+            frame = self._drive.frame(i / self._rate)
+            yield SourceFrame(frame.bgr, frame.labels)
+
+
+class FolderSource:
+    """The images of a folder by name, with labels from `<folder>annot` where that exists.
+
+    :raises SourceError: when the folder has no image.
+    """
+
+    camera = None
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not self._paths:
+            raise SourceError(
+                f'no image in folder {folder}; it should hold {", ".join(IMAGE_SUFFIXES)} files'
+            )
+        # The layout of CamVid: val/ beside valannot/.
+        self._annotations = folder.parent / f'{folder.name}annot'
+
+    def frames(self) -> Iterator[SourceFrame | SourceError]:
+        """See FrameSource."""
+        for path in self._paths:
+            try:
+                yield SourceFrame(read_image(path), self._labels(path))
+            except SourceError as error:
+                yield error
+
+    def _labels(self, path: Path) -> NDArray[np.uint8] | None:
+        annotation = self._annotations / f'{path.stem}.png'
+        if not annotation.is_file():
+            return None
+        labels = read_image(annotation, color=False)
+        return labels if labels.ndim == 2 else None
+
+
+class VideoSource:
+    """The frames of a video file.
+
+    :raises SourceError: when it cannot be opened or has no frame.
+    """
+
+    camera = None
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if next(self.frames(), None) is None:
+            raise SourceError(f'cannot read a frame of video {path}; is it complete?')
+
+    def frames(self) -> Iterator[SourceFrame | SourceError]:
+        """See FrameSource."""
+        video = cv2.VideoCapture(str(self._path))
+        try:
+            while True:
+                there, frame = video.read()
+                if not there:
+                    return
+                yield SourceFrame(frame, None)
+        finally:
+            video.release()
+
+
+def read_image(path: Path, color: bool = True) -> NDArray[np.uint8]:
+    """Read an image file.
+
+    :param color: as (H, W, 3) BGR, else as the file has it.
+    :raises SourceError: when it cannot be read, is cut short, or is no image.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f'cannot read {path}: {error.strerror}') from error
+    for start, end in _ENDS.items():
+        if data.startswith(start) and end not in data[-4096:]:
+            raise SourceError(f'{path} is cut short ({len(data)} bytes); copy it again')
+    how = cv2.IMREAD_COLOR if color else cv2.IMREAD_UNCHANGED
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
+    if image is None:
+        raise SourceError(f'{path} is no readable image ({len(data)} bytes); copy it again')
+    result: NDArray[np.uint8] = image
+    return result

@@ -1,0 +1,194 @@
+"""A camera for people without one: replays images, a video or the procedural street."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from numpy.typing import NDArray
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from linknet_ros.errors import LinknetError, ParameterError, SourceError
+from linknet_ros.frame_sources import STREET, FrameSource, SourceFrame, open_source
+from linknet_ros.ros_images import array_to_image
+from linknet_ros.street_drive import PinholeCamera
+
+#: Name, default, description and limits of each parameter.
+PARAMETERS = (
+    ('source', STREET, "'street', a folder of images, or a video file.", None),
+    ('rate', 10.0, 'Frames per second.', (0.1, 1000.0)),
+    ('loop', True, 'Start again at the end; false ends the node.', None),
+    ('count', 0, 'End after this many frames; 0 for no end.', (0, 1_000_000_000)),
+    ('wait_for', 0, 'Start once the image has this many subscribers.', (0, 100)),
+    ('frame_id', 'camera_optical_frame', 'Frame of the camera, in all headers.', None),
+    ('seed', 0, 'Another seed is another street.', (0, 1_000_000)),
+    ('width', 480, 'Width of the street, pixels.', (16, 8192)),
+    ('height', 360, 'Height of the street, pixels.', (16, 8192)),
+)
+
+
+class ReplayNode(Node):
+    """Node `replay`: publishes `image_raw`, `camera_info` and, where known, true labels."""
+
+    def __init__(self) -> None:
+        super().__init__('replay')
+        for name, default, description, limits in PARAMETERS:
+            try:
+                self.declare_parameter(name, default, _descriptor(description, default, limits))
+            except ParameterException as error:
+                raise ParameterError(f'parameter {name}: {error}') from error
+        self.finished = False
+        self.sent = 0
+        self.failed = 0
+        self._source = self._open()
+        self._frames = self._source.frames()
+        self._any_in_this_pass = False
+        options = {
+            'qos_profile': QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE),
+            'qos_overriding_options': QoSOverridingOptions.with_default_policies(),
+        }
+        self._image = self.create_publisher(Image, 'image_raw', **options)
+        self._camera_info = self.create_publisher(CameraInfo, 'camera_info', **options)
+        self._truth = self.create_publisher(Image, 'ground_truth/labels', **options)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._waiting = self._value('wait_for') > 0
+        self.create_timer(1 / self._value('rate'), self._tick)
+        self.create_timer(0.5, self._publish_diagnostics)
+        self.get_logger().info(
+            f"replaying '{self._value('source')}' on {self._image.topic_name} "
+            f'at {self._value("rate"):g} frames per second'
+        )
+
+    def _value(self, name: str):
+        return self.get_parameter(name).value
+
+    def _open(self) -> FrameSource:
+        size = (self._value('width'), self._value('height'))
+        return open_source(
+            self._value('source'), seed=self._value('seed'), size=size, rate=self._value('rate')
+        )
+
+    def _tick(self) -> None:
+        if self.finished or (
+            self._waiting and self._image.get_subscription_count() < self._value('wait_for')
+        ):
+            return
+        self._waiting = False
+        frame = self._next_frame()
+        if frame is None:
+            self.finished = True
+            return
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._value('frame_id'))
+        height, width = frame.bgr.shape[:2]
+        # The truth goes first, so that who compares has it when the labels come.
+        if frame.labels is not None and self._truth.get_subscription_count():
+            self._truth.publish(array_to_image(frame.labels, 'mono8', header))
+        self._camera_info.publish(camera_info(self._source.camera, header, width, height))
+        self._image.publish(array_to_image(frame.bgr, 'bgr8', header))
+        self.sent += 1
+        self.finished = self.sent == self._value('count')
+
+    def _next_frame(self) -> SourceFrame | None:
+        while True:
+            item = next(self._frames, None)
+            if isinstance(item, SourceError):
+                self.failed += 1
+                self.get_logger().error(f'frame skipped: {item}')
+            elif item is not None:
+                self._any_in_this_pass = True
+                return item
+            elif not self._any_in_this_pass:
+                self.get_logger().error(
+                    f"'{self._value('source')}' has no frame that can be read; give another source"
+                )
+                return None
+            elif not self._value('loop'):
+                return None
+            else:
+                self._any_in_this_pass = False
+                self._frames = self._source.frames()
+
+    def _publish_diagnostics(self) -> None:
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.WARN if self.failed else DiagnosticStatus.OK,
+            name=f'{self.get_fully_qualified_name().lstrip("/")}: source',
+            message='finished' if self.finished else f'{self.sent} frames sent',
+            hardware_id=self._value('source'),
+            values=[
+                KeyValue(key='sent', value=str(self.sent)),
+                KeyValue(key='unreadable', value=str(self.failed)),
+            ],
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
+    def say_goodbye(self) -> None:
+        """Last diagnostics and a line in the log."""
+        self._publish_diagnostics()
+        unreadable = f', {self.failed} unreadable' if self.failed else ''
+        self.get_logger().info(f'{self.sent} frames sent{unreadable}')
+
+
+def camera_info(
+    camera: PinholeCamera | None, header: Header, width: int, height: int
+) -> CameraInfo:
+    """CameraInfo of a pinhole camera without distortion; K is zero (uncalibrated) for None."""
+    info = CameraInfo(header=header, width=width, height=height)
+    if camera is not None:
+        info.distortion_model = 'plumb_bob'
+        info.d = [0.0] * 5
+        k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+        info.k = k
+        info.r = np.eye(3).ravel()
+        matrix: NDArray[np.float64] = np.hstack([np.reshape(k, (3, 3)), np.zeros((3, 1))])
+        info.p = matrix.ravel()
+    return info
+
+
+def _descriptor(description: str, default: object, limits) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=description)
+    if isinstance(default, float):
+        ends = FloatingPointRange(from_value=limits[0], to_value=limits[1])
+        descriptor.floating_point_range = [ends]
+    elif limits:
+        descriptor.integer_range = [IntegerRange(from_value=limits[0], to_value=limits[1])]
+    # What a source is made of is read once; a change would be ignored without a word.
+    descriptor.read_only = True
+    return descriptor
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `ros2 run linknet_ros replay_node`."""
+    rclpy.init(args=arguments)
+    node = None
+    status = 0
+    try:
+        node = ReplayNode()
+        while not node.finished:
+            rclpy.spin_once(node, timeout_sec=0.1)
+        node.say_goodbye()
+        status = 0 if node.sent else 1
+    except LinknetError as error:
+        rclpy.logging.get_logger('replay').error(str(error))
+        status = 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    sys.exit(status)
+
+
+if __name__ == '__main__':
+    main()

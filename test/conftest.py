@@ -1,0 +1,151 @@
+"""Tiny ONNX models made on the spot, whose results can be worked out by hand."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from linknet_ros.classes import ClassTable
+from linknet_ros.model_file import load_model_file, metadata_of
+
+THREE_CLASSES = ClassTable(
+    names=('road', 'car', 'sky'),
+    colors=((128, 64, 128), (0, 0, 142), (70, 130, 180)),
+    drivable=(True, False, False),
+)
+
+#: Weight of the 1x1 convolution of half_proto, rows are classes, columns B, G, R.
+HALF_WEIGHT = ((0, 0, 1), (0, 0.5, 0), (0.25, 0, 0))
+
+
+def _model(nodes, initializers=()):
+    shape = (1, 'height', 'width')
+    graph = helper.make_graph(
+        nodes,
+        'tiny',
+        [helper.make_tensor_value_info('image', TensorProto.UINT8, (*shape, 3))],
+        [
+            helper.make_tensor_value_info(name, TensorProto.UINT8, shape)
+            for name in ('labels', 'confidence')
+        ],
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    metadata = metadata_of(
+        THREE_CLASSES,
+        architecture='Tiny (1 layer)',
+        dataset='hand-made',
+        label_set='three',
+        default_size=(96, 64),
+        accuracy={'val_miou': 0.5},
+    )
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _labels_of(logits, axis):
+    return [
+        helper.make_node('ArgMax', [logits], ['index'], axis=axis, keepdims=0),
+        helper.make_node('Cast', ['index'], ['number'], to=TensorProto.FLOAT),
+        helper.make_node('Cast', ['number'], ['labels'], to=TensorProto.UINT8),
+    ]
+
+
+@pytest.fixture
+def class_table():
+    """Three classes: road (drivable), car, sky."""
+    return THREE_CLASSES
+
+
+@pytest.fixture
+def channel_proto():
+    """Model whose label is the largest of the B, G, R channels and confidence its value.
+
+    So blue is road (0), green is car (1), red is sky (2).
+    """
+    return _model(
+        [
+            helper.make_node('Cast', ['image'], ['x'], to=TensorProto.FLOAT),
+            *_labels_of('x', axis=3),
+            helper.make_node('ReduceMax', ['x'], ['highest'], axes=[3], keepdims=0),
+            helper.make_node('Cast', ['highest'], ['confidence'], to=TensorProto.UINT8),
+        ]
+    )
+
+
+@pytest.fixture
+def half_weight():
+    """Weight of the 1x1 convolution in half_proto, float32 (3, 3, 1, 1)."""
+    return np.array(HALF_WEIGHT, np.float32).reshape(3, 3, 1, 1)
+
+
+@pytest.fixture
+def half_proto(half_weight):
+    """Model with a float16 weight behind a Cast: logits are R, G / 2, B / 4."""
+    return _model(
+        [
+            helper.make_node('Cast', ['weight.float16'], ['weight'], to=TensorProto.FLOAT),
+            helper.make_node('Cast', ['image'], ['bytes'], to=TensorProto.FLOAT),
+            helper.make_node('Transpose', ['bytes'], ['x'], perm=[0, 3, 1, 2]),
+            helper.make_node('Conv', ['x', 'weight'], ['logits']),
+            *_labels_of('logits', axis=1),
+            helper.make_node('ReduceMax', ['logits'], ['highest'], axes=[1], keepdims=0),
+            helper.make_node('Cast', ['highest'], ['confidence'], to=TensorProto.UINT8),
+        ],
+        [numpy_helper.from_array(half_weight.astype(np.float16), 'weight.float16')],
+    )
+
+
+@pytest.fixture
+def nan_proto():
+    """Model with NaN logits for black pixels, and the softmax of a real export.
+
+    Logits are c * c / max(B, G, R) per channel c: 0 / 0 for black. A pure colour has confidence
+    255, a grey has 85 (a third).
+    """
+    return _model(
+        [
+            helper.make_node('Cast', ['image'], ['x'], to=TensorProto.FLOAT),
+            helper.make_node('Mul', ['x', 'x'], ['square']),
+            helper.make_node('ReduceMax', ['x'], ['brightest'], axes=[3], keepdims=1),
+            helper.make_node('Div', ['square', 'brightest'], ['logits']),
+            *_labels_of('logits', axis=3),
+            helper.make_node('ReduceMax', ['logits'], ['highest'], axes=[3], keepdims=1),
+            helper.make_node('Sub', ['logits', 'highest'], ['below']),
+            helper.make_node('Exp', ['below'], ['share']),
+            helper.make_node('ReduceSum', ['share', 'axis'], ['sum'], keepdims=0),
+            helper.make_node('Reciprocal', ['sum'], ['maximum']),
+            helper.make_node('Mul', ['maximum', 'full'], ['scaled']),
+            helper.make_node('Round', ['scaled'], ['rounded']),
+            helper.make_node('Cast', ['rounded'], ['confidence'], to=TensorProto.UINT8),
+        ],
+        [
+            numpy_helper.from_array(np.array([3], np.int64), 'axis'),
+            numpy_helper.from_array(np.array(255, np.float32), 'full'),
+        ],
+    )
+
+
+@pytest.fixture
+def write_model(tmp_path):
+    """Write a model to a file: `write_model(proto) -> path`."""
+
+    def write(proto, name='model.onnx'):
+        path = tmp_path / name
+        path.write_bytes(proto.SerializeToString())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def model_path(channel_proto, write_model):
+    """File of channel_proto."""
+    return write_model(channel_proto)
+
+
+@pytest.fixture
+def model(model_path):
+    """Loaded channel_proto."""
+    return load_model_file(model_path)

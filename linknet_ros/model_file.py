@@ -121,7 +121,15 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
             accuracy=MappingProxyType(accuracy),
             sha256=hashlib.sha256(data).hexdigest(),
         )
-    except (KeyError, TypeError, ValueError, ClassNameError) as error:
+    except (
+        AttributeError,  # accuracy is a list
+        KeyError,
+        OverflowError,  # a colour of Infinity
+        RecursionError,  # brackets without end
+        TypeError,
+        ValueError,
+        ClassNameError,
+    ) as error:
         raise ModelError(
             f'{path} has damaged metadata ({type(error).__name__}: {error}); '
             'make it again with python -m training.export'

@@ -37,7 +37,8 @@ def blend(
     :returns: (H, W, 3) uint8 BGR.
     """
     blended: NDArray[np.uint8] = cv2.addWeighted(frame, 1 - opacity, colors, opacity, 0)
-    unlabeled = cv2.compare(labels, UNLABELED, cv2.CMP_EQ)
+    # Not cv2.compare, which refuses a frame of 1x1.
+    unlabeled = (labels == UNLABELED).view(np.uint8)
     if cv2.countNonZero(unlabeled):
         cv2.copyTo(frame, unlabeled, blended)
     return blended

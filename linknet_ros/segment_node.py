@@ -176,6 +176,10 @@ class SegmentNode(LifecycleNode):
                     f'frame skipped: {error}', throttle_duration_sec=_LOG_PERIOD
                 )
             except Exception as error:
+                if not self.context.ok():
+                    # The process is being stopped; there is nobody left to publish to.
+                    self.statistics.drop(Drop.INACTIVE)
+                    continue
                 # The worker must outlive whatever one frame does to a library below it.
                 self.statistics.drop(Drop.FAILED)
                 self.get_logger().error(

@@ -328,5 +328,5 @@ def _draw_band(canvas: Bytes, band: _Band, travelled: float) -> None:
 
 def _stamp(view: Bytes, colors: cv2.typing.MatLike, labels: cv2.typing.MatLike) -> None:
     """Paint colours and labels wherever the label is not see-through."""
-    opaque = cv2.inRange(labels, np.array(0), np.array(UNLABELED - 1))
+    _, opaque = cv2.threshold(labels, UNLABELED - 1, 255, cv2.THRESH_BINARY_INV)
     cv2.copyTo(cv2.merge([colors, labels]), opaque, view)

@@ -163,7 +163,7 @@ def pyramid(texture: Texture) -> tuple[Texture, ...]:
     while min(levels[-1].labels.shape) >= 8:
         bgr, labels = levels[-1].bgr, levels[-1].labels
         size = (labels.shape[1] // 2, labels.shape[0] // 2)
-        opaque = cv2.inRange(labels, np.array(0), np.array(UNLABELED - 1))
+        _, opaque = cv2.threshold(labels, UNLABELED - 1, 255, cv2.THRESH_BINARY_INV)
         cover = cv2.resize(opaque, size, interpolation=cv2.INTER_AREA)
         seen = cv2.resize(
             cv2.bitwise_and(bgr, bgr, mask=opaque), size, interpolation=cv2.INTER_AREA

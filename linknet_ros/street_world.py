@@ -52,7 +52,7 @@ _TRIM = (202, 205, 206)
 _LIGHTS = {
     'bright': (1.05, 1.35, 1.0, (238, 205, 170), (255, 250, 244)),
     'overcast': (0.75, 1.05, 0.15, (214, 208, 204), (250, 248, 246)),
-    'dusk': (0.36, 0.6, 0.1, (150, 138, 128), (232, 224, 216)),
+    'dusk': (0.45, 0.65, 0.1, (150, 138, 128), (232, 224, 216)),
 }
 
 
@@ -83,7 +83,8 @@ class _Facade:
         self.gateways: list[tuple[int, int]] = []
         u = 0
         while u < PERIOD_M:
-            if rng.random() < park_share:
+            # Every street has a fence somewhere: a drive shows all the classes.
+            if rng.random() < park_share or (u > PERIOD_M / 2 and not self.parks):
                 width = min(2 * int(rng.integers(5, 15)), PERIOD_M - u)
                 self._park(u, width)
                 u += width
@@ -208,14 +209,16 @@ class StreetWorld:
         )
         park = 0.2 if demo else float(rng.uniform(0.05, 0.35))
         self._facades = [_Facade(rng, park, rng.uniform(0.1, 0.9)) for _ in range(2)]
-        gains = rng.permutation([1.0, 1 - 0.4 * sun])
+        shaded = int(rng.integers(2)) or int(demo)
+        gains = [1.0, 1.0]
+        gains[shaded] -= 0.4 * sun
         #: Left and right facade, row 0 at the top, column 0 at the start of the drive.
         self.walls = [
             facade.texture(self.light, gain)
-            for facade, gain in zip(self._facades, gains.tolist(), strict=True)
+            for facade, gain in zip(self._facades, gains, strict=True)
         ]
         #: The ground from the left wall, row 0, to the right wall.
-        self.ground = self._ground(shaded=int(gains.argmin()))
+        self.ground = self._ground(shaded, shadow=0.35 if demo else rng.uniform(0.35, 1))
         far = self.walls[0]
         end = Texture(far.bgr[:, : 60 * TEXELS], far.labels[:, : 60 * TEXELS].copy())
         self.backdrop = Sprite(figures.pyramid(end), 60, FACADE_M)
@@ -226,7 +229,8 @@ class StreetWorld:
     def _row(self, y: float) -> int:
         return round((self.left_wall - y) * TEXELS)
 
-    def _ground(self, shaded: int) -> Texture:
+    def _ground(self, shaded: int, shadow: float) -> Texture:
+        """Road and pavements; `shadow` is the length of the shadows, in heights of the houses."""
         rng = self._rng
         shape = (self._row(self.right_wall), PERIOD_M * TEXELS)
         left, right = self._row(self.left_kerb), self._row(self.right_kerb)
@@ -245,10 +249,10 @@ class StreetWorld:
         self._paint_road(bgr, left, right)
         bgr = figures.weathered(rng, bgr, 0.1, 0.13)
         # The shadow of the houses on the side away from the sun follows their roof line.
-        roofs = (self.walls[shaded].labels != UNLABELED).sum(0) * rng.uniform(0.4, 1.0)
+        roofs = (self.walls[shaded].labels != UNLABELED).sum(0) * shadow
         near = np.arange(shape[0])[:, None]
-        shadow = ((shape[0] - near if shaded else near) < roofs).astype(np.uint8)
-        kept = 100 - cv2.GaussianBlur(shadow * round(50 * self.light.sun), (0, 0), 3)
+        shade = ((shape[0] - near if shaded else near) < roofs).astype(np.uint8)
+        kept = 100 - cv2.GaussianBlur(shade * round(50 * self.light.sun), (0, 0), 3)
         bgr = np.asarray(cv2.multiply(bgr, cv2.merge([kept] * 3), scale=0.01), np.uint8)
         return Texture(self.light.expose(bgr), labels)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise SourceError(f'no checkpoint {path}; train one with python -m training.train')
     try:
         state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise SourceError(f'{path} is not a readable checkpoint: {reason}') from error
     if not isinstance(state, dict) or 'config' not in state or 'averaged' not in state:
         raise SourceError(f'{path} is no checkpoint of training.train')

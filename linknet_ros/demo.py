@@ -1,0 +1,219 @@
+"""The demo: a camera, the segmentation node and a planner's subscriptions in three processes.
+
+Writes OUT/report.json and OUT/contact_sheet.png; needs no screen, camera or GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from tqdm import tqdm
+
+from linknet_ros.contact_sheet import contact_sheet
+from linknet_ros.demo_node import DemoNode
+from linknet_ros.errors import LinknetError
+from linknet_ros.frame_sources import STREET, open_source
+from linknet_ros.frame_statistics import Drop
+from linknet_ros.model_file import ModelFile, load_model_file
+from linknet_ros.segment_node import shipped_model
+
+#: Seconds without anything new after which the demo stops waiting.
+_PATIENCE = 20.0
+
+#: The street never ends; this many frames are shown of it.
+_STREET_FRAMES = 100
+
+#: Names of the two nodes' diagnostics.
+_SEGMENTATION = 'linknet: segmentation'
+_REPLAY = 'replay: source'
+
+_ROOT = Path(__file__).parents[1]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog='demo', description=__doc__)
+    parser.add_argument('--source', default=STREET, help='street, a folder of images or a video')
+    parser.add_argument('--out', type=Path, default=Path('out/demo'))
+    parser.add_argument('--rate', type=float, default=5.0, help='frames per second')
+    parser.add_argument('--count', type=int, default=0, help='frames; 0: all, 100 of the street')
+    parser.add_argument('--model', type=Path, default=None)
+    parser.add_argument('--backend', default='auto')
+    parser.add_argument('--precision', default='auto')
+    options = parser.parse_args(arguments)
+    try:
+        model = load_model_file(options.model or shipped_model())
+        # Fails here, in one line, rather than in the log of another process.
+        open_source(options.source)
+        report = run(options, model)
+    except LinknetError as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        sys.exit('stopped')
+    if report['unaccounted']:
+        sys.exit(f'error: {report["unaccounted"]} frames were neither answered nor counted')
+
+
+def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
+    """Run the three processes until the source ends, write report and contact sheet."""
+    # A domain of its own: nodes of a robot in the same network are left alone.
+    os.environ.setdefault('ROS_DOMAIN_ID', str(random.randrange(1, 100)))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    profile = _ROOT / 'config' / 'fastdds_shm.xml'
+    if profile.is_file():
+        os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
+        os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(profile))
+    options.out.mkdir(parents=True, exist_ok=True)
+    count = options.count or (_STREET_FRAMES if options.source == STREET else 0)
+    processes = []
+    rclpy.init(args=[])
+    node = DemoNode(len(model.classes))
+    try:
+        processes = [_start_segmentation(options, model), _start_replay(options, count)]
+        _watch(node, processes, count)
+        report = _report(node, model, options.source)
+    finally:
+        _stop(processes)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    rows = node.complete_rows()
+    (options.out / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
+    print(f'report:        {options.out / "report.json"}')
+    if rows:
+        sheet = contact_sheet(rows[:4], ('frame', 'labels', 'overlay', 'drivable'))
+        cv2.imwrite(str(options.out / 'contact_sheet.png'), sheet)
+        print(f'contact sheet: {options.out / "contact_sheet.png"}')
+    return report
+
+
+def _start_segmentation(options: argparse.Namespace, model: ModelFile) -> subprocess.Popen[bytes]:
+    parameters = {
+        'model': str(model.path.resolve()),
+        'backend': options.backend,
+        'precision': options.precision,
+    }
+    # A demo wants every picture, a planner only the newest: keep some for a slow moment.
+    topics = ('labels', 'color', 'overlay', 'drivable')
+    parameters |= {f'qos_overrides./linknet/{t}.publisher.depth': '20' for t in topics}
+    return _start('linknet_ros.segment_node', parameters)
+
+
+def _start_replay(options: argparse.Namespace, count: int) -> subprocess.Popen[bytes]:
+    source = options.source
+    if source != STREET:
+        source = str(Path(source).resolve())
+    return _start(
+        'linknet_ros.replay_node',
+        {
+            'source': source,
+            'rate': str(float(options.rate)),
+            'loop': 'false',
+            'count': str(count),
+            # The segmentation node and the demo itself.
+            'wait_for': '2',
+        },
+        ['-r', 'image_raw:=image'],
+    )
+
+
+def _start(
+    module: str, parameters: dict[str, str], more: list[str] | None = None
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, '-m', module, '--ros-args', '--log-level', 'warn', *(more or [])]
+    for name, value in parameters.items():
+        command += ['-p', f'{name}:={value}']
+    return subprocess.Popen(command, cwd=_ROOT)
+
+
+def _watch(node: DemoNode, processes: list[subprocess.Popen[bytes]], count: int) -> None:
+    """Spin until replay has ended and every frame is answered or counted."""
+    segmentation, replay = processes
+    settled_after = None
+    last_change = time.monotonic()
+    with tqdm(total=count or None, unit='frame', desc='segmenting', file=sys.stdout) as bar:
+        while time.monotonic() - last_change < _PATIENCE:
+            rclpy.spin_once(node, timeout_sec=0.1)
+            if len(node.latencies) > bar.n:
+                last_change = time.monotonic()
+                bar.set_postfix(latency=f'{node.latencies[-1]:.0f} ms', refresh=False)
+                bar.update(len(node.latencies) - bar.n)
+            if segmentation.poll() is not None:
+                raise LinknetError('the segmentation node ended; its message is above')
+            if replay.poll() is None:
+                continue
+            # The counts in the node's diagnostics are up to a second old: the second report from
+            # here on was made after the last frame came.
+            settled_after = settled_after or node.reports[_SEGMENTATION] + 2
+            if node.reports[_SEGMENTATION] >= settled_after and _unaccounted(node) == 0:
+                return
+
+
+def _sent(node: DemoNode) -> int:
+    return int(node.diagnostics.get(_REPLAY, {}).get('sent', 0))
+
+
+def _drops(node: DemoNode) -> dict[str, int]:
+    values = node.diagnostics.get(_SEGMENTATION, {})
+    drops = {drop.value: int(values.get(f'dropped, {drop.value}', 0)) for drop in Drop}
+    # The node listens best effort and cannot know what was lost on the way to it.
+    drops['lost in transport'] = max(0, _sent(node) - int(values.get('received', 0)))
+    return {reason: number for reason, number in drops.items() if number}
+
+
+def _unaccounted(node: DemoNode) -> int:
+    """Frames that were neither answered with labels nor counted as dropped."""
+    return _sent(node) - len(node.latencies) - sum(_drops(node).values())
+
+
+def _report(node: DemoNode, model: ModelFile, source: str) -> dict[str, Any]:
+    values = node.diagnostics.get(_SEGMENTATION, {})
+    seconds = node.arrivals[-1] - node.arrivals[0] if len(node.arrivals) > 1 else 0.0
+    scores = node.matrix.scores() if node.compared else None
+    road = model.classes.names.index('road') if 'road' in model.classes.names else None
+    return {
+        'source': source,
+        'frames_sent': _sent(node),
+        'labels_received': len(node.latencies),
+        'dropped': _drops(node),
+        'unaccounted': _unaccounted(node),
+        'fps': round((len(node.arrivals) - 1) / seconds, 2) if seconds else None,
+        'latency_ms_p50': _percentile(node.latencies, 50),
+        'latency_ms_p99': _percentile(node.latencies, 99),
+        'frames_compared': node.compared,
+        'miou': round(scores.miou, 4) if scores else None,
+        'road_iou': round(float(scores.iou[road]), 4) if scores and road is not None else None,
+        'backend': values.get('backend'),
+        'precision': values.get('precision'),
+        'model': model.name,
+    }
+
+
+def _percentile(values: list[float], percent: float) -> float | None:
+    return round(float(np.percentile(values, percent)), 1) if values else None
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+if __name__ == '__main__':
+    main()

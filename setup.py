@@ -1,0 +1,60 @@
+from glob import glob
+
+from setuptools import setup
+
+package = 'linknet_ros'
+
+# Everything but setuptools is an extra: on a robot apt provides rclpy, NumPy and OpenCV, which pip
+# does not know of, and `ros2 run` must not fail over that.
+# OpenCV without windows: the same library, but it imports on machines that have no libGL.
+runtime = ['numpy', 'opencv-python-headless', 'onnx']
+cpu = [*runtime, 'openvino', 'onnxruntime']
+ros = [
+    'ros-rclpy[fastrtps]==7.1.6',
+    'ros-jazzy-sensor-msgs',
+    'ros-jazzy-std-msgs',
+    'ros-jazzy-nav-msgs',
+    'ros-jazzy-diagnostic-msgs',
+    'ros-jazzy-lifecycle-msgs',
+]
+train = [*cpu, 'torch', 'torchvision', 'tqdm']
+demo = ['tqdm']
+test = ['pytest', 'hypothesis', 'pyyaml']
+dev = ['ruff', 'mypy']
+
+setup(
+    name=package,
+    version='0.1.0',
+    packages=['linknet_ros', 'linknet_ros.backends'],
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{package}']),
+        (f'share/{package}', ['package.xml']),
+        (f'share/{package}/launch', glob('launch/*.launch.py')),
+        (f'share/{package}/config', glob('config/*')),
+        (f'share/{package}/models', glob('models/*')),
+    ],
+    install_requires=['setuptools'],
+    extras_require={
+        'ros': ros,
+        'cpu': cpu,
+        'gpu': runtime,
+        'demo': demo,
+        'train': train,
+        'test': test,
+        'dev': dev,
+    },
+    python_requires='>=3.10',
+    zip_safe=True,
+    author='linknet_ros developers',
+    maintainer='linknet_ros developers',
+    maintainer_email='linknet_ros@users.noreply.github.com',
+    description='Camera semantic segmentation with LinkNet for ROS 2',
+    license='Apache-2.0',
+    entry_points={
+        'console_scripts': [
+            'segment_node = linknet_ros.segment_node:main',
+            'replay_node = linknet_ros.replay_node:main',
+            'demo = linknet_ros.demo:main',
+        ],
+    },
+)

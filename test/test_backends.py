@@ -1,0 +1,257 @@
+"""Back ends: right labels, the same from each, and clear errors."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from linknet_ros.backends import BACKENDS, installed_backends, open_backend
+from linknet_ros.errors import BackendError, ModelError
+from linknet_ros.model_file import load_model_file
+
+
+def installed(name):
+    return importlib.util.find_spec(name) is not None
+
+
+def needs(*names):
+    missing = [name for name in names if not installed(name)]
+    return pytest.mark.skipif(bool(missing), reason=f'not installed: {", ".join(missing)}')
+
+
+EACH_BACKEND = pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=needs(name)) for name in ('openvino', 'onnxruntime')]
+)
+
+
+def colors_image(height, width, *rows):
+    """(height, width, 3) of zeros with rows of BGR colours in the top left."""
+    image = np.zeros((height, width, 3), np.uint8)
+    content = np.array(rows, np.uint8)
+    image[: content.shape[0], : content.shape[1]] = content
+    return image
+
+
+def random_image(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def native_bf16():
+    if not installed('openvino'):
+        return False
+    import openvino
+
+    return 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+
+
+# Results.
+
+
+@EACH_BACKEND
+def test_labels_and_confidence_by_hand(model, name):
+    image = colors_image(
+        32,
+        64,
+        [[200, 10, 20], [10, 201, 20], [10, 20, 202]],
+        [[0, 0, 1], [255, 254, 253], [0, 128, 127]],
+    )
+    backend = open_backend(model, 32, 64, backend=name, precision='fp32')
+    labels, confidence = backend.infer(image)
+    assert labels.dtype == confidence.dtype == np.uint8
+    assert labels.shape == confidence.shape == (32, 64)
+    assert labels[:2, :3].tolist() == [[0, 1, 2], [2, 0, 1]]
+    assert confidence[:2, :3].tolist() == [[200, 201, 202], [1, 255, 128]]
+    assert not labels[2:].any()
+    assert not confidence[2:].any()
+
+
+@EACH_BACKEND
+def test_half_weights_by_hand(half_proto, write_model, name):
+    # Logits are R, G / 2, B / 4.
+    image = colors_image(32, 32, [[100, 40, 30], [100, 60, 20], [100, 20, 20], [255, 2, 1]])
+    backend = open_backend(load_model_file(write_model(half_proto)), 32, 32, backend=name)
+    labels, confidence = backend.infer(image)
+    assert labels[0, :4].tolist() == [0, 1, 2, 2]
+    assert confidence[0, :4].tolist() == [30, 30, 25, 63]
+
+
+@needs('openvino', 'onnxruntime')
+@pytest.mark.parametrize('size', [(32, 32), (64, 96), (288, 480)])
+def test_backends_agree(half_proto, write_model, size):
+    model = load_model_file(write_model(half_proto))
+    image = random_image(*size)
+    one, other = (
+        open_backend(model, *size, backend=name, precision='fp32').infer(image)
+        for name in ('openvino', 'onnxruntime')
+    )
+    np.testing.assert_array_equal(one[0], other[0])
+    np.testing.assert_array_equal(one[1], other[1])
+
+
+@EACH_BACKEND
+def test_second_image_gets_its_own_result(model, name):
+    backend = open_backend(model, 64, 96, backend=name)
+    for seed in range(3):
+        image = random_image(64, 96, seed)
+        labels, confidence = backend.infer(image)
+        np.testing.assert_array_equal(labels, image.argmax(2))
+        np.testing.assert_array_equal(confidence, image.max(2))
+
+
+@EACH_BACKEND
+def test_two_sizes_of_one_model_side_by_side(model, name):
+    small = open_backend(model, 32, 64, backend=name)
+    large = open_backend(model, 96, 128, backend=name)
+    for backend, size in ((small, (32, 64)), (large, (96, 128)), (small, (32, 64))):
+        image = random_image(*size)
+        np.testing.assert_array_equal(backend.infer(image)[0], image.argmax(2))
+
+
+@EACH_BACKEND
+def test_threads(model, name):
+    backend = open_backend(model, 32, 32, backend=name, threads=1)
+    image = random_image(32, 32)
+    np.testing.assert_array_equal(backend.infer(image)[0], image.argmax(2))
+
+
+@EACH_BACKEND
+@pytest.mark.parametrize('shape', [(32, 64, 3), (64, 32, 3), (32, 32, 4), (32, 32)])
+def test_image_of_another_size(model, name, shape):
+    backend = open_backend(model, 32, 32, backend=name)
+    with pytest.raises(BackendError, match=r'image is \(.*\), opened for \(32, 32, 3\)'):
+        backend.infer(np.zeros(shape, np.uint8))
+
+
+@EACH_BACKEND
+def test_closed_backend_lets_another_be_opened(model, name):
+    open_backend(model, 32, 32, backend=name).close()
+    image = random_image(32, 32)
+    again = open_backend(model, 32, 32, backend=name)
+    np.testing.assert_array_equal(again.infer(image)[0], image.argmax(2))
+
+
+# Names and precisions.
+
+
+@EACH_BACKEND
+def test_says_what_runs(model, name):
+    backend = open_backend(model, 32, 32, backend=name, precision='fp32')
+    assert (backend.name, backend.precision) == (name, 'fp32')
+
+
+@needs('openvino')
+def test_openvino_auto_precision_says_what_it_chose(model):
+    backend = open_backend(model, 32, 32, backend='openvino')
+    assert backend.precision == ('bf16' if native_bf16() else 'fp32')
+
+
+@needs('onnxruntime')
+def test_onnxruntime_auto_precision_is_fp32(model):
+    assert open_backend(model, 32, 32, backend='onnxruntime').precision == 'fp32'
+
+
+@needs('onnxruntime')
+def test_onnxruntime_has_no_bf16(model):
+    with pytest.raises(BackendError, match='onnxruntime computes in fp32 only; use precision au'):
+        open_backend(model, 32, 32, backend='onnxruntime', precision='bf16')
+
+
+@needs('openvino')
+def test_openvino_bf16(half_proto, write_model):
+    model = load_model_file(write_model(half_proto))
+    if not native_bf16():
+        with pytest.raises(BackendError, match='bf16 needs a processor with bf16 arithmetic'):
+            open_backend(model, 64, 96, backend='openvino', precision='bf16')
+        return
+    backend = open_backend(model, 64, 96, backend='openvino', precision='bf16')
+    assert backend.precision == 'bf16'
+    image = random_image(64, 96)
+    expected = (image[:, :, ::-1] * np.array([1, 0.5, 0.25])).argmax(2)
+    assert (backend.infer(image)[0] == expected).mean() >= 0.995
+
+
+@needs('openvino')
+def test_openvino_bf16_refused_where_the_processor_has_none(model, monkeypatch):
+    import openvino
+
+    class Core:
+        def get_property(self, device, name):
+            assert (device, name) == ('CPU', 'OPTIMIZATION_CAPABILITIES')
+            return ['FP32', 'INT8']
+
+    monkeypatch.setattr(openvino, 'Core', Core)
+    with pytest.raises(BackendError, match='which this one is not; use precision auto or fp32'):
+        open_backend(model, 32, 32, backend='openvino', precision='bf16')
+
+
+# What cannot be opened.
+
+
+def test_unknown_backend(model):
+    names = ', '.join(BACKENDS)
+    with pytest.raises(BackendError, match=f"unknown backend 'torch'; use auto, {names}"):
+        open_backend(model, 32, 32, backend='torch')
+
+
+def test_unknown_precision(model):
+    with pytest.raises(BackendError, match="unknown precision 'int3'; use auto, fp32, "):
+        open_backend(model, 32, 32, precision='int3')
+
+
+def hide(monkeypatch, name):
+    """Make a library and the back end's module look not installed."""
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f'linknet_ros.backends.{name}_backend', raising=False)
+
+
+@pytest.mark.parametrize('name', ['openvino', 'onnxruntime'])
+def test_missing_library(model, monkeypatch, name):
+    hide(monkeypatch, name)
+    message = f"backend '{name}' cannot be imported .*; pip install {name}, or choose another"
+    with pytest.raises(BackendError, match=message):
+        open_backend(model, 32, 32, backend=name)
+    assert name not in installed_backends()
+
+
+@needs('onnxruntime')
+def test_auto_passes_over_a_missing_library(model, monkeypatch):
+    hide(monkeypatch, 'openvino')
+    assert open_backend(model, 32, 32).name == 'onnxruntime'
+
+
+@needs('openvino')
+def test_auto_prefers_openvino(model):
+    assert open_backend(model, 32, 32).name == 'openvino'
+
+
+def test_auto_tells_why_each_backend_failed(model, monkeypatch):
+    for name in ('openvino', 'onnxruntime'):
+        hide(monkeypatch, name)
+    message = "no backend works: .*'openvino' cannot be .*; .*'onnxruntime' cannot be imported"
+    with pytest.raises(BackendError, match=message):
+        open_backend(model, 32, 32)
+
+
+@needs('openvino', 'onnxruntime')
+def test_installed_backends_are_in_order_of_preference():
+    listed = [name for name in installed_backends() if name in ('openvino', 'onnxruntime')]
+    assert listed == ['openvino', 'onnxruntime']
+
+
+@EACH_BACKEND
+def test_graph_with_an_unknown_operator(half_proto, write_model, name):
+    half_proto.opset_import.append(helper.make_opsetid('nowhere', 1))
+    conv = next(node for node in half_proto.graph.node if node.op_type == 'Conv')
+    conv.domain = 'nowhere'
+    model = load_model_file(write_model(half_proto))
+    with pytest.raises(BackendError, match=r'cannot run .*model\.onnx: .+'):
+        open_backend(model, 32, 32, backend=name)
+
+
+@EACH_BACKEND
+def test_file_changed_after_loading(model, name):
+    model.path.write_bytes(b'something else')
+    with pytest.raises((ModelError, BackendError), match='has changed since it was loaded'):
+        open_backend(model, 32, 32, backend=name)

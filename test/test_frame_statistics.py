@@ -1,0 +1,149 @@
+"""Counts, rates and stage times, on a clock that the test turns."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from linknet_ros import frame_statistics
+from linknet_ros.frame_statistics import STAGES, Drop, Statistics
+
+STAGE_SECONDS = {'wait': 0.001, 'fit': 0.002, 'infer': 0.020, 'publish': 0.003, 'latency': 0.030}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Clock that stands still; set `clock.now`, seconds."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(frame_statistics, 'time', SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+@pytest.fixture
+def statistics(clock):
+    return Statistics()
+
+
+def test_nothing_happened(statistics, clock):
+    clock.now += 2
+    snapshot = statistics.snapshot()
+    assert (snapshot.received, snapshot.published) == (0, 0)
+    assert dict(snapshot.dropped) == dict(snapshot.new_drops) == {}
+    assert snapshot.seconds == 2
+    assert (snapshot.input_fps, snapshot.output_fps) == (0, 0)
+    assert dict(snapshot.stage_ms) == {}
+    assert snapshot.input_age is None
+
+
+def test_totals_and_rates(statistics, clock):
+    for _ in range(6):
+        statistics.receive()
+    for _ in range(3):
+        statistics.publish(STAGE_SECONDS)
+    statistics.drop(Drop.REPLACED)
+    statistics.drop(Drop.REPLACED)
+    statistics.drop(Drop.BAD_FRAME)
+    clock.now += 2
+    snapshot = statistics.snapshot()
+    assert (snapshot.received, snapshot.published) == (6, 3)
+    assert dict(snapshot.dropped) == {Drop.REPLACED: 2, Drop.BAD_FRAME: 1}
+    assert snapshot.received == snapshot.published + sum(snapshot.dropped.values())
+    assert snapshot.input_fps == 3
+    assert snapshot.output_fps == 1.5
+
+
+def test_rates_are_since_the_snapshot_before_and_totals_are_not(statistics, clock):
+    statistics.receive()
+    statistics.receive()
+    statistics.drop(Drop.FAILED)
+    statistics.publish(STAGE_SECONDS)
+    clock.now += 1
+    statistics.snapshot()
+    statistics.receive()
+    statistics.drop(Drop.NO_SUBSCRIBER)
+    clock.now += 4
+    snapshot = statistics.snapshot()
+    assert (snapshot.received, snapshot.published) == (3, 1)
+    assert dict(snapshot.dropped) == {Drop.FAILED: 1, Drop.NO_SUBSCRIBER: 1}
+    assert dict(snapshot.new_drops) == {Drop.NO_SUBSCRIBER: 1}
+    assert snapshot.seconds == 4
+    assert snapshot.input_fps == 0.25
+    assert snapshot.output_fps == 0
+    assert dict(snapshot.stage_ms) == {}
+
+
+def test_drops_of_the_same_reason_are_new_again(statistics):
+    for _ in range(2):
+        statistics.drop(Drop.INACTIVE)
+    statistics.snapshot()
+    statistics.drop(Drop.INACTIVE)
+    snapshot = statistics.snapshot()
+    assert snapshot.dropped[Drop.INACTIVE] == 3
+    assert snapshot.new_drops[Drop.INACTIVE] == 1
+
+
+def test_stage_times_are_means_in_milliseconds(statistics):
+    statistics.publish(STAGE_SECONDS)
+    statistics.publish({stage: 3 * seconds for stage, seconds in STAGE_SECONDS.items()})
+    stage_ms = statistics.snapshot().stage_ms
+    assert tuple(stage_ms) == STAGES
+    assert dict(stage_ms) == pytest.approx(
+        {'wait': 2, 'fit': 4, 'infer': 40, 'publish': 6, 'latency': 60}
+    )
+
+
+def test_stage_times_start_again_after_a_snapshot(statistics):
+    statistics.publish(STAGE_SECONDS)
+    statistics.snapshot()
+    statistics.publish(dict.fromkeys(STAGES, 0.5))
+    assert dict(statistics.snapshot().stage_ms) == pytest.approx(dict.fromkeys(STAGES, 500))
+
+
+def test_every_stage_must_be_given(statistics):
+    with pytest.raises(KeyError, match='infer'):
+        statistics.publish({'wait': 0.0, 'fit': 0.0})
+
+
+def test_input_age(statistics, clock):
+    statistics.receive()
+    clock.now += 1.5
+    assert statistics.snapshot().input_age == 1.5
+    clock.now += 1
+    assert statistics.snapshot().input_age == 2.5
+    statistics.receive()
+    assert statistics.snapshot().input_age == 0
+
+
+def test_two_snapshots_at_once_do_not_divide_by_zero(statistics):
+    statistics.snapshot()
+    assert statistics.snapshot().input_fps == 0
+
+
+def test_snapshot_does_not_change_any_more(statistics):
+    statistics.drop(Drop.REPLACED)
+    snapshot = statistics.snapshot()
+    statistics.drop(Drop.REPLACED)
+    statistics.receive()
+    assert snapshot.received == 0
+    assert dict(snapshot.dropped) == dict(snapshot.new_drops) == {Drop.REPLACED: 1}
+    with pytest.raises(TypeError):
+        snapshot.dropped[Drop.REPLACED] = 5
+
+
+def test_counts_from_several_threads(statistics):
+    def work():
+        for _ in range(500):
+            statistics.receive()
+            statistics.drop(Drop.REPLACED)
+            statistics.receive()
+            statistics.publish(STAGE_SECONDS)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    snapshot = statistics.snapshot()
+    assert (snapshot.received, snapshot.published) == (4000, 2000)
+    assert snapshot.dropped[Drop.REPLACED] == 2000
+    assert snapshot.stage_ms['infer'] == pytest.approx(20)

@@ -1,0 +1,66 @@
+"""Binary masks of classes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from linknet_ros.masks import class_mask, mask_table
+
+LABELS = np.array([[0, 3, 254], [255, 3, 10]], np.uint8)
+
+
+def test_table():
+    table = mask_table([3, 10])
+    assert table.dtype == np.uint8
+    assert table.shape == (256,)
+    assert np.flatnonzero(table).tolist() == [3, 10]
+    assert table[3] == table[10] == 255
+
+
+def test_table_takes_any_iterable():
+    np.testing.assert_array_equal(mask_table(iter((10, 3, 3))), mask_table([3, 10]))
+
+
+@pytest.mark.parametrize('class_id', [-1, 255, 256])
+def test_table_refuses_what_is_no_class(class_id):
+    with pytest.raises(ValueError, match=f'class id {class_id} is not between 0 and 254'):
+        mask_table([0, class_id])
+
+
+def test_mask_of_one_class():
+    assert class_mask(LABELS, mask_table([3])).tolist() == [[0, 255, 0], [0, 255, 0]]
+
+
+def test_mask_is_the_union_of_classes():
+    assert class_mask(LABELS, mask_table([0, 254, 3])).tolist() == [[255, 255, 255], [0, 255, 0]]
+
+
+def test_mask_of_no_class_is_empty():
+    assert class_mask(LABELS, mask_table([])).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_unlabelled_is_never_in_a_mask():
+    assert class_mask(LABELS, mask_table(range(255))).tolist() == [[255, 255, 255], [0, 255, 255]]
+
+
+def test_labels_may_be_a_cropped_read_only_view():
+    cropped = np.pad(LABELS, 2, constant_values=3)[2:-2, 2:-2]
+    cropped.flags.writeable = False
+    mask = class_mask(cropped, mask_table([3]))
+    assert mask.tolist() == [[0, 255, 0], [0, 255, 0]]
+    assert mask.flags.c_contiguous
+
+
+@given(
+    arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=20)),
+    st.sets(st.integers(0, 254)),
+)
+@settings(deadline=None)
+def test_any_labels_and_ids(labels, ids):
+    mask = class_mask(labels, mask_table(ids))
+    assert mask.shape == labels.shape
+    assert mask.dtype == np.uint8
+    expected = [[255 if label in ids else 0 for label in row] for row in labels.tolist()]
+    assert mask.tolist() == expected

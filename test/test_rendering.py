@@ -1,0 +1,91 @@
+"""Labels as pictures: every pixel has its class's colour."""
+
+import numpy as np
+import pytest
+
+from linknet_ros.rendering import blend, colorize
+
+LABELS = np.array([[0, 1, 2], [255, 7, 0]], np.uint8)
+# Colours of road, car and sky, BGR; black for ids without a class.
+COLORS = np.array(
+    [
+        [[128, 64, 128], [142, 0, 0], [180, 130, 70]],
+        [[0, 0, 0], [0, 0, 0], [128, 64, 128]],
+    ],
+    np.uint8,
+)
+FRAME = np.array(
+    [
+        [[0, 0, 0], [255, 255, 255], [10, 20, 30]],
+        [[90, 91, 92], [100, 100, 100], [128, 64, 128]],
+    ],
+    np.uint8,
+)
+
+
+def test_colorize(class_table):
+    colors = colorize(LABELS, class_table.palette_bgr())
+    assert colors.dtype == np.uint8
+    np.testing.assert_array_equal(colors, COLORS)
+
+
+def test_colorize_every_id():
+    palette = np.random.default_rng(0).integers(0, 256, (256, 3), dtype=np.uint8)
+    labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    np.testing.assert_array_equal(colorize(labels, palette), palette[labels])
+
+
+def test_colorize_a_cropped_view(class_table):
+    labels = np.pad(LABELS, 3, constant_values=1)[3:-3, 3:-3]
+    np.testing.assert_array_equal(colorize(labels, class_table.palette_bgr()), COLORS)
+
+
+def test_blend():
+    # 0.75 of the frame and 0.25 of the colour; the unlabelled pixel is the frame's own.
+    np.testing.assert_array_equal(
+        blend(FRAME, COLORS, LABELS, 0.25),
+        [
+            [[32, 16, 32], [227, 191, 191], [52, 48, 40]],
+            [[90, 91, 92], [75, 75, 75], [128, 64, 128]],
+        ],
+    )
+
+
+def test_opacity_0_is_the_frame():
+    np.testing.assert_array_equal(blend(FRAME, COLORS, LABELS, 0.0), FRAME)
+
+
+def test_opacity_1_is_the_colours_except_where_unlabelled():
+    expected = COLORS.copy()
+    expected[1, 0] = FRAME[1, 0]
+    np.testing.assert_array_equal(blend(FRAME, COLORS, LABELS, 1.0), expected)
+
+
+def test_frame_without_unlabelled_pixels():
+    labels = np.zeros((2, 3), np.uint8)
+    np.testing.assert_array_equal(blend(FRAME, COLORS, labels, 1.0), COLORS)
+
+
+def test_frame_without_labels():
+    labels = np.full((2, 3), 255, np.uint8)
+    np.testing.assert_array_equal(blend(FRAME, COLORS, labels, 1.0), FRAME)
+
+
+def test_inputs_are_not_changed():
+    frame, colors, labels = FRAME.copy(), COLORS.copy(), LABELS.copy()
+    blended = blend(frame, colors, labels, 0.5)
+    blended[:] = 1
+    np.testing.assert_array_equal(frame, FRAME)
+    np.testing.assert_array_equal(colors, COLORS)
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (4, 1), (1, 4), (3, 1)])
+def test_small_frames_are_not_taken_for_scalars(shape, class_table):
+    labels = np.full(shape, 255, np.uint8)
+    labels[0, 0] = 1
+    frame = np.full((*shape, 3), 50, np.uint8)
+    colors = colorize(labels, class_table.palette_bgr())
+    expected = frame.copy()
+    expected[0, 0] = 142, 0, 0
+    np.testing.assert_array_equal(blend(frame, colors, labels, 1.0), expected)

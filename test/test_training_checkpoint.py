@@ -1,0 +1,154 @@
+"""Checkpoints: written whole or not at all, read without running code, errors that say why."""
+
+import os
+import pickle
+import zipfile
+
+import pytest
+
+pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
+
+import torch
+
+from linknet_ros.errors import SourceError
+from training.checkpoint import load_checkpoint, load_network, save_checkpoint
+from training.linknet import LinkNet, LinkNetConfig
+
+STATE = {
+    'config': {'classes': 3, 'pretrained': False},
+    'averaged': {'weight': torch.tensor([1.5, -2.0])},
+    'history': [{'epoch': 1, 'loss': 0.25}],
+}
+
+
+class Code:
+    """Unpickling it makes a directory: code that a checkpoint must never run."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def test_reads_back_what_was_written(tmp_path):
+    path = tmp_path / 'last.pt'
+    save_checkpoint(path, STATE)
+    state = load_checkpoint(path)
+    assert torch.equal(state['averaged']['weight'], torch.tensor([1.5, -2.0]))
+    assert {key: state[key] for key in ('config', 'history')} == {
+        'config': {'classes': 3, 'pretrained': False},
+        'history': [{'epoch': 1, 'loss': 0.25}],
+    }
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_cut_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / 'last.pt'
+    save_checkpoint(path, STATE)
+    before = path.read_bytes()
+
+    def cut(state, file):
+        with open(file, 'wb') as stream:
+            stream.write(before[: len(before) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, 'save', cut)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(path, {**STATE, 'history': []})
+    assert path.read_bytes() == before
+    assert load_checkpoint(path)['history'] == STATE['history']
+
+
+def test_half_of_a_write_does_not_disturb_the_next(tmp_path):
+    path = tmp_path / 'last.pt'
+    (tmp_path / 'last.tmp').write_bytes(b'half')
+    save_checkpoint(path, STATE)
+    assert load_checkpoint(path)['history'] == STATE['history']
+
+
+@pytest.mark.parametrize('form', ['zip', 'legacy', 'bare pickle'])
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, form):
+    marker, path = tmp_path / 'ran', tmp_path / 'evil.pt'
+    state = {**STATE, 'optimizer': Code(marker)}
+    if form == 'bare pickle':
+        path.write_bytes(pickle.dumps({'config': {}, 'averaged': Code(marker)}, protocol=2))
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=form == 'zip')
+    with pytest.raises(SourceError, match=r'evil\.pt is not a readable checkpoint'):
+        load_checkpoint(path)
+    assert not marker.exists()
+    # The same file does run its code where somebody reads it without the safeguard.
+    if form != 'bare pickle':
+        torch.load(path, weights_only=False)
+        assert marker.is_dir()
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(SourceError, match=r'no checkpoint .*none\.pt; train one with python -m'):
+        load_checkpoint(tmp_path / 'none.pt')
+
+
+@pytest.mark.parametrize('share', [0.0, 0.3, 0.7, 0.99])
+def test_cut_file(tmp_path, share):
+    path = tmp_path / 'last.pt'
+    save_checkpoint(path, STATE)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(SourceError, match=r'last\.pt is not a readable checkpoint: .'):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    'damage', [b'\x80\x02X\x03\x00\x00\x00\xff\xfe\xfd.', b'\x80\x02a.', b'J\x01']
+)
+def test_damaged_pickle(tmp_path, damage):
+    """Text that is not UTF-8, an empty stack, a number cut short: all are the file's fault."""
+    path = tmp_path / 'last.pt'
+    path.write_bytes(damage)
+    with pytest.raises(SourceError, match=r'last\.pt is not a readable checkpoint: .'):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize('kind', ['text', 'zip'])
+def test_another_file(tmp_path, kind):
+    path = tmp_path / 'model.pt'
+    path.write_text('version https://git-lfs.github.com/spec/v1\n')
+    if kind == 'zip':
+        with zipfile.ZipFile(path, 'w') as archive:
+            archive.writestr('hello.txt', 'hello')
+    with pytest.raises(SourceError, match=r'model\.pt is not a readable checkpoint: .'):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [torch.zeros(3), [1, 2], {'config': {}}, {'averaged': {}}],
+    ids=['tensor', 'list', 'only config', 'only averaged'],
+)
+def test_not_a_checkpoint_of_training(tmp_path, content):
+    path = tmp_path / 'other.pt'
+    torch.save(content, path)
+    with pytest.raises(SourceError, match=r'other\.pt is no checkpoint of training\.train'):
+        load_checkpoint(path)
+
+
+def test_network_is_the_averaged_one_and_needs_no_download(tmp_path):
+    torch.manual_seed(3)
+    averaged = LinkNet(LinkNetConfig(classes=3))
+    averaged.stem[1].running_mean.fill_(0.5)
+    path = tmp_path / 'best.pt'
+    state = {
+        'config': {'classes': 3, 'pretrained': True},
+        'network': LinkNet(LinkNetConfig(classes=3)).state_dict(),
+        'averaged': averaged.state_dict(),
+    }
+    save_checkpoint(path, state)
+    network = load_network(path)
+    path.unlink()
+    assert not network.training
+    assert network.config == LinkNetConfig(classes=3, pretrained=False)
+    expected = averaged.state_dict()
+    assert network.state_dict().keys() == expected.keys()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name

@@ -1,0 +1,70 @@
+"""Frames of the procedural street as samples: how many, the same ones again, none of the demo's."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
+
+from training import street_frames
+from training.street_frames import StreetFrames
+
+
+@pytest.fixture(scope='module')
+def six():
+    return StreetFrames(6, seed=0)
+
+
+def test_frames_and_labels(six):
+    assert len(six) == 6
+    for i in range(6):
+        frame, labels = six[i]
+        assert frame.shape == (360, 480, 3)
+        assert labels.shape == (360, 480)
+        assert frame.dtype == labels.dtype == np.uint8
+        assert labels.max() < 11
+        assert {0, 1, 3} <= set(np.unique(labels)), 'a street has sky, buildings and a road'
+        assert (labels[-40:] == 3).mean() > (labels[:40] == 3).mean()
+
+
+def test_frames_differ(six):
+    assert len({six[i][0].tobytes() for i in range(6)}) == 6
+    assert len({six[i][1].tobytes() for i in range(6)}) == 6
+
+
+def test_same_seed_same_frames(six):
+    again = StreetFrames(6, seed=0)
+    for i in range(6):
+        np.testing.assert_array_equal(again[i][0], six[i][0])
+        np.testing.assert_array_equal(again[i][1], six[i][1])
+
+
+def test_another_seed_another_street(six):
+    other = StreetFrames(1, seed=1)
+    assert all(not np.array_equal(other[0][1], six[i][1]) for i in range(6))
+
+
+@pytest.mark.parametrize('count', [0, 1, 4, 5, 13])
+def test_many_streets_none_of_the_demo(monkeypatch, count):
+    """Four frames of each street, at times within its minute, never a street of the demo."""
+    rendered = []
+
+    class Street:
+        def __init__(self, seed):
+            self.seed = seed
+
+        def frame(self, time):
+            rendered.append((self.seed, time))
+            self.bgr, self.labels = f'bgr {time}', f'labels {time}'
+            return self
+
+    monkeypatch.setattr(street_frames, 'StreetDrive', Street)
+    frames = StreetFrames(count, seed=2)
+    assert len(frames) == count
+    seeds = [seed for seed, _ in rendered]
+    times = [time for _, time in rendered]
+    assert len(set(seeds)) == -(-count // 4)
+    assert max(map(seeds.count, seeds), default=0) <= 4
+    assert min(seeds, default=1000) >= 1000
+    assert all(0 <= time < 60 for time in times)
+    assert len(set(times)) == count
+    assert [frames[i] for i in range(count)] == [(f'bgr {t}', f'labels {t}') for t in times]

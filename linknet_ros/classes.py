@@ -44,7 +44,7 @@ class ClassTable:
             )
         if len(set(self.names)) != len(self.names) or not all(self.names):
             raise ClassNameError(f'class names must be unique and not empty: {list(self.names)}')
-        if any(not 0 <= value <= 255 for color in self.colors for value in color):
+        if any(len(c) != 3 or not all(0 <= value <= 255 for value in c) for c in self.colors):
             raise ClassNameError('class colours must be red, green, blue values of 0 to 255')
 
     def __len__(self) -> int:

@@ -17,16 +17,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
 from tqdm import tqdm
 
 from linknet_ros.contact_sheet import contact_sheet
-from linknet_ros.demo_node import DemoNode
+from linknet_ros.demo_node import DemoNode, open_demo_node
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_sources import STREET, open_source
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.model_file import ModelFile, load_model_file
-from linknet_ros.segment_node import shipped_model
+from linknet_ros.ros_package import SHIPPED_MODEL, SHM_PROFILE, package_file
 
 #: Seconds without anything new after which the demo stops waiting.
 _PATIENCE = 20.0
@@ -37,8 +36,6 @@ _STREET_FRAMES = 100
 #: Names of the two nodes' diagnostics.
 _SEGMENTATION = 'linknet: segmentation'
 _REPLAY = 'replay: source'
-
-_ROOT = Path(__file__).parents[1]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -53,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--precision', default='auto')
     options = parser.parse_args(arguments)
     try:
-        model = load_model_file(options.model or shipped_model())
+        model = load_model_file(options.model or package_file(SHIPPED_MODEL))
         # Fails here, in one line, rather than in the log of another process.
         open_source(options.source)
         report = run(options, model)
@@ -70,23 +67,19 @@ def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
     # A domain of its own: nodes of a robot in the same network are left alone.
     os.environ.setdefault('ROS_DOMAIN_ID', str(random.randrange(1, 100)))
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    profile = _ROOT / 'config' / 'fastdds_shm.xml'
-    if profile.is_file():
-        os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
-        os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(profile))
+    profile = str(package_file(SHM_PROFILE))
+    os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', profile)
+    os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', profile)
     options.out.mkdir(parents=True, exist_ok=True)
     count = options.count or (_STREET_FRAMES if options.source == STREET else 0)
     processes = []
-    rclpy.init(args=[])
-    node = DemoNode(len(model.classes))
-    try:
-        processes = [_start_segmentation(options, model), _start_replay(options, count)]
-        _watch(node, processes, count)
-        report = _report(node, model, options.source)
-    finally:
-        _stop(processes)
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with open_demo_node(len(model.classes)) as node:
+        try:
+            processes = [_start_segmentation(options, model), _start_replay(options, count)]
+            _watch(node, processes, count)
+        finally:
+            _stop(processes)
+    report = _report(node, model, options.source)
     rows = node.complete_rows()
     (options.out / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
     print(f'report:        {options.out / "report.json"}')
@@ -133,7 +126,7 @@ def _start(
     command = [sys.executable, '-m', module, '--ros-args', '--log-level', 'warn', *(more or [])]
     for name, value in parameters.items():
         command += ['-p', f'{name}:={value}']
-    return subprocess.Popen(command, cwd=_ROOT)
+    return subprocess.Popen(command)
 
 
 def _watch(node: DemoNode, processes: list[subprocess.Popen[bytes]], count: int) -> None:
@@ -143,7 +136,7 @@ def _watch(node: DemoNode, processes: list[subprocess.Popen[bytes]], count: int)
     last_change = time.monotonic()
     with tqdm(total=count or None, unit='frame', desc='segmenting', file=sys.stdout) as bar:
         while time.monotonic() - last_change < _PATIENCE:
-            rclpy.spin_once(node, timeout_sec=0.1)
+            node.spin(0.1)
             if len(node.latencies) > bar.n:
                 last_change = time.monotonic()
                 bar.set_postfix(latency=f'{node.latencies[-1]:.0f} ms', refresh=False)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.node import Node
@@ -71,6 +73,10 @@ class DemoNode(Node):
             self.create_subscription(Image, topic, callback, reliable)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._take_diagnostics, 10)
 
+    def spin(self, seconds: float) -> None:
+        """Take what comes within a time, at most one message."""
+        rclpy.spin_once(self, timeout_sec=seconds)
+
     def complete_rows(self) -> list[list[NDArray[np.uint8]]]:
         """Rows of the contact sheet that have all their pictures, oldest first."""
         rows = [row.pictures for row in self.rows.values()]
@@ -123,6 +129,18 @@ class DemoNode(Node):
         for status in message.status:
             self.reports[status.name] += 1
             self.diagnostics[status.name] = {value.key: value.value for value in status.values}
+
+
+@contextmanager
+def open_demo_node(classes: int) -> Iterator[DemoNode]:
+    """A DemoNode for the length of a with block; its records can be read after it."""
+    rclpy.init(args=[])
+    node = DemoNode(classes)
+    try:
+        yield node
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def _stamp(message: Image) -> Stamp:

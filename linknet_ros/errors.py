@@ -27,3 +27,9 @@ class FrameError(LinknetError):
 
 class SourceError(LinknetError):
     """A folder, image file, video or data set cannot be read."""
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an exception's text that says something, or its type, for a message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -67,7 +67,7 @@ class FrameFitter:
         self._buffer = np.zeros((fit.buffer_height, fit.buffer_width, 3), np.uint8)
         self._content = self._buffer[: fit.scaled_height, : fit.scaled_width]
         # Averaging avoids the aliasing that bilinear sampling has when it shrinks.
-        shrinks = fit.scaled_width < fit.frame_width
+        shrinks = fit.scaled_width < fit.frame_width or fit.scaled_height < fit.frame_height
         self._how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
 
     def to_network(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -80,10 +80,11 @@ class Statistics:
 
         :param stage_seconds: seconds spent by stage, one entry for each of STAGES.
         """
+        seconds = [stage_seconds[stage] for stage in STAGES]
         with self._lock:
             self._published += 1
-            for stage in STAGES:
-                self._stage_seconds[stage] += stage_seconds[stage]
+            for stage, passed in zip(STAGES, seconds, strict=True):
+                self._stage_seconds[stage] += passed
 
     def snapshot(self) -> Snapshot:
         """Totals and rates; starts a new interval for the rates."""

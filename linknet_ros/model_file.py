@@ -14,15 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-
-import numpy as np
-import onnx
-from google.protobuf.message import DecodeError
-from onnx import TensorProto, numpy_helper
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError, ModelError
+from linknet_ros.onnx_graph import check_interface, expand_float16_weights, parse_onnx
 
 #: Version of the metadata layout that this package writes and reads.
 FORMAT_VERSION = 1
@@ -33,7 +28,8 @@ STRIDE = 32
 #: A file larger than this is refused before it is read; LinkNet has 23 MB.
 MAX_BYTES = 512 * 1024 * 1024
 
-_OUTPUTS = ('labels', 'confidence')
+#: Longest side of the frames that a model may be made for, pixels.
+MAX_SIDE = 8192
 
 
 @dataclass(frozen=True)
@@ -75,8 +71,8 @@ class ModelFile:
         data = _read(self.path)
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise ModelError(f'{self.path} has changed since it was loaded; configure again')
-        model = _parse(self.path, data)
-        _expand_float16_weights(model.graph)
+        model = parse_onnx(self.path, data)
+        expand_float16_weights(self.path, model.graph)
         serialized: bytes = model.SerializeToString()
         return serialized
 
@@ -88,7 +84,7 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
     """
     path = Path(path)
     data = _read(path)
-    model = _parse(path, data)
+    model = parse_onnx(path, data)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     version = metadata.get('format_version')
     if version is None:
@@ -101,13 +97,13 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
             f'{path} has format version {version}, this package reads {FORMAT_VERSION}; '
             'export it again or update the package'
         )
-    _check_interface(path, model.graph)
+    check_interface(path, model.graph)
     try:
         rows = json.loads(metadata['classes'])
         classes = ClassTable(
-            names=tuple(row['name'] for row in rows),
+            names=tuple(str(row['name']) for row in rows),
             colors=tuple((int(r), int(g), int(b)) for r, g, b in (row['color'] for row in rows)),
-            drivable=tuple(bool(row['drivable']) for row in rows),
+            drivable=tuple(row['drivable'] is True for row in rows),
         )
         width, height = (int(number) for number in metadata['default_size'].split('x'))
         accuracy = {str(k): float(v) for k, v in json.loads(metadata['accuracy']).items()}
@@ -134,8 +130,10 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
             f'{path} has damaged metadata ({type(error).__name__}: {error}); '
             'make it again with python -m training.export'
         ) from error
-    if width < STRIDE or height < STRIDE:
-        raise ModelError(f'{path} has a default size of {width}x{height}, at least 32x32 works')
+    if min(width, height) < STRIDE or max(width, height) > MAX_SIDE:
+        raise ModelError(
+            f'{path} has a default size of {width}x{height}; sides of {STRIDE} to {MAX_SIDE} work'
+        )
     return record
 
 
@@ -180,53 +178,3 @@ def _read(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise ModelError(f"cannot read model file '{path}': {error.strerror}") from error
-
-
-def _parse(path: Path, data: bytes) -> Any:
-    if data.startswith(b'version https://git-lfs'):
-        raise ModelError(f'{path} is a Git LFS pointer, not the model; run git lfs pull')
-    try:
-        model = onnx.load_model_from_string(data)
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f'{path} is no readable ONNX file ({reason}); copy or export it again'
-        ) from error
-    return model
-
-
-def _check_interface(path: Path, graph: Any) -> None:
-    weights = {tensor.name for tensor in graph.initializer}
-    inputs = {value.name: value for value in graph.input if value.name not in weights}
-    outputs = {value.name: value for value in graph.output}
-    problems = []
-    if set(inputs) != {'image'}:
-        problems.append(f"inputs are {sorted(inputs)}, expected 'image'")
-    if set(outputs) != set(_OUTPUTS):
-        problems.append(f'outputs are {sorted(outputs)}, expected {sorted(_OUTPUTS)}')
-    for value in (*inputs.values(), *outputs.values()):
-        if value.type.tensor_type.elem_type != TensorProto.UINT8:
-            problems.append(f'{value.name} is not uint8')
-    if problems:
-        raise ModelError(
-            f'{path} is not a model of this package: {"; ".join(problems)}; '
-            'make it with python -m training.export'
-        )
-
-
-def _expand_float16_weights(graph: Any) -> None:
-    half = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT16}
-    kept = []
-    expanded = set()
-    for node in graph.node:
-        if node.op_type == 'Cast' and node.input[0] in half:
-            values = numpy_helper.to_array(half[node.input[0]]).astype(np.float32)
-            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
-            expanded.add(node.input[0])
-        else:
-            kept.append(node)
-    rest = [t for t in graph.initializer if t.name not in expanded]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(kept)
-    graph.initializer.extend(rest)

@@ -142,7 +142,8 @@ def declare_parameters(node: Node) -> Parameters:
             else:
                 parameter = node.declare_parameter(spec.name, default, spec.descriptor())
         except ParameterException as error:
-            raise ParameterError(f'parameter {spec.name}: {error}') from error
+            hint = '; write it with a decimal point, as 0.5' if isinstance(default, float) else ''
+            raise ParameterError(f'parameter {spec.name}: {error}{hint}') from error
         values[spec.name] = _plain(parameter.value)
     return Parameters(**values)
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from pathlib import Path
 
 import rclpy
-from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import ExternalShutdownException
@@ -26,11 +24,9 @@ from linknet_ros.model_file import load_model_file
 from linknet_ros.ros_diagnostics import diagnostic_array
 from linknet_ros.ros_images import image_to_bgr
 from linknet_ros.ros_outputs import Outputs
+from linknet_ros.ros_package import SHIPPED_MODEL, package_file
 from linknet_ros.ros_parameters import changes_of, declare_parameters
 from linknet_ros.segmenter import Segmenter
-
-#: Model that is used when the parameter is empty.
-SHIPPED_MODEL = 'models/linknet_camvid.onnx'
 
 #: A fault that repeats with every frame is logged once in this many seconds.
 _LOG_PERIOD = 5.0
@@ -62,7 +58,7 @@ class SegmentNode(LifecycleNode):
         """Load the model, open the back end, offer the topics."""
         values = self.parameters
         try:
-            model = load_model_file(values.model or shipped_model())
+            model = load_model_file(values.model or package_file(SHIPPED_MODEL))
             self._segmenter = Segmenter(
                 model,
                 backend=values.backend,
@@ -221,6 +217,9 @@ class SegmentNode(LifecycleNode):
     def _change_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
             changes = changes_of(parameters, configured=self._segmenter is not None)
+            if not changes:
+                # Also where this is called from within: offering a topic declares its QoS.
+                return SetParametersResult(successful=True)
             changed = self.parameters.changed(changes)
             if self._outputs is not None:
                 self._outputs.configure(changed)
@@ -246,17 +245,6 @@ class SegmentNode(LifecycleNode):
                 settings,
             )
         )
-
-
-def shipped_model() -> Path:
-    """The CamVid model, installed or in a checkout."""
-    checkout = Path(__file__).parents[1] / SHIPPED_MODEL
-    if checkout.is_file():
-        return checkout
-    try:
-        return Path(get_package_share_directory('linknet_ros')) / SHIPPED_MODEL
-    except PackageNotFoundError:
-        return checkout
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from linknet_ros.backends import BACKENDS, installed_backends, open_backend
+from linknet_ros.backends import BACKENDS, open_backend
 from linknet_ros.errors import BackendError, ModelError
 from linknet_ros.model_file import load_model_file
 
@@ -212,22 +212,23 @@ def test_missing_library(model, monkeypatch, name):
     message = f"backend '{name}' cannot be imported .*; pip install {name}, or choose another"
     with pytest.raises(BackendError, match=message):
         open_backend(model, 32, 32, backend=name)
-    assert name not in installed_backends()
 
 
 @needs('onnxruntime')
-def test_auto_passes_over_a_missing_library(model, monkeypatch):
-    hide(monkeypatch, 'openvino')
+def test_auto_passes_over_missing_libraries(model, monkeypatch):
+    for name in set(BACKENDS) - {'onnxruntime'}:
+        hide(monkeypatch, name)
     assert open_backend(model, 32, 32).name == 'onnxruntime'
 
 
 @needs('openvino')
-def test_auto_prefers_openvino(model):
+def test_auto_prefers_openvino_on_a_processor(model, monkeypatch):
+    hide(monkeypatch, 'tensorrt')
     assert open_backend(model, 32, 32).name == 'openvino'
 
 
 def test_auto_tells_why_each_backend_failed(model, monkeypatch):
-    for name in ('openvino', 'onnxruntime'):
+    for name in BACKENDS:
         hide(monkeypatch, name)
     message = "no backend works: .*'openvino' cannot be .*; .*'onnxruntime' cannot be imported"
     with pytest.raises(BackendError, match=message):
@@ -235,23 +236,18 @@ def test_auto_tells_why_each_backend_failed(model, monkeypatch):
 
 
 @needs('openvino', 'onnxruntime')
-def test_installed_backends_are_in_order_of_preference():
-    listed = [name for name in installed_backends() if name in ('openvino', 'onnxruntime')]
-    assert listed == ['openvino', 'onnxruntime']
-
-
 @EACH_BACKEND
 def test_graph_with_an_unknown_operator(half_proto, write_model, name):
     half_proto.opset_import.append(helper.make_opsetid('nowhere', 1))
     conv = next(node for node in half_proto.graph.node if node.op_type == 'Conv')
     conv.domain = 'nowhere'
     model = load_model_file(write_model(half_proto))
-    with pytest.raises(BackendError, match=r'cannot run .*model\.onnx: .+'):
+    with pytest.raises(BackendError, match=r'cannot load .*model\.onnx: .+'):
         open_backend(model, 32, 32, backend=name)
 
 
 @EACH_BACKEND
 def test_file_changed_after_loading(model, name):
     model.path.write_bytes(b'something else')
-    with pytest.raises((ModelError, BackendError), match='has changed since it was loaded'):
+    with pytest.raises(ModelError, match='has changed since it was loaded'):
         open_backend(model, 32, 32, backend=name)

@@ -112,10 +112,10 @@ def test_frame_of_whole_multiples_is_copied_without_padding():
 
 
 def test_shrinking_averages():
-    # Blocks of 4x4, half 0 and half 100: sampling would give 0 or 100.
+    # One column in four is bright: sampling one or two of the four would miss it.
     frame = np.zeros((128, 256, 3), np.uint8)
-    frame[:, ::2] = 100
-    np.testing.assert_array_equal(fitter_of(256, 128, 64, 32).to_network(frame), 50)
+    frame[:, ::4] = 100
+    np.testing.assert_array_equal(fitter_of(256, 128, 64, 32).to_network(frame), 25)
 
 
 def test_enlarging_keeps_halves_and_channels_where_they_are():
@@ -164,10 +164,10 @@ def test_labels_come_back_as_blocks():
     )
 
 
-def test_labels_shrink_to_a_pixel_of_each_block():
-    labels = np.repeat(np.repeat(np.array([[1, 2], [3, 4]], np.uint8), 3, 0), 3, 1)
+def test_labels_shrink_to_the_middle_of_each_block():
+    labels = np.arange(36, dtype=np.uint8).reshape(6, 6)
     np.testing.assert_array_equal(
-        FrameFitter(Fit(2, 2, 6, 6)).to_frame(labels), [[1, 2], [3, 4]]
+        FrameFitter(Fit(2, 2, 6, 6)).to_frame(labels), [[7, 10], [25, 28]]
     )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import sys
 
 import numpy as np
 import onnx
@@ -79,12 +80,12 @@ def test_missing_file(tmp_path):
 
 
 def test_directory(tmp_path):
-    with pytest.raises(ModelError, match='cannot read model file .*: Is a directory'):
+    with pytest.raises(ModelError, match=r'cannot read model file .*: Is a directory'):
         load_model_file(tmp_path)
 
 
 def test_file_below_a_file(model_path):
-    with pytest.raises(ModelError, match='cannot read model file .*: Not a directory'):
+    with pytest.raises(ModelError, match=r'cannot read model file .*: Not a directory'):
         load_model_file(model_path / 'model.onnx')
 
 
@@ -133,6 +134,12 @@ def test_too_large_file_is_refused_unread(model_path, monkeypatch):
         load_model_file(model_path)
 
 
+def test_missing_onnx_package(model_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnx', None)
+    with pytest.raises(ModelError, match=r'needs the Python package onnx .*; pip install onnx'):
+        load_model_file(model_path)
+
+
 # Models that are not ours.
 
 
@@ -161,6 +168,13 @@ def test_second_input(channel_proto, write_model):
     channel_proto.graph.input.append(extra)
     with pytest.raises(ModelError, match=r"inputs are \['image', 'scale'\], expected 'image'"):
         load_model_file(write_model(channel_proto))
+
+
+def test_weight_that_is_listed_as_an_input_is_none(half_proto, write_model, class_table):
+    shape = (3, 3, 1, 1)
+    weight = helper.make_tensor_value_info('weight.float16', TensorProto.FLOAT16, shape)
+    half_proto.graph.input.append(weight)
+    assert load_model_file(write_model(half_proto)).classes == class_table
 
 
 def test_float_input(channel_proto, write_model):
@@ -217,7 +231,9 @@ def test_damaged_metadata(channel_proto, write_model, changes, reason):
 @pytest.mark.parametrize('size', ['0x0', '31x360', '480x31', '-480x-360'])
 def test_default_size_too_small(channel_proto, write_model, size):
     path = write_model(change_metadata(channel_proto, default_size=size))
-    with pytest.raises(ModelError, match=f'has a default size of {size}, at least 32x32 works'):
+    with pytest.raises(
+        ModelError, match=f'default size of {size}; sides of 32'
+    ):
         load_model_file(path)
 
 
@@ -239,7 +255,9 @@ def test_expanded_graph_gives_the_same_results(half_proto, write_model):
     image = np.random.default_rng(1).integers(0, 256, (1, 32, 64, 3), dtype=np.uint8)
     data = load_model_file(write_model(half_proto)).float32_graph()
     onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
-    labels, confidence = ReferenceEvaluator(onnx.load_from_string(data)).run(None, {'image': image})
+    labels, confidence = ReferenceEvaluator(onnx.load_from_string(data)).run(
+        None, {'image': image}
+    )
     as_written = ReferenceEvaluator(half_proto).run(None, {'image': image})
     np.testing.assert_array_equal(labels, as_written[0])
     np.testing.assert_array_equal(confidence, as_written[1])

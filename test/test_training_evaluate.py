@@ -30,6 +30,15 @@ class ColorNetwork(nn.Module):
         return image * self.gain
 
 
+@pytest.fixture(autouse=True, scope='module')
+def _one_thread():
+    """Keep the threads of networks this small from waiting for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def frame(*rows):
     return np.array(rows, np.uint8)
 

@@ -1,4 +1,4 @@
-"""Frames of the procedural street as samples: how many, the same ones again, none of the demo's."""
+"""Frames of the procedural street as samples: how many, repeatable, none of the demo's."""
 
 import numpy as np
 import pytest

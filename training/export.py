@@ -12,6 +12,7 @@ import io
 import itertools
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -91,18 +92,21 @@ def fold_batch_norm(network: LinkNet) -> LinkNet:
 def to_onnx(network: LinkNet, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """The deployed network as ONNX with float16 weights and metadata."""
     buffer = io.BytesIO()
-    torch.onnx.export(
-        DeployedNetwork(network).eval(),
-        (torch.zeros(1, 64, 96, 3, dtype=torch.uint8),),
-        buffer,
-        input_names=['image'],
-        output_names=['labels', 'confidence'],
-        dynamic_axes={
-            name: {1: 'height', 2: 'width'} for name in ('image', 'labels', 'confidence')
-        },
-        opset_version=OPSET,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # The size checks in LinkNet.forward are meant to be decided here, for multiples of 32.
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        torch.onnx.export(
+            DeployedNetwork(network).eval(),
+            (torch.zeros(1, 64, 96, 3, dtype=torch.uint8),),
+            buffer,
+            input_names=['image'],
+            output_names=['labels', 'confidence'],
+            dynamic_axes={
+                name: {1: 'height', 2: 'width'} for name in ('image', 'labels', 'confidence')
+            },
+            opset_version=OPSET,
+            dynamo=False,
+        )
     model = onnx.load_model_from_string(buffer.getvalue())
     _store_weights_as_float16(model.graph)
     helper.set_model_props(model, dict(metadata))
@@ -118,7 +122,8 @@ def _store_weights_as_float16(graph: onnx.GraphProto) -> None:
         if values.dtype != np.float32 or values.size < 1024:
             tensors.append(tensor)
             continue
-        half = values.astype(np.float16)
+        with np.errstate(over='ignore'):
+            half = values.astype(np.float16)
         if not np.isfinite(half).all():
             raise ModelError(f'weight {tensor.name} does not fit into float16; training diverged')
         tensors.append(numpy_helper.from_array(half, f'{tensor.name}.float16'))

@@ -6,8 +6,6 @@ that a robot needs only those of the back end it uses.
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -42,6 +40,7 @@ class Backend(Protocol):
         :param image: (H, W, 3) uint8 BGR of the size the back end was opened for, C-contiguous.
         :returns: labels and confidence, each (H, W) uint8. They belong to the back end and are
             overwritten by the next call.
+        :raises BackendError: when the image has another size or the runtime fails.
         """
 
     def close(self) -> None:
@@ -82,24 +81,31 @@ def open_backend(
     raise BackendError(f'no backend works: {"; ".join(reasons)}')
 
 
-def installed_backends() -> Sequence[str]:
-    """Back ends whose libraries are there, by preference."""
-    return [name for name in BACKENDS if importlib.util.find_spec(_MODULES[name])]
-
-
 def _open(
     name: str, model: ModelFile, height: int, width: int, precision: str, threads: int
 ) -> Backend:
+    opened: Backend
     try:
         if name == 'openvino':
             from linknet_ros.backends.openvino_backend import OpenvinoBackend
 
-            return OpenvinoBackend(model, height, width, precision, threads)
-        from linknet_ros.backends.onnxruntime_backend import OnnxruntimeBackend
+            opened = OpenvinoBackend(model, height, width, precision, threads)
+        else:
+            from linknet_ros.backends.onnxruntime_backend import OnnxruntimeBackend
 
-        return OnnxruntimeBackend(model, height, width, precision, threads)
+            opened = OnnxruntimeBackend(model, height, width, precision, threads)
     except ImportError as error:
         raise BackendError(
             f"backend '{name}' cannot be imported ({error}); "
             f'pip install {_MODULES[name]}, or choose another backend'
         ) from error
+    # A graph that only fails when it runs must fail here and not on the road; the first run is
+    # also the slowest.
+    labels, confidence = opened.infer(np.zeros((height, width, 3), np.uint8))
+    for output, array in (('labels', labels), ('confidence', confidence)):
+        if array.shape != (height, width) or array.dtype != np.uint8:
+            raise BackendError(
+                f'{model.path} gives {output} as {array.dtype} {array.shape} for an image of '
+                f'{width}x{height}; export it again'
+            )
+    return opened

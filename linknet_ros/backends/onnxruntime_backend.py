@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from linknet_ros.errors import BackendError
+from linknet_ros.errors import BackendError, first_line
 from linknet_ros.model_file import ModelFile
 
 
@@ -29,13 +29,14 @@ class OnnxruntimeBackend:
         options.log_severity_level = 3
         # Waiting threads that spin take the cores from the camera driver and the planner.
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        graph = model.float32_graph()
         try:
             self._session = onnxruntime.InferenceSession(
-                model.float32_graph(), options, providers=['CPUExecutionProvider']
+                graph, options, providers=['CPUExecutionProvider']
             )
         except Exception as error:  # onnxruntime's own errors share no base but Exception
-            reason = str(error).strip().splitlines()[0]
-            raise BackendError(f'ONNX Runtime cannot run {model.path}: {reason}') from error
+            reason = first_line(error)
+            raise BackendError(f'ONNX Runtime cannot load {model.path}: {reason}') from error
         self._shape = (height, width, 3)
         self._results = [np.zeros((1, height, width), np.uint8) for _ in range(2)]
         self._binding = self._session.io_binding()
@@ -46,8 +47,11 @@ class OnnxruntimeBackend:
         """See Backend.infer."""
         if image.shape != self._shape:
             raise BackendError(f'image is {image.shape}, opened for {self._shape}')
-        self._binding.bind_cpu_input('image', image[np.newaxis])
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._binding.bind_cpu_input('image', image[np.newaxis])
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:
+            raise BackendError(f'ONNX Runtime failed: {first_line(error)}') from error
         labels, confidence = self._results
         return labels[0], confidence[0]
 

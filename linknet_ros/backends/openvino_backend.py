@@ -6,7 +6,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from linknet_ros.errors import BackendError
+from linknet_ros.errors import BackendError, first_line
 from linknet_ros.model_file import ModelFile
 
 _HINTS = {'fp32': 'f32', 'bf16': 'bf16'}
@@ -37,13 +37,13 @@ class OpenvinoBackend:
         }
         if threads:
             options['INFERENCE_NUM_THREADS'] = threads
+        graph = model.float32_graph()
         try:
-            network = core.read_model(model.float32_graph())
+            network = core.read_model(graph)
             network.reshape({'image': [1, height, width, 3]})
             compiled = core.compile_model(network, 'CPU', options)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise BackendError(f'OpenVINO cannot run {model.path}: {reason}') from error
+            raise BackendError(f'OpenVINO cannot load {model.path}: {_reason(error)}') from error
         self._request = compiled.create_infer_request()
         self._labels = compiled.output('labels')
         self._confidence = compiled.output('confidence')
@@ -53,9 +53,21 @@ class OpenvinoBackend:
         """See Backend.infer."""
         if image.shape != self._shape:
             raise BackendError(f'image is {image.shape}, opened for {self._shape}')
-        result = self._request.infer({0: image[np.newaxis]}, share_inputs=True, share_outputs=True)
+        try:
+            result = self._request.infer(
+                {0: image[np.newaxis]}, share_inputs=True, share_outputs=True
+            )
+        except RuntimeError as error:
+            raise BackendError(f'OpenVINO failed: {_reason(error)}') from error
         return result[self._labels][0], result[self._confidence][0]
 
     def close(self) -> None:
         """See Backend.close."""
         del self._request, self._labels, self._confidence
+
+
+def _reason(error: RuntimeError) -> str:
+    """The line that says what is wrong, after those that say where in OpenVINO it was noticed."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.endswith(':')]
+    return telling[0] if telling else first_line(error)

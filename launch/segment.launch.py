@@ -30,26 +30,43 @@ ARGUMENTS = (
 )
 
 
-def segmentation(context: LaunchContext) -> list[Node]:
-    """The node, with those parameters that arguments set."""
+#: Topics that config/segment.rviz shows.
+RVIZ_TOPICS = ('overlay', 'color', 'drivable')
+
+
+def nodes(context: LaunchContext) -> list[Node]:
+    """The node, with those parameters that arguments set, and RViz for its topics."""
     value = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
     given = {name: value[name] for name, _ in PARAMETER_ARGUMENTS if value[name]}
+    namespace = value['namespace'].strip('/')
+    prefix = f'/{namespace}' if namespace else ''
     return [
         Node(
             package='linknet_ros',
             executable='segment_node',
             name='linknet',
-            namespace=value['namespace'],
+            namespace=namespace,
             parameters=[value['params_file'], given],
             remappings=[('image', value['image']), ('camera_info', value['camera_info'])],
             ros_arguments=['--log-level', value['log_level']],
             output='screen',
-        )
+        ),
+        Node(
+            package='rviz2',
+            executable='rviz2',
+            arguments=['-d', str(SHARE / 'config' / 'segment.rviz')],
+            remappings=[
+                ('/camera/image_raw', value['image']),
+                *((f'/linknet/{t}', f'{prefix}/linknet/{t}') for t in RVIZ_TOPICS),
+            ],
+            output='screen',
+            condition=IfCondition(value['rviz']),
+        ),
     ]
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Arguments, DDS profile, node and, where asked for, RViz."""
+    """Arguments, DDS profile and nodes."""
     profile = str(SHARE / 'config' / 'fastdds_shm.xml')
     with_profile = IfCondition(LaunchConfiguration('shm_profile'))
     return LaunchDescription(
@@ -65,15 +82,6 @@ def generate_launch_description() -> LaunchDescription:
             SetEnvironmentVariable(
                 'FASTDDS_DEFAULT_PROFILES_FILE', profile, condition=with_profile
             ),
-            OpaqueFunction(function=segmentation),
-            Node(
-                package='rviz2',
-                executable='rviz2',
-                namespace=LaunchConfiguration('namespace'),
-                arguments=['-d', str(SHARE / 'config' / 'segment.rviz')],
-                remappings=[('/camera/image_raw', LaunchConfiguration('image'))],
-                output='screen',
-                condition=IfCondition(LaunchConfiguration('rviz')),
-            ),
+            OpaqueFunction(function=nodes),
         ]
     )

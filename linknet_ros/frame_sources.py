@@ -124,7 +124,7 @@ class FolderSource:
         if not annotation.is_file():
             return None
         labels = read_image(annotation, color=False)
-        return labels if labels.ndim == 2 else None
+        return labels if labels.ndim == 2 and labels.dtype == np.uint8 else None
 
 
 class VideoSource:

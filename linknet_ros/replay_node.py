@@ -10,16 +10,16 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from linknet_ros.errors import LinknetError, ParameterError, SourceError
+from linknet_ros.errors import ParameterError, SourceError
 from linknet_ros.frame_sources import STREET, FrameSource, SourceFrame, open_source
 from linknet_ros.ros_images import array_to_image
+from linknet_ros.ros_process import ros_process
 from linknet_ros.street_drive import PinholeCamera
 
 #: Name, default, description and limits of each parameter.
@@ -169,25 +169,16 @@ def _descriptor(description: str, default: object, limits) -> ParameterDescripto
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `ros2 run linknet_ros replay_node`."""
-    rclpy.init(args=arguments)
-    node = None
-    status = 0
-    try:
+    with ros_process('replay', arguments):
         node = ReplayNode()
-        while not node.finished:
-            rclpy.spin_once(node, timeout_sec=0.1)
-        node.say_goodbye()
-        status = 0 if node.sent else 1
-    except LinknetError as error:
-        rclpy.logging.get_logger('replay').error(str(error))
-        status = 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        if node is not None:
+        try:
+            while not node.finished:
+                rclpy.spin_once(node, timeout_sec=0.1)
+            node.say_goodbye()
+            if not node.sent:
+                sys.exit(1)
+        finally:
             node.destroy_node()
-        rclpy.try_shutdown()
-    sys.exit(status)
 
 
 if __name__ == '__main__':

@@ -38,7 +38,7 @@ class Spec:
         if self.options:
             descriptor.additional_constraints = f'one of: {", ".join(self.options)}'
         if self.limits and isinstance(self.default, float):
-            low, high = self.limits
+            low, high = map(float, self.limits)
             descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
         elif self.limits:
             low, high = map(int, self.limits)

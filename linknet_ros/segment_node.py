@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
@@ -26,6 +26,7 @@ from linknet_ros.ros_images import image_to_bgr
 from linknet_ros.ros_outputs import Outputs
 from linknet_ros.ros_package import SHIPPED_MODEL, package_file
 from linknet_ros.ros_parameters import changes_of, declare_parameters
+from linknet_ros.ros_process import ros_process
 from linknet_ros.segmenter import Segmenter
 
 #: A fault that repeats with every frame is logged once in this many seconds.
@@ -37,10 +38,13 @@ class SegmentNode(LifecycleNode):
 
     The subscription's callback only leaves the newest message in a slot; a worker thread does
     everything else, so the executor is never blocked and old frames never queue up.
+
+    :param options: of rclpy.node.Node, as `namespace` or `parameter_overrides`.
+    :raises ParameterError: when a parameter has a value that cannot work.
     """
 
-    def __init__(self) -> None:
-        super().__init__('linknet')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('linknet', **options)
         self.parameters = declare_parameters(self)
         self.add_on_set_parameters_callback(self._change_parameters)
         self.statistics = Statistics()
@@ -249,31 +253,18 @@ class SegmentNode(LifecycleNode):
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `ros2 run linknet_ros segment_node`."""
-    rclpy.init(args=arguments)
-    node = None
-    status = 0
-    try:
+    with ros_process('linknet', arguments):
         node = SegmentNode()
-        if node.parameters.autostart:
-            started = (
+        try:
+            if node.parameters.autostart and not (
                 node.trigger_configure() == TransitionCallbackReturn.SUCCESS
                 and node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-            )
-            if not started:
+            ):
                 # Without a manager nobody would try again: let the launch system see it.
-                status = 1
-        if not status:
+                sys.exit(1 if rclpy.ok() else 0)
             rclpy.spin(node)
-    except LinknetError as error:
-        rclpy.logging.get_logger('linknet').error(str(error))
-        status = 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        if node is not None:
+        finally:
             node.destroy_node()
-        rclpy.try_shutdown()
-    sys.exit(status)
 
 
 if __name__ == '__main__':

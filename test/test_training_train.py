@@ -241,8 +241,13 @@ def test_seed_decides_the_run(data):
 
 @pytest.mark.usefixtures('small_network')
 def test_worker_processes_change_nothing(data):
-    """Also in the second epoch, whose order and draws the workers must have been told."""
+    """Also in the second epoch, whose order and draws the workers must have been told.
+
+    The threads that OpenCV has started before, as for rendered streets, must not stop them.
+    """
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 3)
     alone, helped = make_trainer(data), make_trainer(data, workers=1)
+    helped.loader.timeout = 120  # [s], so that workers that wait for ever are an error
     for _ in range(2):
         assert alone.train_epoch(progress=False) == helped.train_epoch(progress=False)
     assert_identical(dict(alone.network.state_dict()), dict(helped.network.state_dict()))

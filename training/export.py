@@ -95,6 +95,8 @@ def to_onnx(network: LinkNet, metadata: Mapping[str, str]) -> onnx.ModelProto:
     with warnings.catch_warnings():
         # The size checks in LinkNet.forward are meant to be decided here, for multiples of 32.
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        # The exporter without dynamo needs no further package and keeps the graph plain.
+        warnings.simplefilter('ignore', DeprecationWarning)
         torch.onnx.export(
             DeployedNetwork(network).eval(),
             (torch.zeros(1, 64, 96, 3, dtype=torch.uint8),),

@@ -183,7 +183,8 @@ class Trainer:
 
 
 def _single_thread_opencv(worker: int) -> None:
-    cv2.setNumThreads(1)
+    # Not 1: that waits for the parent's pool of threads, which a forked worker does not have.
+    cv2.setNumThreads(0)
 
 
 def _autocast(precision: str, device: torch.device) -> torch.autocast:

@@ -1,0 +1,38 @@
+"""How a node's process starts and ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+
+from linknet_ros.errors import LinknetError
+
+
+@contextmanager
+def ros_process(name: str, arguments: list[str] | None) -> Iterator[None]:
+    """ROS for the length of a with block.
+
+    A signal ends the block quietly, a LinknetError with one line in the log and exit code 1.
+
+    :param name: of the node, for the log.
+    :param arguments: of the command line, None for the process's own.
+    """
+    rclpy.init(args=arguments)
+    try:
+        yield
+    except LinknetError as error:
+        rclpy.logging.get_logger(name).error(str(error))
+        sys.exit(1)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Exception:
+        # A signal shuts ROS down at any moment; whatever rclpy was doing then fails in its own
+        # way, and that is no fault.
+        if rclpy.ok():
+            raise
+    finally:
+        rclpy.try_shutdown()

@@ -1,0 +1,276 @@
+"""Sources of frames: the street, folders with and without labels, videos, and damaged files."""
+
+from itertools import islice
+
+import cv2
+import numpy as np
+import pytest
+
+from linknet_ros.errors import SourceError
+from linknet_ros.frame_sources import IMAGE_SUFFIXES, SourceFrame, open_source, read_image
+from linknet_ros.street_drive import StreetDrive
+
+#: 2 rows of 3 pixels, BGR.
+PIXELS = np.array(
+    [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[1, 2, 3], [40, 50, 60], [7, 7, 7]]], np.uint8
+)
+LABELS = np.array([[3, 3, 0], [11, 255, 8]], np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Empty folder val/."""
+    folder = tmp_path / 'val'
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    """Empty folder valannot/."""
+    folder = tmp_path / 'valannot'
+    folder.mkdir()
+    return folder
+
+
+def encoded(suffix, image):
+    """Bytes of an image file."""
+    there, data = cv2.imencode(suffix, image)
+    assert there
+    return data.tobytes()
+
+
+def write(path, image=PIXELS):
+    path.write_bytes(encoded(path.suffix.lower(), image))
+
+
+def solid(blue, size=(4, 4)):
+    """Picture of one colour, with the given blue."""
+    return np.full((*size, 3), (blue, 20, 30), np.uint8)
+
+
+def noise():
+    """Picture that no format makes small, (40, 60, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+def write_video(path, blues):
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (32, 24))
+    assert video.isOpened()
+    for blue in blues:
+        video.write(solid(blue, (24, 32)))
+    video.release()
+
+
+# The street.
+
+
+@pytest.fixture(scope='module')
+def street():
+    return open_source('street', seed=3, size=(64, 48), rate=4.0)
+
+
+def test_street_is_the_drive_at_the_rate(street):
+    drive = StreetDrive(3, 64, 48)
+    frames = list(islice(street.frames(), 3))
+    for frame, time in zip(frames, (0.0, 0.25, 0.5), strict=True):
+        expected = drive.frame(time)
+        np.testing.assert_array_equal(frame.bgr, expected.bgr)
+        np.testing.assert_array_equal(frame.labels, expected.labels)
+    assert street.camera == drive.camera
+    assert (street.camera.width, street.camera.height) == (64, 48)
+
+
+def test_street_starts_again(street):
+    first, second = (next(street.frames()) for _ in range(2))
+    np.testing.assert_array_equal(first.bgr, second.bgr)
+    np.testing.assert_array_equal(first.labels, second.labels)
+
+
+def test_street_of_no_size():
+    with pytest.raises(SourceError, match='street frames of 8x8 px are too small'):
+        open_source('street', size=(8, 8))
+
+
+# A folder of images.
+
+
+def test_folder_is_read_by_name(folder):
+    for blue, name in ((3, 'c.bmp'), (1, '10.png'), (2, '9.PNG'), (4, 'd.tiff')):
+        write(folder / name, solid(blue))
+    (folder / 'a.txt').write_text('no image')
+    (folder / 'readme').write_text('no image')
+    frames = list(open_source(str(folder)).frames())
+    assert [frame.bgr[0, 0].tolist() for frame in frames] == [
+        [blue, 20, 30] for blue in (1, 2, 3, 4)
+    ]
+    assert [frame.labels for frame in frames] == [None] * 4
+
+
+def test_folder_keeps_pixels_and_has_no_camera(folder):
+    write(folder / 'a.png')
+    source = open_source(str(folder))
+    (frame,) = source.frames()
+    np.testing.assert_array_equal(frame.bgr, PIXELS)
+    assert source.camera is None
+
+
+def test_grey_image_becomes_bgr(folder):
+    write(folder / 'a.png', np.array([[0, 100], [200, 255]], np.uint8))
+    (frame,) = open_source(str(folder)).frames()
+    expected = [[[0] * 3, [100] * 3], [[200] * 3, [255] * 3]]
+    np.testing.assert_array_equal(frame.bgr, np.array(expected, np.uint8))
+
+
+def test_folder_plays_twice(folder):
+    for blue in (1, 2):
+        write(folder / f'{blue}.png', solid(blue))
+    source = open_source(str(folder))
+    first, second = source.frames(), source.frames()
+    next(first)
+    for frames, blues in ((second, [1, 2]), (first, [2])):
+        assert [frame.bgr[0, 0, 0] for frame in frames] == blues
+
+
+def test_labels_lie_beside_the_folder(folder, annotations):
+    write(folder / 'a.png')
+    write(folder / 'b.jpg')
+    write(folder / 'c.png')
+    write(annotations / 'a.png', LABELS)
+    write(annotations / 'b.png', LABELS[::-1])
+    a, b, c = open_source(str(folder)).frames()
+    np.testing.assert_array_equal(a.labels, LABELS)
+    np.testing.assert_array_equal(b.labels, LABELS[::-1])
+    assert c.labels is None
+    assert a.labels.dtype == np.uint8
+
+
+@pytest.mark.parametrize('picture', [PIXELS, LABELS.astype(np.uint16)], ids=['color', '16-bit'])
+def test_annotation_that_holds_no_ids(folder, annotations, picture):
+    write(folder / 'a.png')
+    write(annotations / 'a.png', picture)
+    (frame,) = open_source(str(folder)).frames()
+    np.testing.assert_array_equal(frame.bgr, PIXELS)
+    assert frame.labels is None
+
+
+def test_damaged_annotation(folder, annotations):
+    write(folder / 'a.png')
+    write(folder / 'b.png')
+    (annotations / 'a.png').write_bytes(encoded('.png', LABELS)[:30])
+    error, b = open_source(str(folder)).frames()
+    assert isinstance(error, SourceError)
+    assert 'valannot/a.png is cut short (30 bytes)' in str(error)
+    np.testing.assert_array_equal(b.bgr, PIXELS)
+
+
+@pytest.mark.parametrize(
+    ('name', 'data', 'message'),
+    [
+        ('b.png', encoded('.png', noise())[:4000], r'b\.png is cut short \(4000 bytes\); copy it'),
+        ('b.jpg', encoded('.jpg', noise())[:2000], r'b\.jpg is cut short \(2000 bytes\); copy it'),
+        ('b.jpg', encoded('.jpg', noise())[:-2], r'b\.jpg is cut short \(\d+ bytes\); copy it'),
+        ('b.bmp', encoded('.bmp', noise())[:4000], r'b\.bmp is no readable image \(4000 bytes\)'),
+        ('b.png', b'', r'b\.png is no readable image \(0 bytes\); copy it again'),
+        ('b.png', b'To do: copy the images.\n', r'b\.png is no readable image \(24 bytes\)'),
+    ],
+    ids=['png', 'jpg', 'jpg-end', 'bmp', 'empty', 'text'],
+)
+def test_damaged_image_comes_as_its_error(folder, name, data, message):
+    write(folder / 'a.png', solid(1))
+    (folder / name).write_bytes(data)
+    write(folder / 'c.png', solid(3))
+    a, error, c = open_source(str(folder)).frames()
+    assert [frame.bgr[0, 0, 0] for frame in (a, c)] == [1, 3]
+    with pytest.raises(SourceError, match=message):
+        raise error
+
+
+def test_image_that_is_removed_while_replaying(folder):
+    write(folder / 'a.png', solid(1))
+    write(folder / 'b.png', solid(2))
+    source = open_source(str(folder))
+    (folder / 'a.png').unlink()
+    error, b = source.frames()
+    with pytest.raises(SourceError, match=r'cannot read .*a\.png: No such file or directory'):
+        raise error
+    assert b.bgr[0, 0, 0] == 2
+
+
+@pytest.mark.parametrize('suffix', IMAGE_SUFFIXES)
+def test_whole_files_of_every_format_are_read(tmp_path, suffix):
+    path = tmp_path / f'a{suffix}'
+    path.write_bytes(encoded(suffix, noise()))
+    assert read_image(path).shape == (40, 60, 3)
+    # Some programs write a few bytes of their own behind the image.
+    path.write_bytes(encoded(suffix, noise()) + bytes(100))
+    assert read_image(path).shape == (40, 60, 3)
+
+
+# A video.
+
+
+@pytest.fixture
+def video_path(tmp_path):
+    """Video of three frames whose blue is 40, 120, 200."""
+    path = tmp_path / 'drive.avi'
+    write_video(path, (40, 120, 200))
+    return path
+
+
+def test_video_plays_twice(video_path):
+    source = open_source(str(video_path))
+    for _ in range(2):
+        frames = list(source.frames())
+        assert all(isinstance(frame, SourceFrame) for frame in frames)
+        assert [frame.bgr.shape for frame in frames] == [(24, 32, 3)] * 3
+        for frame, blue in zip(frames, (40, 120, 200), strict=True):
+            # Motion JPEG keeps colours of a flat picture to a few steps.
+            assert np.abs(frame.bgr.astype(int) - solid(blue, (24, 32))).max() <= 4
+        assert [frame.labels for frame in frames] == [None] * 3
+    assert source.camera is None
+
+
+def test_suffix_of_a_video_may_be_in_capitals(video_path):
+    path = video_path.rename(video_path.with_suffix('.AVI'))
+    assert len(list(open_source(str(path)).frames())) == 3
+
+
+def test_video_without_frames(tmp_path):
+    path = tmp_path / 'drive.avi'
+    write_video(path, ())
+    assert path.stat().st_size > 0
+    with pytest.raises(SourceError, match=r'cannot read a frame of video .*drive\.avi; is it com'):
+        open_source(str(path))
+
+
+@pytest.mark.parametrize('data', [b'', b'no video\n'], ids=['empty', 'text'])
+def test_video_that_is_none(tmp_path, data):
+    path = tmp_path / 'drive.mp4'
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r'cannot read a frame of video .*drive\.mp4'):
+        open_source(str(path))
+
+
+# Nothing to replay.
+
+
+def test_empty_folder(folder):
+    (folder / 'notes.txt').write_text('images come later')
+    with pytest.raises(SourceError, match=r'no image in folder .*val; it should hold \.png, \.jp'):
+        open_source(str(folder))
+
+
+def test_missing_path(tmp_path):
+    message = r"no folder or video '.*/none'; give an existing path, or 'street'"
+    with pytest.raises(SourceError, match=message):
+        open_source(str(tmp_path / 'none'))
+
+
+@pytest.mark.parametrize('name', ['notes.txt', 'frame.png', 'street'])
+def test_file_of_another_kind(tmp_path, name):
+    path = tmp_path / name
+    path.write_text('something')
+    message = rf"cannot replay '.*{name}': neither a folder of images nor a video \(\.mp4, \.avi"
+    with pytest.raises(SourceError, match=message):
+        open_source(str(path))

@@ -1,0 +1,415 @@
+"""The node over real DDS: what it publishes is what Segmenter computes, and every frame counts."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from linknet_ros.frame_statistics import Drop
+from linknet_ros.masks import class_mask, mask_table
+from linknet_ros.model_file import load_model_file
+from linknet_ros.ros_images import array_to_image
+from linknet_ros.ros_package import SHIPPED_MODEL, package_file
+from linknet_ros.segment_node import SegmentNode
+from linknet_ros.segmenter import Segmenter
+from linknet_ros.street_drive import StreetDrive
+
+RELIABLE = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+OK = TransitionCallbackReturn.SUCCESS
+
+
+class Robot:
+    """A SegmentNode, and a second node that is camera and planner; one executor spins both."""
+
+    def __init__(self, context, **parameters):
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        self.node = SegmentNode(context=context, parameter_overrides=overrides)
+        self.peer = rclpy.create_node('peer', context=context)
+        self.received = {}
+        self.camera = self.peer.create_publisher(Image, 'image', RELIABLE)
+        self.info = self.peer.create_publisher(CameraInfo, 'camera_info', RELIABLE)
+        self.executor = SingleThreadedExecutor(context=context)
+        self.executor.add_node(self.node)
+        self.executor.add_node(self.peer)
+
+    def start(self):
+        assert self.node.trigger_configure() == OK
+        assert self.node.trigger_activate() == OK
+        self.until(lambda: self.camera.get_subscription_count() == 1)
+
+    def subscribe(self, *topics, kind=Image):
+        for topic in topics:
+            messages = self.received[topic] = []
+            self.peer.create_subscription(kind, f'linknet/{topic}', messages.append, RELIABLE)
+            publisher = f'/linknet/{topic}'
+            self.until(lambda t=publisher: self.node.count_subscribers(t) == 1)
+        if kind is Image:
+            # What counts is that the publishers know.
+            self.until(self.node._outputs.wanted)
+
+    def until(self, condition, seconds=30):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, 'nothing came of it in time'
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def settle(self, frames):
+        """Wait until a number of frames has come and gone."""
+
+        def done():
+            now = self.node.statistics.snapshot()
+            return now.received == frames == now.published + sum(now.dropped.values())
+
+        self.until(done)
+        return self.node.statistics.snapshot()
+
+    def close(self):
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.peer.destroy_node()
+
+
+@pytest.fixture
+def context(monkeypatch):
+    profile = str(package_file('config/fastdds_shm.xml'))
+    monkeypatch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', profile)
+    monkeypatch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', profile)
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    context = rclpy.Context()
+    context.init(domain_id=random.randrange(1, 100))
+    yield context
+    context.try_shutdown()
+
+
+@pytest.fixture
+def robot(context, model):
+    """Started, with the tiny model of three classes whose label is the largest channel."""
+    robot = Robot(context, model=str(model.path), backend='onnxruntime')
+    robot.start()
+    yield robot
+    robot.close()
+
+
+def header(number):
+    stamp = {'sec': 100 + number, 'nanosec': 7 * number}
+    message = Header(frame_id='camera_optical_frame')
+    message.stamp.sec, message.stamp.nanosec = stamp['sec'], stamp['nanosec']
+    return message
+
+
+def random_frame(width, height, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def plane(message):
+    assert message.encoding == 'mono8'
+    assert message.step == message.width
+    assert len(message.data) == message.width * message.height
+    return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
+
+
+@pytest.mark.skipif(not package_file(SHIPPED_MODEL).is_file(), reason='no shipped model yet')
+def test_labels_of_the_shipped_model_are_the_segmenters(context):
+    robot = Robot(context, backend='openvino', precision='fp32')
+    robot.start()
+    robot.subscribe('labels', 'confidence', 'drivable')
+    model = load_model_file(package_file(SHIPPED_MODEL))
+    segmenter = Segmenter(model, backend='openvino', precision='fp32')
+    drivable = mask_table(model.classes.ids(model.classes.drivable_names))
+    try:
+        for number, (width, height) in enumerate([(480, 360), (640, 360), (97, 51)]):
+            frame = StreetDrive(3, width, height).frame(2.0).bgr
+            robot.camera.publish(array_to_image(frame, 'bgr8', header(number)))
+            robot.until(lambda n=number: all(len(m) > n for m in robot.received.values()))
+            expected = segmenter.segment(frame)
+            last = {topic: messages[-1] for topic, messages in robot.received.items()}
+            assert all(message.header == header(number) for message in last.values())
+            np.testing.assert_array_equal(plane(last['labels']), expected.labels)
+            np.testing.assert_array_equal(plane(last['confidence']), expected.confidence)
+            mask = class_mask(expected.labels, drivable)
+            np.testing.assert_array_equal(plane(last['drivable']), mask)
+    finally:
+        segmenter.close()
+        robot.close()
+
+
+@pytest.mark.parametrize('size', [(640, 360), (480, 360), (1280, 720), (1920, 1080), (97, 51)])
+def test_every_size_comes_back_at_its_own(robot, model, size):
+    robot.subscribe('labels')
+    frame = random_frame(*size)
+    robot.camera.publish(array_to_image(frame, 'bgr8', header(1)))
+    robot.until(lambda: robot.received['labels'])
+    segmenter = Segmenter(model, backend='onnxruntime')
+    message = robot.received['labels'][0]
+    np.testing.assert_array_equal(plane(message), segmenter.segment(frame).labels)
+    assert message.header == header(1)
+
+
+def test_row_padding_and_other_encodings_give_the_same_labels(robot, model):
+    robot.subscribe('labels')
+    frame = random_frame(96, 64)
+    rgb = np.zeros((64, 96 * 3 + 32), np.uint8)
+    rgb[:, : 96 * 3] = frame[..., ::-1].reshape(64, -1)
+    message = Image(header=header(1), height=64, width=96, encoding='rgb8', step=96 * 3 + 32)
+    message.data.frombytes(rgb.tobytes())
+    robot.camera.publish(message)
+    robot.until(lambda: robot.received['labels'])
+    expected = Segmenter(model, backend='onnxruntime').segment(frame).labels
+    np.testing.assert_array_equal(plane(robot.received['labels'][0]), expected)
+
+
+def test_nobody_subscribed_means_nothing_is_computed(robot, monkeypatch):
+    monkeypatch.setattr(robot.node._segmenter, 'segment', lambda *_: pytest.fail('computed'))
+    for number in range(3):
+        robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', header(number)))
+        robot.until(lambda n=number: robot.node.statistics.snapshot().received > n)
+    assert robot.settle(3).dropped == {Drop.NO_SUBSCRIBER: 3}
+
+
+def test_newest_frame_wins_and_every_frame_is_counted(robot, monkeypatch):
+    robot.subscribe('labels')
+    segment = robot.node._segmenter.segment
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments):
+        started.set()
+        assert go_on.wait(30)
+        return segment(*arguments)
+
+    monkeypatch.setattr(robot.node._segmenter, 'segment', slow)
+    for number in range(6):
+        robot.camera.publish(array_to_image(random_frame(96, 64, number), 'bgr8', header(number)))
+        robot.until(lambda n=number: robot.node.statistics.snapshot().received > n)
+        assert started.wait(30)
+    go_on.set()
+    counts = robot.settle(6)
+    robot.until(lambda: len(robot.received['labels']) == 2)
+    assert [m.header.stamp.sec for m in robot.received['labels']] == [100, 105]
+    assert counts.published == 2
+    assert counts.dropped == {Drop.REPLACED: 4}
+
+
+def test_bad_frames_are_counted_and_the_next_one_is_published(robot):
+    robot.subscribe('labels')
+    good = array_to_image(random_frame(96, 64), 'bgr8', header(9))
+    bad = [
+        Image(header=header(1), height=64, width=96, encoding='bgr8', step=288),
+        Image(header=header(2), height=64, width=96, encoding='32FC1', step=384),
+        Image(header=header(3), height=0, width=0, encoding='bgr8'),
+    ]
+    bad[1].data.frombytes(bytes(64 * 384))
+    for number, message in enumerate(bad):
+        robot.camera.publish(message)
+        robot.settle(number + 1)
+    robot.camera.publish(good)
+    counts = robot.settle(4)
+    robot.until(lambda: robot.received['labels'])
+    assert counts.published == 1
+    assert counts.dropped == {Drop.BAD_FRAME: 3}
+    assert robot.received['labels'][0].header == header(9)
+
+
+def test_an_exception_below_costs_one_frame_only(robot, monkeypatch):
+    robot.subscribe('labels')
+    segment = robot.node._segmenter.segment
+    monkeypatch.setattr(robot.node._segmenter, 'segment', lambda *_: 1 / 0)
+    robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', header(1)))
+    assert robot.settle(1).dropped == {Drop.FAILED: 1}
+    monkeypatch.setattr(robot.node._segmenter, 'segment', segment)
+    robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', header(2)))
+    assert robot.settle(2).published == 1
+
+
+def test_camera_info_follows_the_labels(robot):
+    robot.subscribe('camera_info', kind=CameraInfo)
+    robot.subscribe('labels')
+    info = CameraInfo(width=192, height=128, k=[200.0, 0, 96, 0, 180, 64, 0, 0, 1])
+    info.header.frame_id = 'camera_optical_frame'
+    robot.info.publish(info)
+    robot.until(lambda: robot.node._camera_info is not None)
+    robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', header(4)))
+    robot.until(lambda: robot.received['camera_info'])
+    published = robot.received['camera_info'][0]
+    assert published.header == header(4)
+    assert (published.width, published.height) == (96, 64)
+    assert list(published.k) == [100.0, 0, 48, 0, 90, 32, 0, 0, 1]
+
+
+def test_camera_info_of_another_camera_is_not_published(robot):
+    robot.subscribe('camera_info', kind=CameraInfo)
+    robot.subscribe('labels')
+    info = CameraInfo(width=96, height=64)
+    info.header.frame_id = 'rear_camera'
+    robot.info.publish(info)
+    robot.until(lambda: robot.node._camera_info is not None)
+    robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', header(4)))
+    robot.until(lambda: robot.received['labels'])
+    assert robot.received['camera_info'] == []
+
+
+def test_live_parameters_hold_from_the_next_frame(robot, model):
+    robot.subscribe('labels', 'drivable')
+    frame = random_frame(96, 64)
+    name = model.classes.names[2]
+    results = robot.node.set_parameters(
+        [
+            Parameter('min_confidence', value=0.8),
+            Parameter('drivable_classes', value=[name]),
+        ]
+    )
+    assert all(result.successful for result in results)
+    robot.camera.publish(array_to_image(frame, 'bgr8', header(1)))
+    robot.until(lambda: robot.received['labels'] and robot.received['drivable'])
+    labels = Segmenter(model, backend='onnxruntime').segment(frame, 0.8).labels
+    assert (labels == 255).any()
+    np.testing.assert_array_equal(plane(robot.received['labels'][0]), labels)
+    np.testing.assert_array_equal(plane(robot.received['drivable'][0]), (labels == 2) * 255)
+
+
+def test_parameters_that_cannot_work_change_nothing(robot):
+    before = robot.node.parameters
+    together = [
+        Parameter('overlay_opacity', value=0.9),
+        Parameter('drivable_classes', value=['unicorn']),
+    ]
+    result = robot.node.set_parameters_atomically(together)
+    assert not result.successful
+    assert "unknown class 'unicorn'" in result.reason
+    [refused] = robot.node.set_parameters([Parameter('backend', value='openvino')])
+    assert not refused.successful
+    assert 'backend is read when the node is configured' in refused.reason
+    assert robot.node.parameters == before
+    assert robot.node.get_parameter('overlay_opacity').value == 0.5
+
+
+def test_masks_can_be_added_and_removed_while_running(robot, model):
+    names = model.classes.names
+    for chosen in ([names[0]], [names[1], names[2]], [names[0]]):
+        [result] = robot.node.set_parameters([Parameter('mask_classes', value=chosen)])
+        assert result.successful, result.reason
+        topics = {t for t, _ in robot.node.get_topic_names_and_types() if '/masks/' in t}
+        assert topics == {f'/linknet/masks/{name}' for name in chosen}
+
+
+def test_lifecycle_round_trips_leave_nothing_behind(robot):
+    threads = threading.active_count()
+    for _ in range(5):
+        assert robot.node.trigger_deactivate() == OK
+        assert robot.node.trigger_cleanup() == OK
+        assert threading.active_count() == threads - 1
+        assert '/linknet/labels' not in dict(robot.node.get_topic_names_and_types())
+        assert robot.node.trigger_configure() == OK
+        assert robot.node.trigger_activate() == OK
+    assert threading.active_count() == threads
+    robot.subscribe('labels')
+    robot.until(lambda: robot.camera.get_subscription_count() == 1)
+    robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', header(1)))
+    robot.until(lambda: robot.received['labels'])
+
+
+def test_frame_left_at_deactivation_is_counted(robot, monkeypatch):
+    robot.subscribe('labels')
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow(*_):
+        started.set()
+        go_on.wait(30)
+        raise RuntimeError('never mind')
+
+    monkeypatch.setattr(robot.node._segmenter, 'segment', slow)
+    for number in range(2):
+        robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', header(number)))
+        robot.until(lambda n=number: robot.node.statistics.snapshot().received > n)
+        assert started.wait(30)
+    threading.Timer(0.3, go_on.set).start()
+    assert robot.node.trigger_deactivate() == OK
+    counts = robot.node.statistics.snapshot()
+    assert counts.dropped == {Drop.FAILED: 1, Drop.INACTIVE: 1}
+
+
+def test_failed_configure_can_be_put_right(context, model, tmp_path):
+    robot = Robot(context, model=str(tmp_path / 'none.onnx'))
+    try:
+        assert robot.node.trigger_configure() == TransitionCallbackReturn.FAILURE
+        [result] = robot.node.set_parameters([Parameter('model', value=str(model.path))])
+        assert result.successful
+        robot.start()
+    finally:
+        robot.close()
+
+
+def environment():
+    changes = {
+        'ROS_DOMAIN_ID': str(random.randrange(1, 100)),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+    }
+    return {**os.environ, **changes}
+
+
+def run_node(*parameters):
+    command = [sys.executable, '-m', 'linknet_ros.segment_node', '--ros-args']
+    for parameter in parameters:
+        command += ['-p', parameter]
+    return subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'message'),
+    [
+        (['model:=/nowhere.onnx'], "no model file '/nowhere.onnx'; check the model parameter"),
+        (['model:=README.md'], 'README.md is no readable ONNX file'),
+        (['backend:=tpu'], "parameter backend is 'tpu'; use one of auto, openvino"),
+        (['min_confidence:=1.5'], 'min_confidence out of range'),
+        (['min_confidence:=1'], 'write it with a decimal point'),
+        (['threads:=many'], 'parameter threads'),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_1(parameters, message):
+    result = run_node(*parameters)
+    errors = [line for line in result.stderr.splitlines() if line]
+    assert result.returncode == 1
+    assert len(errors) == 1, result.stderr
+    assert message in errors[0]
+
+
+def test_unknown_class_is_one_line(model):
+    result = run_node(f'model:={model.path}', 'mask_classes:=[unicorn]')
+    assert result.returncode == 1
+    [line] = [line for line in result.stderr.splitlines() if line]
+    assert f"unknown class 'unicorn'; the model knows: {model.classes.names[0]}" in line
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_node_cleanly(model, number):
+    command = [sys.executable, '-m', 'linknet_ros.segment_node', '--ros-args']
+    process = subprocess.Popen(
+        [*command, '-p', f'model:={model.path}'],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if 'waiting for frames' in line:
+            break
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert 'Traceback' not in errors

@@ -5,20 +5,19 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from linknet_ros.errors import ParameterError, SourceError
+from linknet_ros.errors import SourceError
 from linknet_ros.frame_sources import STREET, FrameSource, SourceFrame, open_source
 from linknet_ros.ros_images import array_to_image
+from linknet_ros.ros_parameters import declare_parameter
 from linknet_ros.ros_process import ros_process
 from linknet_ros.street_drive import PinholeCamera
 
@@ -42,10 +41,7 @@ class ReplayNode(Node):
     def __init__(self) -> None:
         super().__init__('replay')
         for name, default, description, limits in PARAMETERS:
-            try:
-                self.declare_parameter(name, default, _descriptor(description, default, limits))
-            except ParameterException as error:
-                raise ParameterError(f'parameter {name}: {error}') from error
+            declare_parameter(self, name, default, _descriptor(description, default, limits))
         self.finished = False
         self.sent = 0
         self.failed = 0
@@ -169,11 +165,12 @@ def _descriptor(description: str, default: object, limits) -> ParameterDescripto
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `ros2 run linknet_ros replay_node`."""
-    with ros_process('replay', arguments):
+    with ros_process('replay', arguments) as executor:
         node = ReplayNode()
+        executor.add_node(node)
         try:
             while not node.finished:
-                rclpy.spin_once(node, timeout_sec=0.1)
+                executor.spin_once(timeout_sec=0.1)
             node.say_goodbye()
             if not node.sent:
                 sys.exit(1)

@@ -122,29 +122,35 @@ class Parameters:
         return Parameters(**known)
 
 
-def declare_parameters(node: Node) -> Parameters:
-    """Declare all parameters on a node and read them.
+def declare_parameter(node: Node, name: str, default: Any, descriptor: ParameterDescriptor) -> Any:
+    """Declare one parameter.
 
+    :returns: its value, from outside or the default.
     :raises ParameterError: when a value from outside has the wrong type or is out of range.
+    """
+    try:
+        if default == []:
+            # rclpy takes an empty list for one of bytes, so the type is said by name.
+            kind = Parameter.Type.STRING_ARRAY
+            if node.declare_parameter(name, kind, descriptor).value is None:
+                node.set_parameters([Parameter(name, kind, [])])
+            return node.get_parameter(name).value
+        return node.declare_parameter(name, default, descriptor).value
+    except ParameterException as error:
+        hint = '; write it with a decimal point, as 0.5' if isinstance(default, float) else ''
+        raise ParameterError(f'parameter {name}: {error}{hint}') from error
+
+
+def declare_parameters(node: Node) -> Parameters:
+    """Declare all parameters of SPECS on a node and read them.
+
+    :raises ParameterError: when a value from outside cannot work.
     """
     values = {}
     for spec in SPECS:
         default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
-        try:
-            if default == []:
-                # rclpy takes an empty list for one of bytes, so the type is said by name.
-                parameter = node.declare_parameter(
-                    spec.name, Parameter.Type.STRING_ARRAY, spec.descriptor()
-                )
-                if parameter.value is None:
-                    parameter = Parameter(spec.name, Parameter.Type.STRING_ARRAY, [])
-                    node.set_parameters([parameter])
-            else:
-                parameter = node.declare_parameter(spec.name, default, spec.descriptor())
-        except ParameterException as error:
-            hint = '; write it with a decimal point, as 0.5' if isinstance(default, float) else ''
-            raise ParameterError(f'parameter {spec.name}: {error}{hint}') from error
-        values[spec.name] = _plain(parameter.value)
+        value = declare_parameter(node, spec.name, default, spec.descriptor())
+        values[spec.name] = _plain(value)
     return Parameters(**values)
 
 

@@ -7,23 +7,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from linknet_ros.errors import LinknetError
 
 
 @contextmanager
-def ros_process(name: str, arguments: list[str] | None) -> Iterator[None]:
+def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThreadedExecutor]:
     """ROS for the length of a with block.
 
     A signal ends the block quietly, a LinknetError with one line in the log and exit code 1.
 
     :param name: of the node, for the log.
     :param arguments: of the command line, None for the process's own.
+    :returns: the executor to spin; made first of all, because one made while a signal shuts ROS
+        down prints a page.
     """
     rclpy.init(args=arguments)
     try:
-        yield
+        yield SingleThreadedExecutor()
     except LinknetError as error:
         rclpy.logging.get_logger(name).error(str(error))
         sys.exit(1)

@@ -253,7 +253,7 @@ class SegmentNode(LifecycleNode):
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `ros2 run linknet_ros segment_node`."""
-    with ros_process('linknet', arguments):
+    with ros_process('linknet', arguments) as executor:
         node = SegmentNode()
         try:
             if node.parameters.autostart and not (
@@ -262,7 +262,8 @@ def main(arguments: list[str] | None = None) -> None:
             ):
                 # Without a manager nobody would try again: let the launch system see it.
                 sys.exit(1 if rclpy.ok() else 0)
-            rclpy.spin(node)
+            executor.add_node(node)
+            executor.spin()
         finally:
             node.destroy_node()
 

@@ -55,7 +55,7 @@ def take_opset(proto):
     ('damage', 'reason'),
     [
         (change_operator, 'No Op registered for Sort of a cast'),
-        (read_nothing, "'nothing'|nothing"),
+        (read_nothing, 'nothing'),
         (write_twice, 'SSA'),
         (take_opset, 'opset'),
     ],

@@ -1,0 +1,147 @@
+"""The status that the node reports: level, message and values."""
+
+from types import MappingProxyType
+
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from linknet_ros.frame_statistics import Drop, Snapshot
+from linknet_ros.ros_diagnostics import STALE_AFTER, diagnostic_array
+
+OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
+
+NOTHING = MappingProxyType({})
+
+
+def snapshot(**changes):
+    """Snapshot of a node that runs well, but for the changes."""
+    values = {
+        'received': 120,
+        'published': 100,
+        'dropped': {Drop.REPLACED: 15, Drop.NO_SUBSCRIBER: 5},
+        'seconds': 1.0,
+        'input_fps': 29.96,
+        'output_fps': 24.04,
+        'new_drops': {Drop.REPLACED: 6},
+        'stage_ms': {'wait': 0.26, 'fit': 1.0, 'infer': 33.33, 'publish': 2.06, 'latency': 40.0},
+        'input_age': 0.03,
+    }
+    return Snapshot(**(values | changes))
+
+
+def before_the_first_frame(**changes):
+    nothing = {'received': 0, 'published': 0, 'dropped': NOTHING, 'new_drops': NOTHING}
+    rates = {'input_fps': 0.0, 'output_fps': 0.0, 'stage_ms': NOTHING, 'input_age': None}
+    return snapshot(**(nothing | rates | changes))
+
+
+def status_of(snapshot, state='active', settings=NOTHING):
+    array = diagnostic_array(Time(), 'linknet', state, snapshot, settings)
+    (status,) = array.status
+    return status
+
+
+def values_of(status):
+    """Values by key; no key comes twice."""
+    values = {value.key: value.value for value in status.values}
+    assert len(values) == len(status.values)
+    return values
+
+
+def test_frames_come_and_go():
+    status = status_of(snapshot())
+    assert (status.level, status.message) == (OK, '24.0 frames per second')
+
+
+def test_values():
+    settings = {'model': 'm.onnx', 'backend': 'openvino', 'precision': 'bf16'}
+    status = status_of(snapshot(), settings=settings)
+    assert values_of(status) == {
+        'state': 'active',
+        'model': 'm.onnx',
+        'backend': 'openvino',
+        'precision': 'bf16',
+        'input fps': '30.0',
+        'output fps': '24.0',
+        'received': '120',
+        'published': '100',
+        'dropped, replaced by a newer frame': '15',
+        'dropped, nobody subscribed': '5',
+        'dropped, bad frame': '0',
+        'dropped, processing failed': '0',
+        'dropped, node deactivated': '0',
+        'wait ms': '0.3',
+        'fit ms': '1.0',
+        'infer ms': '33.3',
+        'publish ms': '2.1',
+        'latency ms': '40.0',
+    }
+    assert status.hardware_id == 'openvino'
+
+
+def test_values_before_the_first_frame():
+    status = status_of(before_the_first_frame(), 'unconfigured')
+    assert values_of(status) == {
+        'state': 'unconfigured',
+        'input fps': '0.0',
+        'output fps': '0.0',
+        'received': '0',
+        'published': '0',
+        **{f'dropped, {drop.value}': '0' for drop in Drop},
+    }
+    assert status.hardware_id == ''
+
+
+def test_name_and_stamp():
+    stamp = Time(sec=12, nanosec=34)
+    array = diagnostic_array(stamp, 'front/linknet', 'active', snapshot(), {})
+    assert [status.name for status in array.status] == ['front/linknet: segmentation']
+    assert array.header.stamp == stamp
+
+
+@pytest.mark.parametrize('state', ['unconfigured', 'inactive', 'finalized'])
+def test_what_is_not_active_is_no_fault(state):
+    for quiet in (before_the_first_frame(), snapshot(input_age=60.0, output_fps=0.0)):
+        status = status_of(quiet, state)
+        assert (status.level, status.message) == (OK, state)
+        assert values_of(status)['state'] == state
+
+
+def test_no_frame_yet():
+    status = status_of(before_the_first_frame())
+    assert (status.level, status.message) == (WARN, 'no frame yet; is the image topic right?')
+
+
+def test_camera_has_gone_silent():
+    status = status_of(snapshot(input_age=7.4, output_fps=0.0))
+    assert (status.level, status.message) == (WARN, 'no frame for 7 s')
+
+
+def test_camera_is_silent_after_a_while_only():
+    assert status_of(snapshot(input_age=STALE_AFTER)).level == OK
+    assert status_of(snapshot(input_age=STALE_AFTER + 0.01)).level == WARN
+
+
+def test_bad_frames():
+    status = status_of(snapshot(new_drops={Drop.BAD_FRAME: 3, Drop.REPLACED: 9}))
+    assert (status.level, status.message) == (WARN, '3 x bad frame')
+
+
+def test_both_faults():
+    status = status_of(snapshot(new_drops={Drop.FAILED: 2, Drop.BAD_FRAME: 1}))
+    assert (status.level, status.message) == (WARN, '1 x bad frame, 2 x processing failed')
+
+
+def test_faults_of_the_past_are_counted_but_not_reported_again():
+    status = status_of(snapshot(dropped={Drop.BAD_FRAME: 3}, new_drops={Drop.BAD_FRAME: 0}))
+    assert (status.level, status.message) == (OK, '24.0 frames per second')
+    assert values_of(status)['dropped, bad frame'] == '3'
+
+
+@pytest.mark.parametrize('reason', [Drop.REPLACED, Drop.NO_SUBSCRIBER, Drop.INACTIVE])
+def test_drops_that_are_meant_are_no_fault(reason):
+    assert status_of(snapshot(new_drops={reason: 50})).level == OK

@@ -1,0 +1,378 @@
+"""Parameters: what is declared on a node, what is refused, and the file that shows them."""
+
+import random
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
+
+import rclpy
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from linknet_ros.backends import BACKENDS, PRECISIONS
+from linknet_ros.errors import ParameterError
+from linknet_ros.ros_parameters import SPECS, Parameters, changes_of, declare_parameters
+
+CAMVID_YAML = Path(__file__).resolve().parent.parent / 'config' / 'camvid.yaml'
+
+SPEC = {spec.name: spec for spec in SPECS}
+
+STRINGS = Parameter.Type.STRING_ARRAY
+
+
+@pytest.fixture(scope='module')
+def context():
+    """Context of rclpy in a ROS domain of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_DOMAIN_ID', str(random.randrange(1, 101)))
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        context = Context()
+        rclpy.init(args=[], context=context)
+        yield context
+        rclpy.shutdown(context=context)
+
+
+@pytest.fixture
+def open_node(context):
+    """Make a node: `open_node('-p', 'threads:=2', name=value) -> node`, with ROS arguments."""
+    nodes = []
+
+    def make(*arguments, **overrides):
+        node = Node(
+            'linknet',
+            context=context,
+            cli_args=['--ros-args', *map(str, arguments)],
+            parameter_overrides=[Parameter(n, value=value) for n, value in overrides.items()],
+            start_parameter_services=False,
+            enable_rosout=False,
+        )
+        nodes.append(node)
+        return node
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+
+
+@pytest.fixture
+def parameters():
+    """Parameters with their defaults."""
+    return Parameters(**{spec.name: spec.default for spec in SPECS})
+
+
+# The table.
+
+
+def test_every_parameter_has_a_field():
+    assert [spec.name for spec in SPECS] == [field.name for field in fields(Parameters)]
+
+
+def test_every_parameter_says_what_it_is():
+    for spec in SPECS:
+        assert spec.description.endswith('.'), spec.name
+        assert spec.descriptor().name == spec.name
+        assert spec.descriptor().description == spec.description
+
+
+def test_options_are_those_of_the_back_ends():
+    assert SPEC['backend'].options == ('auto', *BACKENDS)
+    assert SPEC['precision'].options == PRECISIONS
+    for name in ('backend', 'precision'):
+        constraints = SPEC[name].descriptor().additional_constraints
+        assert constraints == f'one of: {", ".join(SPEC[name].options)}'
+    assert 'auto, openvino, onnxruntime' in SPEC['backend'].descriptor().additional_constraints
+    assert SPEC['model'].descriptor().additional_constraints == ''
+
+
+@pytest.mark.parametrize('name', ['min_confidence', 'overlay_opacity'])
+def test_range_of_a_fraction(name):
+    descriptor = SPEC[name].descriptor()
+    (limits,) = descriptor.floating_point_range
+    assert (limits.from_value, limits.to_value) == (0.0, 1.0)
+    # Humble takes nothing but floats here.
+    assert type(limits.from_value) is type(limits.to_value) is float
+    assert len(descriptor.integer_range) == 0
+
+
+@pytest.mark.parametrize(
+    ('name', 'highest'), [('threads', 256), ('network_width', 4096), ('network_height', 4096)]
+)
+def test_range_of_a_whole_number(name, highest):
+    descriptor = SPEC[name].descriptor()
+    (limits,) = descriptor.integer_range
+    assert (limits.from_value, limits.to_value) == (0, highest)
+    assert type(limits.from_value) is type(limits.to_value) is int
+    assert len(descriptor.floating_point_range) == 0
+
+
+def test_no_range():
+    for name in ('autostart', 'model', 'backend', 'mask_classes'):
+        descriptor = SPEC[name].descriptor()
+        assert (len(descriptor.integer_range), len(descriptor.floating_point_range)) == (0, 0)
+
+
+# Declared on a node.
+
+
+def test_defaults(open_node, parameters):
+    node = open_node()
+    assert declare_parameters(node) == parameters
+    assert parameters == Parameters(
+        autostart=True,
+        model='',
+        backend='auto',
+        precision='auto',
+        threads=0,
+        network_width=0,
+        network_height=0,
+        min_confidence=0.0,
+        drivable_classes=(),
+        mask_classes=(),
+        overlay_opacity=0.5,
+    )
+    for spec in SPECS:
+        value = node.get_parameter(spec.name).value
+        assert value == (list(spec.default) if spec.default == () else spec.default)
+
+
+def test_node_knows_the_descriptors(open_node):
+    node = open_node()
+    declare_parameters(node)
+    described = {spec.name: node.describe_parameter(spec.name) for spec in SPECS}
+    assert {name: d.description for name, d in described.items()} == {
+        spec.name: spec.description for spec in SPECS
+    }
+    assert described['threads'].integer_range[0].to_value == 256
+    assert described['min_confidence'].floating_point_range[0].to_value == 1.0
+    assert described['precision'].additional_constraints == 'one of: auto, fp32, bf16'
+
+
+def test_values_from_code(open_node):
+    node = open_node(
+        autostart=False,
+        model='/robot/model.onnx',
+        backend='onnxruntime',
+        precision='fp32',
+        threads=4,
+        network_width=640,
+        network_height=480,
+        min_confidence=0.25,
+        drivable_classes=['road', 'pavement'],
+        mask_classes=['car'],
+        overlay_opacity=1.0,
+    )
+    assert declare_parameters(node) == Parameters(
+        autostart=False,
+        model='/robot/model.onnx',
+        backend='onnxruntime',
+        precision='fp32',
+        threads=4,
+        network_width=640,
+        network_height=480,
+        min_confidence=0.25,
+        drivable_classes=('road', 'pavement'),
+        mask_classes=('car',),
+        overlay_opacity=1.0,
+    )
+
+
+def test_values_from_the_command_line(open_node, parameters):
+    arguments = ['threads:=2', 'min_confidence:=0.5', 'drivable_classes:=[road, traffic light]']
+    node = open_node(*(word for argument in arguments for word in ('-p', argument)))
+    assert declare_parameters(node) == parameters.changed(
+        {'threads': 2, 'min_confidence': 0.5, 'drivable_classes': ('road', 'traffic light')}
+    )
+
+
+@pytest.mark.parametrize('text', ["['']", '[]', '["", ""]'])
+@pytest.mark.parametrize('name', ['drivable_classes', 'mask_classes'])
+def test_empty_list_from_the_command_line(open_node, parameters, name, text):
+    node = open_node('-p', f'{name}:={text}')
+    assert declare_parameters(node) == parameters
+
+
+def test_empty_name_in_a_list_is_no_class(open_node):
+    node = open_node(mask_classes=['', 'car', ''])
+    assert declare_parameters(node).mask_classes == ('car',)
+
+
+def test_empty_list_while_running(open_node):
+    node = open_node(mask_classes=['car'])
+    parameters = declare_parameters(node)
+    for value in ([], ['']):
+        new = Parameter('mask_classes', STRINGS, value)
+        (result,) = node.set_parameters([new])
+        assert result.successful, result.reason
+        changed = parameters.changed(changes_of([new], configured=True))
+        assert changed == parameters.changed({'mask_classes': ()})
+    assert parameters.mask_classes == ('car',)
+
+
+@pytest.mark.parametrize(
+    ('argument', 'message'),
+    [
+        ('autostart:=1', "^parameter autostart: .*'1' of type 'INTEGER', expecting type 'BOOL'"),
+        ('model:=5', "^parameter model: .*'5' of type 'INTEGER', expecting type 'STRING'"),
+        ('threads:=two', "^parameter threads: .*'two' of type 'STRING', expecting type 'INTEGER'"),
+        ('threads:=2.0', "^parameter threads: .*'DOUBLE', expecting type 'INTEGER'"),
+        ('mask_classes:=car', "^parameter mask_classes: .*'STRING', expecting .*'STRING_ARRAY'"),
+        ('mask_classes:=[1, 2]', "^parameter mask_classes: .*'INTEGER_ARRAY', expecting"),
+        ('drivable_classes:=road', '^parameter drivable_classes: .*expecting .*STRING_ARRAY'),
+        (
+            'overlay_opacity:=1',
+            "^parameter overlay_opacity: .*expecting type 'DOUBLE'.*; write it with a decimal poi",
+        ),
+    ],
+)
+def test_wrong_type(open_node, argument, message):
+    node = open_node('-p', argument)
+    with pytest.raises(ParameterError, match=message):
+        declare_parameters(node)
+
+
+@pytest.mark.parametrize(
+    'argument',
+    [
+        *('threads:=-1', 'threads:=257', 'network_width:=4097', 'network_height:=-32'),
+        *('min_confidence:=1.01', 'min_confidence:=-0.5', 'min_confidence:=.nan'),
+        *('overlay_opacity:=50.0', 'overlay_opacity:=-0.1', 'overlay_opacity:=.inf'),
+    ],
+)
+def test_out_of_range(open_node, argument):
+    name = argument.partition(':=')[0]
+    node = open_node('-p', argument)
+    with pytest.raises(ParameterError, match=rf'^parameter {name}: .*{name} out of range'):
+        declare_parameters(node)
+
+
+@pytest.mark.parametrize('name', ['threads', 'network_width', 'network_height'])
+def test_ends_of_a_range_are_allowed(open_node, name):
+    for value in SPEC[name].limits:
+        node = open_node(**{name: value})
+        assert getattr(declare_parameters(node), name) == value
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'options'),
+    [
+        ('backend', 'tensorflow', 'auto, openvino, onnxruntime'),
+        ('backend', '', 'auto, openvino, onnxruntime'),
+        ('precision', 'int4', 'auto, fp32, bf16'),
+    ],
+)
+def test_unknown_option(open_node, name, value, options):
+    node = open_node(**{name: value})
+    with pytest.raises(ParameterError, match=f"parameter {name} is '{value}'; use one of {options}"):
+        declare_parameters(node)
+
+
+def test_ranges_hold_while_running(open_node):
+    node = open_node()
+    declare_parameters(node)
+    for name, value in (('min_confidence', 2.0), ('threads', 1000)):
+        (result,) = node.set_parameters([Parameter(name, value=value)])
+        assert not result.successful
+        assert 'out of range' in result.reason
+        assert node.get_parameter(name).value == SPEC[name].default
+
+
+# Changed while running.
+
+
+def test_live_parameters():
+    assert {spec.name for spec in SPECS if spec.live} == {
+        *('min_confidence', 'drivable_classes', 'mask_classes', 'overlay_opacity')
+    }
+
+
+@pytest.mark.parametrize('configured', [False, True])
+def test_changes_of_live_parameters(configured):
+    changes = changes_of(
+        [
+            Parameter('min_confidence', value=0.5),
+            Parameter('use_sim_time', value=True),
+            Parameter('mask_classes', value=['car', 'sky']),
+        ],
+        configured,
+    )
+    assert changes == {'min_confidence': 0.5, 'mask_classes': ['car', 'sky']}
+
+
+@pytest.mark.parametrize('name', [spec.name for spec in SPECS if not spec.live])
+def test_other_parameters_change_before_configuring_only(name):
+    change = [
+        Parameter('overlay_opacity', value=0.1),
+        Parameter(name, value=SPEC[name].default),
+    ]
+    assert changes_of(change, configured=False) == {
+        'overlay_opacity': 0.1,
+        name: SPEC[name].default,
+    }
+    message = f'^{name} is read when the node is configured; first .*lifecycle set .* `cleanup`'
+    with pytest.raises(ParameterError, match=message):
+        changes_of(change, configured=True)
+
+
+def test_parameters_of_others_are_no_changes():
+    assert changes_of([Parameter('use_sim_time', value=True)], configured=True) == {}
+
+
+def test_changed(parameters):
+    changed = parameters.changed({'overlay_opacity': 0.75, 'mask_classes': ['car', '']})
+    assert changed == Parameters(
+        **{spec.name: spec.default for spec in SPECS}
+        | {'overlay_opacity': 0.75, 'mask_classes': ('car',)}
+    )
+    assert (parameters.overlay_opacity, parameters.mask_classes) == (0.5, ())
+
+
+def test_changed_checks_options_too(parameters):
+    with pytest.raises(ParameterError, match="parameter precision is 'fp8'; use one of auto, fp3"):
+        parameters.changed({'precision': 'fp8'})
+
+
+# config/camvid.yaml.
+
+
+def test_file_gives_the_defaults(open_node, parameters):
+    values = yaml.safe_load(CAMVID_YAML.read_text('utf-8'))['/**']['ros__parameters']
+    assert set(values) == set(SPEC)
+    for name, value in values.items():
+        # YAML has no empty list of strings.
+        value = () if value == [''] else value
+        assert value == SPEC[name].default, name
+        assert type(value) is type(SPEC[name].default), name
+    node = open_node('--params-file', CAMVID_YAML)
+    assert declare_parameters(node) == parameters
+
+
+def test_file_is_read(open_node, tmp_path):
+    changed = tmp_path / 'changed.yaml'
+    text = CAMVID_YAML.read_text('utf-8')
+    changed.write_text(text.replace("mask_classes: ['']", 'mask_classes: [car, tree]'))
+    node = open_node('--params-file', changed)
+    assert declare_parameters(node).mask_classes == ('car', 'tree')
+
+
+def test_file_explains_every_key():
+    text = CAMVID_YAML.read_text('utf-8').partition('ros__parameters:\n')[2]
+    groups = [group.splitlines() for group in text.split('\n\n')]
+    comments = {}
+    for lines in groups:
+        comment = [line.strip() for line in lines if line.lstrip().startswith('#')]
+        assert lines[: len(comment)] == [line for line in lines if line.strip() in comment]
+        for line in lines[len(comment) :]:
+            comments[line.strip().partition(':')[0]] = ' '.join(comment)
+    assert set(comments) == set(SPEC)
+    assert all(comments.values())
+    for spec in SPECS:
+        assert ('[live]' in comments[spec.name]) == spec.live, spec.name
+        for option in spec.options:
+            assert option in comments[spec.name], spec.name
+        for limit in spec.limits or ():
+            assert str(type(spec.default)(limit)) in comments[spec.name], spec.name

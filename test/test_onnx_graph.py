@@ -64,7 +64,9 @@ def test_graph_that_breaks_the_rules(channel_proto, damage, reason):
     damage(channel_proto)
     with pytest.raises(ModelError) as caught:
         parse_onnx(PATH, channel_proto.SerializeToString())
-    assert caught.match(rf'^tiny\.onnx is no readable ONNX file \(.*({reason}).*\); copy or export')
+    assert caught.match(
+        rf'^tiny\.onnx is no readable ONNX file \(.*({reason}).*\); copy or export'
+    )
     # The checker writes a page; a log wants one line.
     assert '\n' not in str(caught.value)
 

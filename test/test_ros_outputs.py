@@ -14,7 +14,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -103,10 +103,10 @@ def node(open_node):
 
 
 @pytest.fixture
-def listener(context, open_node):
-    """Listener in the same ROS domain."""
+def listener(context, open_node, node):
+    """Listener to what the node publishes."""
     executor = SingleThreadedExecutor(context=context)
-    yield Listener(open_node('listener'), executor)
+    yield Listener(open_node('listener'), node, executor)
     executor.shutdown()
 
 
@@ -121,31 +121,38 @@ def open_outputs(node, class_table):
 
 
 class Listener:
-    """Subscribes to topics of /linknet and keeps the newest message of each."""
+    """Subscribes to topics of a publishing node and keeps the newest message of each."""
 
-    def __init__(self, node, executor):
+    def __init__(self, node, publishing, executor):
         self.node = node
+        self._publishing = publishing
         self._executor = executor
         self._subscriptions = {}
-        self.heard = {}
+        self._heard = {}
         executor.add_node(node)
 
-    def subscribe(self, *names, qos=None):
+    def subscribe(self, *names, reliability=ReliabilityPolicy.RELIABLE):
         """Subscribe and wait until both sides know of each other."""
-        reliable = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         for name in names:
             self._subscriptions[name] = self.node.create_subscription(
                 CameraInfo if name == 'camera_info' else Image,
                 f'/linknet/{name}',
-                lambda message, name=name: self.heard.update({name: message}),
-                qos or reliable,
+                lambda message, name=name: self._heard.update({name: message}),
+                QoSProfile(depth=10, reliability=reliability),
             )
-        for name in names:
-            subscription = self._subscriptions[name]
-            self.wait(lambda s=subscription: s.get_publisher_count() == 1, f'publisher of {name}')
+        self.wait(lambda: all(map(self._is_matched, names)), f'discovery of {names}')
 
     def unsubscribe(self, name):
+        """Unsubscribe and wait until the publisher knows."""
         self.node.destroy_subscription(self._subscriptions.pop(name))
+        self.wait(lambda: self._subscribers_of(name) == 0, f'{name} without a subscriber')
+
+    def listen(self, outputs, camera_info=None, frame=FRAME):
+        """Publish once; messages by name, as soon as there is one of every subscribed topic."""
+        self._heard.clear()
+        outputs.publish(frame, RESULT, HEADER, camera_info)
+        self.wait(lambda: set(self._heard) == set(self._subscriptions), 'messages')
+        return dict(self._heard)
 
     def wait(self, condition, what):
         """Spin until something is so."""
@@ -154,27 +161,26 @@ class Listener:
             assert time.monotonic() < end, f'waited in vain: {what}'
             self._executor.spin_once(timeout_sec=0.01)
 
-    def listen(self, outputs, camera_info=None):
-        """Publish once and wait for a message on every subscribed topic."""
-        self.heard.clear()
-        # The publishers learn of a subscription a little later than it of them.
-        self.wait(lambda: all(map(self._is_known, self._subscriptions)), 'subscriptions')
-        outputs.publish(FRAME, RESULT, HEADER, camera_info)
-        self.wait(lambda: set(self.heard) == set(self._subscriptions), 'messages')
-        return dict(self.heard)
+    def _is_matched(self, name):
+        publishers = self._subscriptions[name].get_publisher_count()
+        return publishers == self._subscribers_of(name) == 1
 
-    def _is_known(self, name):
-        publishers = published(self.publishing)
-        return publishers[f'/linknet/{name}'].get_subscription_count() == 1
+    def _subscribers_of(self, name):
+        publisher = publishers_of(self._publishing).get(name)
+        return publisher.get_subscription_count() if publisher else 0
 
 
 def parameters(**changes):
     return Parameters(**{spec.name: spec.default for spec in SPECS} | changes)
 
 
-def published(node):
-    """Publishers of a node below its name, by topic."""
-    return {p.topic_name: p for p in node.publishers if p.topic_name.startswith('/linknet/')}
+def publishers_of(node):
+    """Publishers of a node below its name, as {'labels': publisher}."""
+    return {
+        publisher.topic_name.removeprefix('/linknet/'): publisher
+        for publisher in node.publishers
+        if publisher.topic_name.startswith('/linknet/')
+    }
 
 
 def pixels(message):
@@ -183,3 +189,311 @@ def pixels(message):
     assert message.step == message.width * (channels or (1,))[0]
     assert not message.is_bigendian
     return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, *channels)
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Names of the node's topics on which something was sent, in their order."""
+    names = []
+    publish = Publisher.publish
+
+    def spy(publisher, message):
+        if publisher.topic_name.startswith('/linknet/'):
+            names.append(publisher.topic_name.removeprefix('/linknet/'))
+        publish(publisher, message)
+
+    monkeypatch.setattr(Publisher, 'publish', spy)
+    return names
+
+
+# What is offered.
+
+
+def test_topics_and_types(node, listener, open_outputs):
+    open_outputs(mask_classes=('car', 'sky'))
+    expected = {f'/linknet/{name}': ['sensor_msgs/msg/Image'] for name in IMAGES}
+    expected |= {f'/linknet/masks/{name}': ['sensor_msgs/msg/Image'] for name in ('car', 'sky')}
+    expected |= {'/linknet/camera_info': ['sensor_msgs/msg/CameraInfo']}
+
+    def offered():
+        topics = listener.node.get_publisher_names_and_types_by_node('linknet', '/')
+        return {name: types for name, types in topics if name.startswith('/linknet/')}
+
+    listener.wait(lambda: len(offered()) >= len(expected), 'topics')
+    assert offered() == expected
+
+
+def test_private_topics_follow_the_node(open_node, class_table):
+    node = open_node('linknet', '-r', '__ns:=/front', '-r', '__node:=segmentation')
+    Outputs(node, class_table, parameters(mask_classes=('car',)))
+    topics = {publisher.topic_name for publisher in node.publishers}
+    assert {'/front/segmentation/labels', '/front/segmentation/masks/car'} <= topics
+
+
+def test_reliable_unless_overridden(open_node, listener, class_table):
+    override = 'qos_overrides./linknet/color.publisher.reliability:=best_effort'
+    node = open_node('linknet', '-p', override)
+    Outputs(node, class_table, parameters())
+
+    def reliability(name):
+        (info,) = listener.node.get_publishers_info_by_topic(f'/linknet/{name}')
+        return info.qos_profile.reliability
+
+    listener.wait(lambda: listener.node.count_publishers('/linknet/camera_info'), 'topics')
+    for name in ('labels', 'overlay', 'confidence', 'drivable', 'camera_info'):
+        assert reliability(name) == ReliabilityPolicy.RELIABLE, name
+    assert reliability('color') == ReliabilityPolicy.BEST_EFFORT
+
+
+@pytest.mark.parametrize(
+    ('name', 'token'),
+    [
+        ('car', 'car'),
+        ('traffic light', 'traffic_light'),
+        ('Traffic-Light (red)', 'traffic_light_red'),
+        ('  __road__ ', 'road'),
+        ('lane2', 'lane2'),
+        ('2-wheeler', 'class_2_wheeler'),
+        ('Straße', 'stra_e'),
+        ('道路', 'class_'),
+    ],
+)
+def test_topic_token(name, token):
+    assert topic_token(name) == token
+    assert validate_topic_name(f'~/masks/{token}')
+
+
+def test_mask_of_a_class_whose_name_is_no_topic(node, listener):
+    classes = ClassTable(('road', 'traffic light'), ((0, 0, 0), (1, 1, 1)), (True, False))
+    outputs = Outputs(node, classes, parameters(mask_classes=('traffic light',)))
+    listener.subscribe('masks/traffic_light')
+    mask = pixels(listener.listen(outputs)['masks/traffic_light'])
+    np.testing.assert_array_equal(mask, CAR)
+
+
+# Who listens.
+
+
+@pytest.mark.parametrize('name', [*IMAGES, 'masks/car'])
+def test_wanted_as_long_as_somebody_listens(listener, open_outputs, name):
+    outputs = open_outputs(mask_classes=('car',))
+    assert not outputs.wanted()
+    listener.subscribe(name)
+    assert outputs.wanted()
+    listener.unsubscribe(name)
+    assert not outputs.wanted()
+
+
+def test_best_effort_subscriber_counts_and_hears(listener, open_outputs):
+    outputs = open_outputs()
+    listener.subscribe('labels', reliability=ReliabilityPolicy.BEST_EFFORT)
+    assert outputs.wanted()
+    np.testing.assert_array_equal(pixels(listener.listen(outputs)['labels']), LABELS)
+
+
+def test_camera_info_alone_needs_no_network(listener, open_outputs):
+    outputs = open_outputs()
+    listener.subscribe('camera_info')
+    assert not outputs.wanted()
+
+
+@pytest.mark.parametrize('name', [*IMAGES, 'camera_info', 'masks/car'])
+def test_only_what_is_heard_is_sent(listener, open_outputs, sent, name):
+    outputs = open_outputs(mask_classes=('car', 'sky'))
+    listener.subscribe(name)
+    for _ in range(2):
+        listener.listen(outputs, CameraInfo())
+    assert sent == [name, name]
+
+
+def test_nothing_is_computed_for_nobody(open_outputs, sent, monkeypatch):
+    outputs = open_outputs(mask_classes=('car',))
+    for function in ('blend', 'colorize', 'class_mask', 'array_to_image', 'camera_info_for'):
+        monkeypatch.delattr(ros_outputs, function)
+    outputs.publish(FRAME, RESULT, HEADER, CameraInfo())
+    assert sent == []
+
+
+def test_colors_are_not_blended_for_color_alone(listener, open_outputs, monkeypatch):
+    outputs = open_outputs()
+    monkeypatch.delattr(ros_outputs, 'blend')
+    monkeypatch.delattr(ros_outputs, 'class_mask')
+    listener.subscribe('color')
+    np.testing.assert_array_equal(pixels(listener.listen(outputs)['color']), COLOR)
+
+
+# What is sent.
+
+
+def test_contents_of_every_image(listener, open_outputs):
+    outputs = open_outputs(mask_classes=('car', 'sky'))
+    expected = {
+        'labels': LABELS,
+        'color': COLOR,
+        'overlay': OVERLAY,
+        'confidence': CONFIDENCE,
+        'drivable': ROAD,
+        'masks/car': CAR,
+        'masks/sky': SKY,
+    }
+    listener.subscribe(*expected)
+    frame, labels = FRAME.copy(), LABELS.copy()
+    heard = listener.listen(outputs)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(pixels(heard[name]), array, err_msg=name)
+        assert heard[name].header == HEADER, name
+        encoding = 'bgr8' if name in ('color', 'overlay') else 'mono8'
+        assert heard[name].encoding == encoding, name
+        assert heard[name].step == (9 if encoding == 'bgr8' else heard[name].width), name
+    # The frame may be a view of the message that came in.
+    np.testing.assert_array_equal(FRAME, frame)
+    np.testing.assert_array_equal(LABELS, labels)
+
+
+def test_read_only_frame(listener, open_outputs):
+    outputs = open_outputs()
+    listener.subscribe('overlay')
+    frame = FRAME.copy()
+    frame.flags.writeable = False
+    heard = listener.listen(outputs, frame=frame)
+    np.testing.assert_array_equal(pixels(heard['overlay']), OVERLAY)
+
+
+def test_camera_info_of_the_labels(listener, open_outputs):
+    outputs = open_outputs()
+    # The camera's own is of twice the size.
+    camera_info = CameraInfo(
+        header=Header(stamp=Time(sec=1200), frame_id='camera_optical'),
+        width=6,
+        height=4,
+        distortion_model='plumb_bob',
+        d=[0.5, 0.25, 0.0, 0.0, 0.0],
+        k=[8.0, 0.0, 3.0, 0.0, 6.0, 2.0, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[8.0, 0.0, 3.0, -4.0, 0.0, 6.0, 2.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )
+    listener.subscribe('camera_info', 'labels')
+    info = listener.listen(outputs, camera_info)['camera_info']
+    assert (info.width, info.height) == (3, 2)
+    assert info.header == HEADER
+    assert info.k.tolist() == [4, 0, 1.5, 0, 3, 1, 0, 0, 1]
+    assert info.p.tolist() == [4, 0, 1.5, -2, 0, 3, 1, 0, 0, 0, 1, 0]
+    assert list(info.d) == [0.5, 0.25, 0, 0, 0]
+    assert info.distortion_model == 'plumb_bob'
+    assert (camera_info.width, camera_info.header.stamp.sec) == (6, 1200)
+
+
+def test_no_camera_info_where_the_camera_has_none(listener, open_outputs, sent):
+    outputs = open_outputs()
+    listener.subscribe('camera_info')
+    outputs.publish(FRAME, RESULT, HEADER, None)
+    assert sent == []
+
+
+# Changes while running.
+
+
+def test_drivable_classes_change_with_the_next_frame(listener, open_outputs):
+    outputs = open_outputs(drivable_classes=('sky',))
+    listener.subscribe('drivable')
+    for classes, expected in ((None, SKY), (('road', 'car'), ROAD | CAR), ((), ROAD)):
+        if classes is not None:
+            outputs.configure(parameters(drivable_classes=classes))
+        mask = pixels(listener.listen(outputs)['drivable'])
+        np.testing.assert_array_equal(mask, expected, err_msg=str(classes))
+
+
+def test_opacity_changes_with_the_next_frame(listener, open_outputs):
+    outputs = open_outputs(overlay_opacity=0.0)
+    listener.subscribe('overlay')
+    np.testing.assert_array_equal(pixels(listener.listen(outputs)['overlay']), FRAME)
+    outputs.configure(parameters(overlay_opacity=1.0))
+    # An unlabelled pixel has no colour to show.
+    expected = COLOR.copy()
+    expected[1, 0] = FRAME[1, 0]
+    np.testing.assert_array_equal(pixels(listener.listen(outputs)['overlay']), expected)
+
+
+def test_masks_come_and_go(node, listener, open_outputs):
+    outputs = open_outputs(mask_classes=('car',))
+    outputs.configure(parameters(mask_classes=('sky', 'road')))
+    assert set(publishers_of(node)) == {*IMAGES, 'camera_info', 'masks/sky', 'masks/road'}
+    listener.wait(lambda: not listener.node.count_publishers('/linknet/masks/car'), 'no car')
+    listener.subscribe('masks/sky', 'masks/road')
+    heard = listener.listen(outputs)
+    np.testing.assert_array_equal(pixels(heard['masks/sky']), SKY)
+    np.testing.assert_array_equal(pixels(heard['masks/road']), ROAD)
+
+
+def test_mask_that_stays_keeps_its_subscribers(node, listener, open_outputs):
+    outputs = open_outputs(mask_classes=('car',))
+    listener.subscribe('masks/car')
+    publisher = publishers_of(node)['masks/car']
+    outputs.configure(parameters(mask_classes=('sky', 'car')))
+    assert publishers_of(node)['masks/car'] is publisher
+    np.testing.assert_array_equal(pixels(listener.listen(outputs)['masks/car']), CAR)
+
+
+def test_mask_of_the_same_class_again(listener, open_outputs):
+    # The parameters of its QoS are declared already then.
+    outputs = open_outputs(mask_classes=('car',))
+    outputs.configure(parameters())
+    outputs.configure(parameters(mask_classes=('car',)))
+    listener.subscribe('masks/car')
+    np.testing.assert_array_equal(pixels(listener.listen(outputs)['masks/car']), CAR)
+
+
+def test_class_named_twice_has_one_mask(node, open_outputs):
+    open_outputs(mask_classes=('car', 'car'))
+    topics = [publisher.topic_name for publisher in node.publishers]
+    assert topics.count('/linknet/masks/car') == 1
+
+
+@pytest.mark.parametrize('name', ['drivable_classes', 'mask_classes'])
+def test_unknown_class_changes_nothing(node, listener, open_outputs, name):
+    outputs = open_outputs(mask_classes=('car',))
+    listener.subscribe('drivable', 'overlay', 'masks/car')
+    changes = {
+        'drivable_classes': ('sky',),
+        'mask_classes': ('sky',),
+        'overlay_opacity': 1.0,
+        name: ('sky', 'tram'),
+    }
+    with pytest.raises(ClassNameError, match=r"^unknown class 'tram'; .*: road, car, sky$"):
+        outputs.configure(parameters(**changes))
+    with pytest.raises(ClassNameError, match="unknown class 'tram'"):
+        outputs.check(parameters(**changes))
+    assert set(publishers_of(node)) == {*IMAGES, 'camera_info', 'masks/car'}
+    heard = listener.listen(outputs)
+    np.testing.assert_array_equal(pixels(heard['drivable']), ROAD)
+    np.testing.assert_array_equal(pixels(heard['overlay']), OVERLAY)
+    np.testing.assert_array_equal(pixels(heard['masks/car']), CAR)
+
+
+@pytest.mark.parametrize('name', ['drivable_classes', 'mask_classes'])
+def test_unknown_class_from_the_start(node, open_outputs, name):
+    with pytest.raises(
+        ClassNameError, match="unknown class 'lamp', 'tram'; the model knows: road"
+    ):
+        open_outputs(**{name: ('lamp', 'road', 'tram')})
+    assert publishers_of(node) == {}
+
+
+def test_destroyed(node, listener, open_outputs):
+    outputs = open_outputs(mask_classes=('car',))
+    names = list(publishers_of(node))
+    listener.subscribe('labels')
+    outputs.destroy()
+    assert not outputs.wanted()
+    assert publishers_of(node) == {}
+    counted = listener.node.count_publishers
+    listener.wait(lambda: not any(counted(f'/linknet/{n}') for n in names), 'topics to go')
+
+
+def test_opened_again_after_destroying(listener, open_outputs):
+    open_outputs(mask_classes=('car',)).destroy()
+    outputs = open_outputs(mask_classes=('car',))
+    listener.subscribe('labels', 'masks/car')
+    heard = listener.listen(outputs)
+    np.testing.assert_array_equal(pixels(heard['labels']), LABELS)
+    np.testing.assert_array_equal(pixels(heard['masks/car']), CAR)

@@ -267,7 +267,9 @@ def test_ends_of_a_range_are_allowed(open_node, name):
 )
 def test_unknown_option(open_node, name, value, options):
     node = open_node(**{name: value})
-    with pytest.raises(ParameterError, match=f"parameter {name} is '{value}'; use one of {options}"):
+    with pytest.raises(
+        ParameterError, match=f"parameter {name} is '{value}'; use one of {options}"
+    ):
         declare_parameters(node)
 
 

@@ -43,8 +43,9 @@ def test_another_seed_another_street(six):
     assert all(not np.array_equal(other[0][1], six[i][1]) for i in range(6))
 
 
+@pytest.mark.parametrize('seed', [0, 2])
 @pytest.mark.parametrize('count', [0, 1, 4, 5, 13])
-def test_many_streets_none_of_the_demo(monkeypatch, count):
+def test_many_streets_none_of_the_demo(monkeypatch, count, seed):
     """Four frames of each street, at times within its minute, never a street of the demo."""
     rendered = []
 
@@ -58,7 +59,7 @@ def test_many_streets_none_of_the_demo(monkeypatch, count):
             return self
 
     monkeypatch.setattr(street_frames, 'StreetDrive', Street)
-    frames = StreetFrames(count, seed=2)
+    frames = StreetFrames(count, seed)
     assert len(frames) == count
     seeds = [seed for seed, _ in rendered]
     times = [time for _, time in rendered]

@@ -229,6 +229,19 @@ def test_first_weights_from_a_checkpoint(data, tmp_path):
 
 
 @pytest.mark.usefixtures('small_network')
+def test_every_epoch_has_its_own_samples(data):
+    trainer = make_trainer(data)
+    seen = []
+    trainer.loss.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[1].clone()))
+    for epoch in range(2):
+        trainer.train_epoch(progress=False)
+        trainer.samples.start_epoch(epoch)
+        expected = torch.stack([trainer.samples[position][1] for position in range(6)])
+        assert torch.equal(torch.cat(seen[-3:]), expected)
+    assert not torch.equal(torch.cat(seen[:3]), torch.cat(seen[3:]))
+
+
+@pytest.mark.usefixtures('small_network')
 def test_seed_decides_the_run(data):
     states = []
     for seed in (1, 1, 2):
@@ -245,9 +258,9 @@ def test_worker_processes_change_nothing(data):
 
     The threads that OpenCV has started before, as for rendered streets, must not stop them.
     """
-    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 3)
+    cv2.warpAffine(np.zeros((2000, 2000, 3), np.uint8), np.eye(2, 3), (2000, 2000))
     alone, helped = make_trainer(data), make_trainer(data, workers=1)
-    helped.loader.timeout = 120  # [s], so that workers that wait for ever are an error
+    helped.loader.timeout = 60  # [s], so that workers that wait for ever are an error
     for _ in range(2):
         assert alone.train_epoch(progress=False) == helped.train_epoch(progress=False)
     assert_identical(dict(alone.network.state_dict()), dict(helped.network.state_dict()))

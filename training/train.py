@@ -84,7 +84,7 @@ class Trainer:
             use_buffers=True,
         )
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), weight_decay=recipe.weight_decay
+            self.network.parameters(), weight_decay=recipe.weight_decay, fused=True
         )
         frequencies = class_frequencies(
             (source[i][1] for source in sources for i in range(len(source))), len(CAMVID)

@@ -1,0 +1,231 @@
+"""What is packaged: the files, package.xml, setup.py, entry points and the DDS profile."""
+
+import importlib
+import re
+import runpy
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
+
+from ament_index_python.packages import PackageNotFoundError
+
+import linknet_ros
+from linknet_ros import ros_package
+from linknet_ros.ros_package import SHIPPED_MODEL, SHM_PROFILE, package_file
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope='module')
+def package_xml():
+    """Root element of package.xml."""
+    return ElementTree.parse(ROOT / 'package.xml').getroot()
+
+
+@pytest.fixture
+def setup_arguments(monkeypatch):
+    """What setup.py hands to setuptools."""
+    calls = []
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr('setuptools.setup', lambda **arguments: calls.append(arguments))
+    runpy.run_path('setup.py')
+    (arguments,) = calls
+    return arguments
+
+
+# Files of the package.
+
+
+def test_file_of_a_checkout():
+    assert package_file('config/camvid.yaml') == ROOT / 'config' / 'camvid.yaml'
+    assert package_file('config/camvid.yaml').is_file()
+    assert package_file('none.txt') == ROOT / 'none.txt'
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Pretend that the module lies in a site-packages folder; returns that folder."""
+    module = tmp_path / 'site-packages' / 'linknet_ros' / 'ros_package.py'
+    module.parent.mkdir(parents=True)
+    monkeypatch.setattr(ros_package, '__file__', str(module))
+    return module.parents[1]
+
+
+def test_file_of_an_installed_package(installed, tmp_path, monkeypatch):
+    shares = {'linknet_ros': str(tmp_path / 'share' / 'linknet_ros')}
+    monkeypatch.setattr(ros_package, 'get_package_share_directory', shares.__getitem__)
+    expected = tmp_path / 'share' / 'linknet_ros' / 'models' / 'linknet_camvid.onnx'
+    assert package_file(SHIPPED_MODEL) == expected
+
+
+def test_file_without_ament(installed, monkeypatch):
+    def unknown(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(ros_package, 'get_package_share_directory', unknown)
+    assert package_file('config/camvid.yaml') == installed / 'config' / 'camvid.yaml'
+
+
+def test_paths_that_others_rely_on():
+    assert SHIPPED_MODEL == 'models/linknet_camvid.onnx'
+    assert SHM_PROFILE == 'config/fastdds_shm.xml'
+    assert package_file(SHM_PROFILE).is_file()
+
+
+# package.xml.
+
+
+def test_package_format(package_xml):
+    assert package_xml.tag == 'package'
+    assert package_xml.get('format') == '3'
+    assert package_xml.findtext('name') == 'linknet_ros'
+    assert package_xml.findtext('export/build_type') == 'ament_python'
+    assert package_xml.findtext('license') == 'Apache-2.0'
+    assert package_xml.findtext('description').strip()
+    # With an address that it does not like, colcon takes the package for a plain Python one.
+    email = package_xml.find('maintainer').get('email')
+    assert re.fullmatch(r'[-a-zA-Z0-9_%+]+(\.[-a-zA-Z0-9_%+]+)*@[-a-zA-Z0-9.]+\.[a-zA-Z]+', email)
+
+
+def test_dependencies(package_xml):
+    names = [element.text for element in package_xml.iter('exec_depend')]
+    assert len(set(names)) == len(names)
+    assert set(names) >= {
+        *('rclpy', 'sensor_msgs', 'std_msgs', 'nav_msgs', 'diagnostic_msgs', 'cv_bridge'),
+        *('vision_msgs', 'launch', 'launch_ros', 'python3-numpy', 'python3-opencv'),
+    }
+
+
+def test_every_imported_message_package_is_a_dependency(package_xml):
+    names = {element.text for element in package_xml.iter('exec_depend')}
+    sources = '\n'.join(
+        path.read_text('utf-8')
+        for folder in ('linknet_ros', 'launch')
+        for path in (ROOT / folder).rglob('*.py')
+    )
+    imported = set(re.findall(r'^ *(?:from|import) (\w+)', sources, re.MULTILINE))
+    ros = {name for name in imported if name.endswith(('_msgs', '_interfaces', '_srvs'))}
+    others = {'rclpy', 'ament_index_python', 'cv_bridge', 'launch', 'launch_ros', 'tf2_ros'}
+    assert {'sensor_msgs', 'rclpy', 'launch'} <= (ros | imported & others) <= names
+
+
+def test_one_version(package_xml, setup_arguments):
+    version = package_xml.findtext('version')
+    assert re.fullmatch(r'\d+\.\d+\.\d+', version)
+    assert setup_arguments['version'] == version == linknet_ros.__version__
+
+
+def test_one_description_of_who_and_what(package_xml, setup_arguments):
+    maintainer = package_xml.find('maintainer')
+    assert setup_arguments['name'] == package_xml.findtext('name')
+    assert setup_arguments['license'] == package_xml.findtext('license')
+    assert setup_arguments['maintainer'] == maintainer.text
+    assert setup_arguments['maintainer_email'] == maintainer.get('email')
+
+
+# setup.py.
+
+
+def test_nothing_is_required_that_apt_provides(setup_arguments):
+    assert setup_arguments['install_requires'] == ['setuptools']
+
+
+def test_extras(setup_arguments):
+    extras = setup_arguments['extras_require']
+    assert {'ros', 'cpu', 'gpu', 'train', 'test', 'dev'} <= set(extras)
+    # Ready for PyPI's resolver: the robot's extras do not bring in torch.
+    robot = {name for extra in ('ros', 'cpu', 'gpu') for name in extras[extra]}
+    assert not any(name.startswith('torch') for name in robot)
+
+
+def test_every_module_is_installed(setup_arguments):
+    packages = {
+        '.'.join(path.parent.relative_to(ROOT).parts)
+        for path in (ROOT / 'linknet_ros').rglob('*.py')
+    }
+    assert set(setup_arguments['packages']) == packages
+
+
+def test_every_file_is_installed(setup_arguments):
+    data_files = dict(setup_arguments['data_files'])
+    assert len(data_files) == len(setup_arguments['data_files'])
+    for folder in ('launch', 'config', 'models'):
+        here = {
+            f'{folder}/{path.name}'
+            for path in (ROOT / folder).iterdir()
+            if path.is_file() and not path.name.startswith('.')
+        }
+        assert here
+        assert set(data_files.pop(f'share/linknet_ros/{folder}')) == here
+    assert data_files.pop('share/linknet_ros') == ['package.xml']
+    marker = data_files.pop('share/ament_index/resource_index/packages')
+    assert marker == ['resource/linknet_ros']
+    assert all((ROOT / path).is_file() for paths in data_files.values() for path in paths)
+    assert (ROOT / 'resource' / 'linknet_ros').is_file()
+
+
+def test_installed_files_are_found_again(setup_arguments):
+    installed = {
+        path: f'{folder}/{Path(path).name}'
+        for folder, paths in setup_arguments['data_files']
+        for path in paths
+    }
+    for path in (SHM_PROFILE, 'config/camvid.yaml', 'launch/segment.launch.py'):
+        assert installed[path] == f'share/linknet_ros/{path}'
+
+
+def test_commands_can_be_imported(setup_arguments):
+    scripts = setup_arguments['entry_points']['console_scripts']
+    commands = dict(script.split(' = ') for script in scripts)
+    assert {'segment_node', 'replay_node', 'demo'} <= set(commands)
+    for target in commands.values():
+        module, _, function = target.partition(':')
+        assert callable(getattr(importlib.import_module(module), function)), target
+
+
+def test_commands_go_where_ros2_run_looks():
+    # Read as text: the deprecated spelling with a dash would be another key.
+    text = (ROOT / 'setup.cfg').read_text('utf-8')
+    assert '[develop]\nscript_dir=$base/lib/linknet_ros\n' in text
+    assert '[install]\ninstall_scripts=$base/lib/linknet_ros\n' in text
+
+
+@pytest.mark.parametrize('name', ['segment', 'replay'])
+def test_launch_files_start_what_is_installed(setup_arguments, name):
+    source = (ROOT / 'launch' / f'{name}.launch.py').read_text('utf-8')
+    compile(source, name, 'exec')
+    scripts = setup_arguments['entry_points']['console_scripts']
+    commands = {script.split(' = ')[0] for script in scripts}
+    started = re.findall(r"package='linknet_ros',\s+executable='(\w+)'", source)
+    assert started == [f'{name}_node']
+    assert set(started) <= commands
+    for path in re.findall(r"SHARE / '(\w+)' / '([\w.]+)'", source):
+        assert ROOT.joinpath(*path).is_file(), path
+
+
+# The DDS profile.
+
+
+def test_profile_has_shared_memory_for_images():
+    root = ElementTree.parse(ROOT / SHM_PROFILE).getroot()
+    # The namespace is that of Fast DDS; all elements are in it.
+    namespace = root.tag.partition('}')[0] + '}'
+    assert root.tag == f'{namespace}profiles'
+    assert all(element.tag.startswith(namespace) for element in root.iter())
+    transports = {
+        transport.findtext(f'{namespace}transport_id'): transport
+        for transport in root.iter(f'{namespace}transport_descriptor')
+    }
+    kinds = {name: t.findtext(f'{namespace}type') for name, t in transports.items()}
+    assert sorted(kinds.values()) == ['SHM', 'UDPv4']
+    (shared,) = (transports[name] for name, kind in kinds.items() if kind == 'SHM')
+    assert shared.findtext(f'{namespace}segment_size') == '67108864'
+    (participant,) = root.iter(f'{namespace}participant')
+    assert participant.get('is_default_profile') == 'true'
+    rtps = participant.find(f'{namespace}rtps')
+    assert rtps.findtext(f'{namespace}useBuiltinTransports') == 'false'
+    used = [t.text for t in rtps.iter(f'{namespace}transport_id')]
+    assert sorted(used) == sorted(kinds)

@@ -31,7 +31,8 @@ class SourceFrame:
     """One frame of a source.
 
     :param bgr: (H, W, 3) uint8 BGR.
-    :param labels: true class ids, (H, W) uint8, 255 for void; None where nobody knows them.
+    :param labels: true class ids, (H, W) uint8; ids that the label set does not have are void;
+        None where nobody knows them.
     """
 
     bgr: NDArray[np.uint8]
@@ -63,11 +64,15 @@ def open_source(
     if source == STREET:
         return StreetSource(seed, size, rate)
     path = Path(source)
-    if path.is_dir():
-        return FolderSource(path)
-    if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
+    try:
+        if path.is_dir():
+            return FolderSource(path)
+        there = path.is_file()
+    except OSError as error:
+        raise SourceError(f"cannot open '{source}': {error.strerror}") from error
+    if there and path.suffix.lower() in VIDEO_SUFFIXES:
         return VideoSource(path)
-    if path.exists():
+    if there:
         raise SourceError(
             f"cannot replay '{source}': neither a folder of images nor a video "
             f'({", ".join(VIDEO_SUFFIXES)})'
@@ -115,16 +120,22 @@ class FolderSource:
         """See FrameSource."""
         for path in self._paths:
             try:
-                yield SourceFrame(read_image(path), self._labels(path))
+                frame = read_image(path)
+                yield SourceFrame(frame, self._labels(path, frame.shape[:2]))
             except SourceError as error:
                 yield error
 
-    def _labels(self, path: Path) -> NDArray[np.uint8] | None:
+    def _labels(self, path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
         annotation = self._annotations / f'{path.stem}.png'
         if not annotation.is_file():
             return None
         labels = read_image(annotation, color=False)
-        return labels if labels.ndim == 2 and labels.dtype == np.uint8 else None
+        if labels.dtype != np.uint8 or labels.shape != shape:
+            raise SourceError(
+                f"{annotation} is {labels.dtype} {labels.shape}, expected 8 bits of its frame's "
+                f'size {shape}; take the folder {self._annotations.name} away or put it right'
+            )
+        return labels
 
 
 class VideoSource:

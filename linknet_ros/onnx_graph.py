@@ -70,6 +70,9 @@ def check_interface(path: Path, graph: Any) -> None:
         ]
         if shape not in ([1, '?', '?', 3], ['?', '?', '?', 3]):
             problems.append(f'image has shape {shape}, expected [1, ?, ?, 3]')
+    for value in outputs.values():
+        if len(value.type.tensor_type.shape.dim) != 3:
+            problems.append(f'{value.name} is not (1, H, W)')
     if problems:
         raise ModelError(
             f'{path} is not a model of this package: {"; ".join(problems)}; '

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from linknet_ros.classes import ClassTable
+from linknet_ros.errors import ClassNameError
 from linknet_ros.masks import class_mask, mask_table
 from linknet_ros.rendering import blend, colorize
 from linknet_ros.ros_images import array_to_image, camera_info_for
@@ -44,8 +45,20 @@ class Outputs:
         self.configure(parameters)
 
     def check(self, parameters: Parameters) -> None:
-        """Raise ClassNameError when a parameter names a class that the model does not know."""
+        """Check the names of classes.
+
+        :raises ClassNameError: for one that the model does not know, and for two masks that
+            would share a topic.
+        """
         self._classes.ids((*parameters.drivable_classes, *parameters.mask_classes))
+        tokens: dict[str, str] = {}
+        for name in parameters.mask_classes:
+            other = tokens.setdefault(topic_token(name), name)
+            if other != name:
+                raise ClassNameError(
+                    f"mask classes '{other}' and '{name}' would share the topic "
+                    f'~/masks/{topic_token(name)}; leave one out'
+                )
 
     def configure(self, parameters: Parameters) -> None:
         """Take over classes and opacity, from the next frame on.

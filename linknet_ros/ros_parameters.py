@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import InvalidParameterTypeException, ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -137,7 +137,8 @@ def declare_parameter(node: Node, name: str, default: Any, descriptor: Parameter
             return node.get_parameter(name).value
         return node.declare_parameter(name, default, descriptor).value
     except ParameterException as error:
-        hint = '; write it with a decimal point, as 0.5' if isinstance(default, float) else ''
+        number = isinstance(error, InvalidParameterTypeException) and isinstance(default, float)
+        hint = '; write it with a decimal point, as 0.5' if number else ''
         raise ParameterError(f'parameter {name}: {error}{hint}') from error
 
 

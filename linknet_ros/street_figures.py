@@ -1,7 +1,7 @@
-"""What stands and drives in the street of the street drive: people, trees, posts, signs, cars.
+"""What stands in the street of the street drive: people, trees, posts and signs.
 
-Each is drawn once, in daylight: as a flat picture that faces the camera (`Sprite`) or, for cars,
-as a few polygons (`Mesh`). Colours are B, G, R; lengths are metres.
+Each is drawn once, in daylight, as a flat picture that faces the camera (`Sprite`). Colours are
+B, G, R; lengths are metres.
 """
 
 from __future__ import annotations
@@ -26,22 +26,12 @@ SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLI
 LEAVES = ((52, 92, 78), (42, 74, 58), (72, 88, 92), (84, 96, 106))
 _CLOTHES = ((30, 28, 28), (60, 44, 36), (90, 88, 86), (40, 40, 110), (160, 156, 150), (36, 52, 60))
 _SKIN = ((120, 150, 195), (70, 95, 140))
-_PAINTS = (
+PAINTS = (
     *((40, 36, 34), (118, 112, 108), (178, 176, 174), (215, 215, 215), (38, 34, 120)),
     *((96, 52, 28), (58, 62, 40), (70, 66, 64), (30, 28, 28), (40, 40, 160)),
 )
 _BOARDS = ((150, 70, 22), (60, 96, 28), (215, 215, 215), (40, 36, 160), (30, 30, 30))
-_BLACK, _GREY, _WHITE = (24, 24, 26), (104, 106, 104), (225, 225, 225)
-#: Side outline of a car from tail to nose, (x, z) in shares of its length and height, and which
-#: of its pieces are glass.
-_HATCHBACK = (
-    ((0, 0.2), (0, 0.62), (0.1, 0.97), (0.22, 1), (0.52, 0.98), (0.74, 0.64), (1, 0.5), (1, 0.2)),
-    (0, 1, 0, 0, 1, 0, 0),
-)
-_VAN = (
-    ((0, 0.14), (0, 0.55), (0.01, 0.95), (0.03, 1), (0.72, 1), (0.86, 0.62), (1, 0.48), (1, 0.14)),
-    (0, 1, 0, 0, 1, 0, 0),
-)
+BLACK, _GREY, _WHITE = (24, 24, 26), (104, 106, 104), (225, 225, 225)
 
 
 @dataclass(frozen=True)
@@ -76,21 +66,6 @@ class Sprite:
     levels: tuple[Texture, ...]
     width: float
     height: float
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """Polygons in drawing order; the origin is on the ground, at the near end.
-
-    :param corners: (n, 3) float32: x ahead, y left, z up [m].
-    :param starts: index of the first corner of each face; a face is seen when its corners run
-        clockwise in the picture.
-    :param colors: (faces, 4) uint8: blue, green, red and class.
-    """
-
-    corners: Floats
-    starts: NDArray[np.int64]
-    colors: Bytes
 
 
 def clouds(rng: np.random.Generator, rows: int, cols: int, cell: int, octaves: int = 3) -> Floats:
@@ -181,20 +156,20 @@ def person(rng: np.random.Generator, light: Light, bicycle: str = '') -> Sprite:
     """A pedestrian of about 1.7 m, or a bicyclist seen from `behind` or `beside`."""
     beside = bicycle == 'beside'
     easel = _Easel(BICYCLIST if bicycle else PEDESTRIAN, 1.9 if beside else 0.8, 1.85, 64)
-    trousers, coat, frame = pick(rng, _CLOTHES), pick(rng, _CLOTHES, 0.5), pick(rng, _PAINTS)
+    trousers, coat, frame = pick(rng, _CLOTHES), pick(rng, _CLOTHES, 0.5), pick(rng, PAINTS)
     hip, stride, lean = 0.92, rng.uniform(0.05, 0.25), rng.uniform(-0.03, 0.03)
     if beside:
         hip, stride, lean = 0.98, 0.12, 0.14
         for hub in (-0.55, 0.55):
-            easel.disc(hub, 0.34, 0.34, _BLACK)
+            easel.disc(hub, 0.34, 0.34, BLACK)
             easel.disc(hub, 0.34, 0.27, (92, 92, 90))
         easel.stroke(
             [(-0.55, 0.34), (-0.2, 0.85), (0.4, 0.8), (0, 0.32), (-0.2, 0.85)], 0.06, frame
         )
-        easel.stroke([(0.55, 0.34), (0.38, 1.0), (0.5, 1.05)], 0.06, _BLACK)
+        easel.stroke([(0.55, 0.34), (0.38, 1.0), (0.5, 1.05)], 0.06, BLACK)
     elif bicycle:
         hip, stride = 1.0, 0.15
-        easel.stroke([(-0.28, 0.98), (0.28, 0.98)], 0.05, _BLACK)
+        easel.stroke([(-0.28, 0.98), (0.28, 0.98)], 0.05, BLACK)
     for side in (-1, 1):
         foot = (0.32 + 0.1 * side) if bicycle else 0.06
         easel.stroke(
@@ -202,11 +177,11 @@ def person(rng: np.random.Generator, light: Light, bicycle: str = '') -> Sprite:
             0.16,
             trousers,
         )
-        easel.disc(side * stride, foot, 0.11, _BLACK, stretch=0.5)
+        easel.disc(side * stride, foot, 0.11, BLACK, stretch=0.5)
         sleeve = (coat[0] * 0.7, coat[1] * 0.7, coat[2] * 0.7)
         easel.stroke([(lean + side * 0.2, hip + 0.5), (lean + side * 0.27, hip)], 0.11, sleeve)
     if bicycle == 'behind':
-        easel.disc(0, 0.34, 0.045, _BLACK, stretch=7.5)
+        easel.disc(0, 0.34, 0.045, BLACK, stretch=7.5)
         easel.disc(0, 0.75, 0.05, (36, 30, 165))
     shoulders = [(lean - 0.23, hip + 0.48), (lean - 0.1, hip + 0.58), (lean + 0.1, hip + 0.58)]
     easel.polygon(
@@ -267,69 +242,6 @@ def sign(rng: np.random.Generator, light: Light, post: bool = True) -> Sprite:
         easel.polygon([(-0.5, foot), (0.5, foot), (0, foot + 0.86)], (36, 32, 170))
         easel.polygon([(-0.3, foot + 0.11), (0.3, foot + 0.11), (0, foot + 0.62)], _WHITE)
     else:
-        easel.stroke([(0, foot), (0, foot + 1)], 0.36, _BLACK)
+        easel.stroke([(0, foot), (0, foot + 1)], 0.36, BLACK)
         easel.disc(0, foot + rng.choice((0.2, 0.5, 0.8)), 0.11, (60, 110, 215))
     return easel.sprite(rng, light)
-
-
-def car(rng: np.random.Generator, light: Light, oncoming: bool) -> Mesh:
-    """A car of about 4.2 by 1.7 by 1.5 m, or a van; seen from its tail unless oncoming."""
-    van = rng.random() < 0.1
-    length, width, height = (4.9, 1.95, 2.2) if van else (rng.uniform(3.8, 4.5), 1.72, 1.48)
-    outline, glass = _VAN if van else _HATCHBACK
-    paint, belt = pick(rng, _PAINTS), 0.62 * height
-    side = [(x * length, z * height) for x, z in outline]
-    if oncoming:
-        side, glass = [(length - x, z) for x, z in reversed(side)], glass[::-1]
-    faces: list[list[tuple[float, float, float]]] = []
-    colors: list[tuple[Color, int]] = []
-
-    def face(corners: list[tuple[float, float, float]], color: Color, gain: float = 1.0) -> None:
-        faces.append(corners)
-        colors.append(((color[0] * gain, color[1] * gain, color[2] * gain), CAR))
-
-    def half(z: float) -> float:
-        # The cabin leans inwards above the belt line.
-        return width / 2 * (1 - 0.3 * max(0.0, z - belt) / height)
-
-    def across(x0: float, z0: float, x1: float, z1: float) -> list[tuple[float, float, float]]:
-        return [(x0, half(z0), z0), (x1, half(z1), z1), (x1, -half(z1), z1), (x0, -half(z0), z0)]
-
-    for ((x0, z0), (x1, z1)), pane in reversed(list(zip(pairwise(side), glass, strict=True))):
-        flat = abs(x1 - x0) / (abs(x1 - x0) + abs(z1 - z0))
-        face(
-            across(x0, z0, x1, z1),
-            (74, 70, 66) if pane else paint,
-            1 if pane else 0.8 + 0.4 * flat,
-        )
-    turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-    for hand in (1, -1):
-        # Clockwise as seen from the face's own side.
-        flank = [(x, hand * half(z), z) for x, z in side][::-hand]
-        face(flank, paint, 0.95)
-        cabin = [(x, y, min(z, 0.95 * height)) for x, y, z in flank if z > belt]
-        face(cabin, (40, 38, 36))
-        for low, high, gain in ((0.2, 0.34, 0.45), (0.47 * height, 0.56 * height, 1.2)):
-            band = [(0, low), (0, high), (length, high), (length, low)][::-hand]
-            face([(x, hand * width / 2, z) for x, z in band], paint, gain)
-        for hub in (0.19 * length, 0.81 * length):
-            for radius, color in ((0.34, _BLACK), (0.19, (120, 120, 122))):
-                rim = zip(hub + radius * np.sin(turn), 0.34 + radius * np.cos(turn), strict=True)
-                face([(x, hand * width / 2, z) for x, z in rim][::-hand], color)
-    details: list[tuple[float, float, float, float, Color]]
-    details = [(0.0, 0.2, width / 2, 0.42, paint), (0.0, 0.5, 0.26, 0.62, (215, 218, 218))]
-    lamp: Color = (225, 225, 220) if oncoming else (36, 30, 165)
-    details += [(y, 0.42 * height, 0.16, 0.52 * height, lamp) for y in (-0.4 * width, 0.4 * width)]
-    details += [(y, 0.0, 0.11, 0.3, _BLACK) for y in (-0.38 * width, 0.38 * width)]
-    for y, low, reach, high, tint in details:
-        corners = [(y + reach, low), (y + reach, high), (y - reach, high), (y - reach, low)]
-        face([(0, j, z) for j, z in corners], tint, 0.5 if tint is paint else 1.0)
-    # Nothing but road lies below a car, so its shadow is road that is dark.
-    edge = width / 2 + 0.08
-    faces.insert(0, [(-0.15, edge, 0), (length, edge, 0), (length, -edge, 0), (-0.15, -edge, 0)])
-    colors.insert(0, ((28, 27, 27), ROAD))
-    starts = np.cumsum([0, *(len(corners) for corners in faces[:-1])])
-    seen = light.expose(np.clip([[color for color, _ in colors]], 0, 255).astype(np.uint8))[0]
-    labels = np.array([[label] for _, label in colors], np.uint8)
-    points = np.array([corner for corners in faces for corner in corners], np.float32)
-    return Mesh(points, starts, np.hstack([seen, labels]))

@@ -13,6 +13,7 @@ import numpy as np
 
 from linknet_ros import street_figures as figures
 from linknet_ros.classes import UNLABELED
+from linknet_ros.street_cars import Mesh, car
 from linknet_ros.street_figures import (
     BUILDING,
     FENCE,
@@ -22,7 +23,6 @@ from linknet_ros.street_figures import (
     Bytes,
     Color,
     Light,
-    Mesh,
     Sprite,
     Texture,
 )
@@ -317,7 +317,7 @@ class StreetWorld:
         """Parked and moving cars, pedestrians and bicyclists; `crowd` is 0 to 1."""
         rng, light, lane = self._rng, self.light, self._lane
         ahead, towards = (
-            [figures.car(rng, light, oncoming) for _ in range(6)] for oncoming in (False, True)
+            [car(rng, light, oncoming) for _ in range(6)] for oncoming in (False, True)
         )
         walkers = [figures.person(rng, light) for _ in range(8)]
         riders = [figures.person(rng, light, 'behind') for _ in range(4)]

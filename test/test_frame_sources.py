@@ -145,13 +145,15 @@ def test_labels_lie_beside_the_folder(folder, annotations):
     assert a.labels.dtype == np.uint8
 
 
-@pytest.mark.parametrize('picture', [PIXELS, LABELS.astype(np.uint16)], ids=['color', '16-bit'])
+@pytest.mark.parametrize(
+    'picture', [PIXELS, LABELS.astype(np.uint16), LABELS[:1]], ids=['color', '16-bit', 'size']
+)
 def test_annotation_that_holds_no_ids(folder, annotations, picture):
     write(folder / 'a.png')
     write(annotations / 'a.png', picture)
-    (frame,) = open_source(str(folder)).frames()
-    np.testing.assert_array_equal(frame.bgr, PIXELS)
-    assert frame.labels is None
+    (error,) = open_source(str(folder)).frames()
+    assert isinstance(error, SourceError)
+    assert "expected 8 bits of its frame's size (2, 3)" in str(error)
 
 
 def test_damaged_annotation(folder, annotations):

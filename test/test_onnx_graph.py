@@ -168,7 +168,7 @@ def test_plain_network_has_every_problem(channel_proto):
     assert str(caught.value) == (
         "tiny.onnx is not a model of this package: inputs are ['input'], expected 'image'; "
         "outputs are ['logits'], expected ['confidence', 'labels']; input is not uint8; "
-        'logits is not uint8; make it with python -m training.export'
+        'logits is not uint8; logits is not (1, H, W); make it with python -m training.export'
     )
 
 
@@ -228,6 +228,7 @@ def test_other_weights_and_casts_are_left_alone(half_proto):
     more = [
         cast('plain', 'plain.again', TensorProto.FLOAT),
         helper.make_node('Identity', ['half.bias'], ['bias']),
+        helper.make_node('Constant', [], ['two'], value_float=2.0),
     ]
     half_proto.graph.node.extend(more)
     others = list(half_proto.graph.node)[1:]

@@ -136,7 +136,7 @@ def test_nothing_is_required_that_apt_provides(setup_arguments):
 def test_extras(setup_arguments):
     extras = setup_arguments['extras_require']
     assert {'ros', 'cpu', 'gpu', 'train', 'test', 'dev'} <= set(extras)
-    # Ready for PyPI's resolver: the robot's extras do not bring in torch.
+    # A robot has no room for torch.
     robot = {name for extra in ('ros', 'cpu', 'gpu') for name in extras[extra]}
     assert not any(name.startswith('torch') for name in robot)
 

@@ -10,13 +10,20 @@ import yaml
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
 import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from linknet_ros.backends import BACKENDS, PRECISIONS
 from linknet_ros.errors import ParameterError
-from linknet_ros.ros_parameters import SPECS, Parameters, changes_of, declare_parameters
+from linknet_ros.ros_parameters import (
+    SPECS,
+    Parameters,
+    changes_of,
+    declare_parameter,
+    declare_parameters,
+)
 
 CAMVID_YAML = Path(__file__).resolve().parent.parent / 'config' / 'camvid.yaml'
 
@@ -150,6 +157,24 @@ def test_node_knows_the_descriptors(open_node):
     assert described['threads'].integer_range[0].to_value == 256
     assert described['min_confidence'].floating_point_range[0].to_value == 1.0
     assert described['precision'].additional_constraints == 'one of: auto, fp32, bf16'
+
+
+def test_one_parameter(open_node):
+    node = open_node('-p', 'rate:=2.5')
+    descriptor = ParameterDescriptor(description='Frames per second.', read_only=True)
+    assert declare_parameter(node, 'rate', 10.0, descriptor) == 2.5
+    assert declare_parameter(node, 'loop', True, ParameterDescriptor()) is True
+    assert declare_parameter(node, 'topics', [], ParameterDescriptor()) == []
+    assert node.describe_parameter('rate').read_only
+    (result,) = node.set_parameters([Parameter('topics', value=['a'])])
+    assert result.successful
+
+
+def test_one_parameter_of_a_wrong_type(open_node):
+    node = open_node(rate='fast')
+    message = "^parameter rate: .*'fast' of type 'STRING', expecting type 'DOUBLE'"
+    with pytest.raises(ParameterError, match=message):
+        declare_parameter(node, 'rate', 10.0, ParameterDescriptor())
 
 
 def test_values_from_code(open_node):
@@ -331,6 +356,10 @@ def test_changed(parameters):
         | {'overlay_opacity': 0.75, 'mask_classes': ('car',)}
     )
     assert (parameters.overlay_opacity, parameters.mask_classes) == (0.5, ())
+    # What was changed before stays; what is no parameter of the node is not asked for.
+    again = changed.changed({'min_confidence': 0.25, 'use_sim_time': True})
+    assert (again.overlay_opacity, again.mask_classes) == (0.75, ('car',))
+    assert again.min_confidence == 0.25
 
 
 def test_changed_checks_options_too(parameters):

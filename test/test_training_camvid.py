@@ -114,13 +114,21 @@ def test_label_id_outside_the_layout(root):
 
 def test_annotation_of_another_size(root):
     write(root / 'trainannot/a.png', np.zeros((4, 4), np.uint8))
-    with pytest.raises(SourceError, match=r'is \(4, 4\), expected one channel .* \(2, 2\)'):
+    with pytest.raises(
+        SourceError, match=r'is uint8 \(4, 4\), expected one 8-bit channel .* \(2, 2\)'
+    ):
+        CamVid(root, 'train')[0]
+
+
+def test_annotation_of_16_bits(root):
+    write(root / 'trainannot/a.png', np.zeros((2, 2), np.uint16))
+    with pytest.raises(SourceError, match=r'is uint16 \(2, 2\), expected one 8-bit channel'):
         CamVid(root, 'train')[0]
 
 
 def test_colour_annotation(root):
     write(root / 'trainannot/a.png', FRAME)
-    with pytest.raises(SourceError, match=r'is \(2, 2, 3\), expected one channel'):
+    with pytest.raises(SourceError, match=r'is uint8 \(2, 2, 3\), expected one 8-bit channel'):
         CamVid(root, 'train')[0]
 
 

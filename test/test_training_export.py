@@ -269,13 +269,15 @@ def test_weight_too_large_for_float16_is_refused(network):
 
 @dataclass
 class FixedBackend:
-    """Gives the same labels whatever the frame."""
+    """Gives the same labels, all of them certain, whatever the frame."""
 
     labels: np.ndarray
+    name = 'fixed'
+    precision = 'fp32'
 
     def infer(self, image):
         assert image.shape[:2] == self.labels.shape
-        return self.labels, self.labels
+        return self.labels, np.full_like(self.labels, 255)
 
     def close(self):
         pass
@@ -288,11 +290,12 @@ def test_agreement_is_that_of_the_worse_back_end(path, network, monkeypatch):
     wrong[:8] = 200
     opened = []
 
-    def fixed(_model, height, width, *, backend, precision):
+    def fixed(_model, height, width, *, backend, precision, threads):
+        assert threads == 0
         opened.append((height, width, backend, precision))
         return FixedBackend(wrong if backend == 'openvino' else labels)
 
-    monkeypatch.setattr(exporting, 'open_backend', fixed)
+    monkeypatch.setattr('linknet_ros.segmenter.open_backend', fixed)
     assert agreement(path, network, frames[:1]) == 0.75
     assert sorted(opened) == [(32, 64, name, 'fp32') for name in ('onnxruntime', 'openvino')]
     # Over two frames, of which the labels fit the first only.

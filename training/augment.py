@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -63,8 +64,8 @@ class Augment:
         low, high = np.log(self.scale)
         scale = float(np.exp(rng.uniform(low, high)))
         height, width = labels.shape
-        cut_width = min(width, round(self.width / scale))
-        cut_height = min(height, round(self.height / scale))
+        cut_width = min(width, math.ceil(self.width / scale))
+        cut_height = min(height, math.ceil(self.height / scale))
         left = int(rng.integers(0, width - cut_width + 1))
         top = int(rng.integers(0, height - cut_height + 1))
         region = np.s_[top : top + cut_height, left : left + cut_width]

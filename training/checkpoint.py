@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from linknet_ros.errors import SourceError
+from linknet_ros.errors import SourceError, first_line
 from training.linknet import LinkNet, LinkNetConfig
 
 
@@ -29,16 +30,36 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise SourceError(f'{path} is not a readable checkpoint: {reason}') from error
+        raise SourceError(f'{path} is not a readable checkpoint: {first_line(error)}') from error
     if not isinstance(state, dict) or 'config' not in state or 'averaged' not in state:
         raise SourceError(f'{path} is no checkpoint of training.train')
     return state
 
 
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Put the averaged weights of a checkpoint into a network.
+
+    :raises SourceError: as load_checkpoint does, or when they are of another network.
+    """
+    _fill(network, load_checkpoint(path), path)
+
+
 def load_network(path: Path) -> LinkNet:
-    """The averaged network of a checkpoint, in evaluation mode."""
+    """The averaged network of a checkpoint, in evaluation mode.
+
+    :raises SourceError: as load_checkpoint does, or when it is of another network.
+    """
     state = load_checkpoint(path)
-    network = LinkNet(LinkNetConfig(**{**state['config'], 'pretrained': False}))
-    network.load_state_dict(state['averaged'])
+    try:
+        network = LinkNet(LinkNetConfig(**{**state['config'], 'pretrained': False}))
+    except TypeError as error:
+        raise SourceError(f'{path} is of another network ({first_line(error)})') from error
+    _fill(network, state, path)
     return network.eval()
+
+
+def _fill(network: nn.Module, state: dict[str, Any], path: Path) -> None:
+    try:
+        network.load_state_dict(state['averaged'])
+    except RuntimeError as error:
+        raise SourceError(f'{path} is of another network ({first_line(error)})') from error

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
         scores = evaluate(network, frames, len(frames.classes))
     except LinknetError as error:
         sys.exit(f'error: {error}')
-    print(f'{options.checkpoint} on CamVid {options.split}, {len(frames)} frames, 480x360')
+    print(f'{options.checkpoint} on CamVid {options.split}, {len(frames)} frames')
     print(scores.table(frames.classes.names))
 
 

@@ -24,10 +24,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from linknet_ros.backends import open_backend
+from linknet_ros.backends import BACKENDS
 from linknet_ros.classes import CAMVID, ClassTable
 from linknet_ros.errors import LinknetError, ModelError
 from linknet_ros.model_file import load_model_file, metadata_of
+from linknet_ros.segmenter import Segmenter
 from linknet_ros.street_drive import StreetDrive
 from training.camvid import CamVid
 from training.checkpoint import load_network
@@ -144,22 +145,23 @@ def _store_weights_as_float16(graph: onnx.GraphProto) -> None:
 def agreement(path: Path, network: LinkNet, frames: Sequence[NDArray[np.uint8]]) -> float:
     """Share of pixels on which the exported file and PyTorch name the same class.
 
-    Every back end installed here runs the file in fp32; the lowest agreement counts.
+    Each back end runs the file in fp32; the lowest agreement counts.
 
-    :param frames: (H, W, 3) uint8 BGR, height and width multiples of 32, all of one size.
+    :param network: in evaluation mode.
+    :param frames: (H, W, 3) uint8 BGR, all of one size.
     """
     model = load_model_file(path)
     height, width = frames[0].shape[:2]
     shares = []
-    for name in ('openvino', 'onnxruntime'):
-        backend = open_backend(model, height, width, backend=name, precision='fp32')
+    for name in BACKENDS:
+        segmenter = Segmenter(model, backend=name, precision='fp32', network_size=(width, height))
         same = 0
         for frame in frames:
-            labels, _ = backend.infer(frame)
+            labels = segmenter.segment(frame).labels
             expected = network(normalize(torch.tensor(frame).unsqueeze(0))).argmax(1)[0]
             same += int((labels == expected.byte().numpy()).sum())
         shares.append(same / (len(frames) * height * width))
-        backend.close()
+        segmenter.close()
     return min(shares)
 
 
@@ -219,10 +221,9 @@ def main(arguments: list[str] | None = None) -> None:
         network = load_network(options.checkpoint)
         val = CamVid(options.data, 'val')
         scores = evaluate(network, val, len(CAMVID))
-        pad = ((0, 24), (0, 0), (0, 0))
-        frames = [np.pad(val[i][0], pad, mode='edge') for i in range(0, len(val), 10)]
+        frames = [val[i][0] for i in range(0, len(val), 10)]
         street = StreetDrive(seed=0)
-        frames += [np.pad(street.frame(t).bgr, pad, mode='edge') for t in (0.0, 5.0)]
+        frames += [street.frame(time).bgr for time in (0.0, 5.0)]
         share = export(
             network,
             options.out,

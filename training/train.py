@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from linknet_ros.errors import LinknetError, SourceError
 from linknet_ros.metrics import Scores
 from training.augment import Augment
 from training.camvid import CamVid
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from training.class_weights import class_frequencies, inverse_log_weights
 from training.evaluate import evaluate
 from training.linknet import LinkNet, LinkNetConfig, normalize
@@ -66,17 +67,24 @@ class Recipe:
 
 
 class Trainer:
-    """A network in training and all that its checkpoint holds."""
+    """A network in training and all that its checkpoint holds.
 
-    def __init__(self, recipe: Recipe, sources: list[Frames], workers: int) -> None:
+    :param sources: frames to train on.
+    :param workers: processes that augment.
+    :param resumes: whether restore follows, so that first weights need not be found.
+    """
+
+    def __init__(
+        self, recipe: Recipe, sources: list[Frames], workers: int, resumes: bool = False
+    ) -> None:
         self.recipe = recipe
         self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         self.autocast = _autocast(recipe.precision, self.device)
         torch.manual_seed(recipe.seed)
         self.config = LinkNetConfig(len(CAMVID), recipe.pretrained)
-        network = LinkNet(self.config)
-        if recipe.init:
-            network.load_state_dict(load_checkpoint(Path(recipe.init))['averaged'])
+        network = LinkNet(replace(self.config, pretrained=recipe.pretrained and not resumes))
+        if recipe.init and not resumes:
+            load_weights(network, Path(recipe.init))
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.averaged = AveragedModel(
             self.network,
@@ -128,6 +136,8 @@ class Trainer:
         )
         total = 0.0
         for step, (frames, labels) in enumerate(bar):
+            if bool((labels == UNLABELED).all()):
+                continue  # the mean over no pixel is NaN
             done = (self.epoch + step / steps) / self.recipe.epochs
             for group in self.optimizer.param_groups:
                 group['lr'] = self.recipe.learning_rate_at(done)
@@ -139,7 +149,7 @@ class Trainer:
             loss.backward()
             self.optimizer.step()
             self.averaged.update_parameters(self.network)
-            total += float(loss)
+            total += loss.item()
             bar.set_postfix(loss=f'{total / (step + 1):.3f}', refresh=False)
         self.epoch += 1
         return total / steps
@@ -212,8 +222,15 @@ def train(trainer: Trainer, val: Frames, out: Path, eval_every: int) -> None:
         if entry.get('miou', -1.0) > trainer.best_miou:
             trainer.best_miou = entry['miou']
             save_checkpoint(out / 'best.pt', trainer.state())
+        write_history(out / 'history.json', trainer.history)
         save_checkpoint(out / 'last.pt', trainer.state())
-        (out / 'history.json').write_text(json.dumps(trainer.history, indent=1) + '\n')
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """Write what each epoch gave; a kill leaves the old file or the new one."""
+    temporary = path.with_suffix('.tmp')
+    temporary.write_text(json.dumps(history, indent=1) + '\n')
+    os.replace(temporary, path)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -229,8 +246,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         '--pretrained', action='store_true', help='ImageNet encoder (downloads it once)'
     )
-    parser.add_argument('--epochs', type=int, default=defaults.epochs)
-    parser.add_argument('--batch', type=int, default=defaults.batch)
+    parser.add_argument('--epochs', type=_positive, default=defaults.epochs)
+    parser.add_argument('--batch', type=_positive, default=defaults.batch)
     parser.add_argument('--lr', type=float, default=defaults.learning_rate)
     parser.add_argument('--weight-decay', type=float, default=defaults.weight_decay)
     parser.add_argument(
@@ -263,7 +280,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--average-decay', type=float, default=defaults.average_decay)
     parser.add_argument('--precision', choices=('auto', 'bf16', 'fp32'), default='auto')
     parser.add_argument('--seed', type=int, default=defaults.seed)
-    parser.add_argument('--eval-every', type=int, default=5, help='epochs between evaluations')
+    parser.add_argument(
+        '--eval-every', type=_positive, default=5, help='epochs between evaluations'
+    )
     parser.add_argument('--workers', type=int, default=1, help='processes that augment')
     options = parser.parse_args(arguments)
     recipe = Recipe(
@@ -284,6 +303,8 @@ def main(arguments: list[str] | None = None) -> None:
         init=options.init,
         pretrained=options.pretrained,
     )
+    if not 0 < recipe.scale_min <= recipe.scale_max:
+        parser.error('--scale takes two numbers above 0, the smaller one first')
     try:
         last = options.out / 'last.pt'
         if last.exists() and not options.resume:
@@ -292,14 +313,20 @@ def main(arguments: list[str] | None = None) -> None:
         if recipe.street_frames:
             sources.append(StreetFrames(recipe.street_frames, recipe.seed))
         val = CamVid(options.data, 'val')
-        trainer = Trainer(recipe, sources, options.workers)
+        trainer = Trainer(recipe, sources, options.workers, options.resume)
         if options.resume:
             trainer.restore(load_checkpoint(last))
         options.out.mkdir(parents=True, exist_ok=True)
         train(trainer, val, options.out, options.eval_every)
-    except LinknetError as error:
+    except (LinknetError, OSError) as error:
         sys.exit(f'error: {error}')
     print(f'best val mIoU {trainer.best_miou:.4f}, checkpoint {options.out / "best.pt"}')
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
+    return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -1,0 +1,146 @@
+"""The replay node over real DDS."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from linknet_ros.replay_node import camera_info
+from linknet_ros.ros_images import image_to_bgr
+from linknet_ros.street_drive import StreetDrive
+
+RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+TOPICS = {'image_raw': Image, 'camera_info': CameraInfo, 'ground_truth/labels': Image}
+
+
+@pytest.fixture
+def replay(monkeypatch):
+    """Function that runs the node to its end and returns messages by topic, log and exit code."""
+    domain = random.randrange(1, 100)
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    context = rclpy.Context()
+    context.init(domain_id=domain)
+    node = rclpy.create_node('listener', context=context)
+    received = {topic: [] for topic in TOPICS}
+    for topic, kind in TOPICS.items():
+        node.create_subscription(kind, topic, received[topic].append, RELIABLE)
+    diagnostics = []
+    node.create_subscription(DiagnosticArray, '/diagnostics', diagnostics.append, 10)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def run(**parameters):
+        command = [sys.executable, '-m', 'linknet_ros.replay_node', '--ros-args']
+        for name, value in {'wait_for': 1, **parameters}.items():
+            command += ['-p', f'{name}:={value}']
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, 'ROS_DOMAIN_ID': str(domain)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            executor.spin_once(timeout_sec=0.05)
+        for _ in range(20):
+            executor.spin_once(timeout_sec=0.02)
+        _, log = process.communicate(timeout=10)
+        received['diagnostics'] = diagnostics
+        return received, log, process.returncode
+
+    yield run
+    executor.shutdown()
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def test_street_with_camera_info_and_truth_at_one_stamp(replay):
+    received, _, code = replay(count=5, rate=20.0, seed=3, width=160, height=120)
+    assert code == 0
+    street = StreetDrive(3, 160, 120)
+    images = received['image_raw']
+    assert len(images) == 5
+    # Discovery of the second and third topic may be a moment behind the first.
+    for i, image in enumerate(images):
+        expected = street.frame(i / 20.0)
+        np.testing.assert_array_equal(image_to_bgr(image), expected.bgr)
+        for truth in received['ground_truth/labels']:
+            if truth.header == image.header:
+                labels = np.frombuffer(truth.data, np.uint8).reshape(120, 160)
+                np.testing.assert_array_equal(labels, expected.labels)
+    stamps = {(i.header.stamp.sec, i.header.stamp.nanosec) for i in images}
+    assert len(stamps) == 5
+    for topic in ('camera_info', 'ground_truth/labels'):
+        headers = [message.header for message in received[topic]]
+        assert len(headers) >= 3
+        assert all(header in [image.header for image in images] for header in headers)
+    info = received['camera_info'][0]
+    assert info.k[0] == pytest.approx(street.camera.fx)
+    assert info.k[5] == pytest.approx(street.camera.cy)
+    assert images[0].header.frame_id == 'camera_optical_frame'
+
+
+def test_folder_once_skips_the_broken_image_and_counts_it(replay, tmp_path):
+    for i in range(4):
+        cv2.imwrite(str(tmp_path / f'{i}.png'), np.full((24, 32, 3), 50 * i, np.uint8))
+    whole = (tmp_path / '2.png').read_bytes()
+    (tmp_path / '2.png').write_bytes(whole[: len(whole) // 2])
+    received, log, code = replay(source=tmp_path, rate=20.0, loop='false')
+    assert code == 0
+    assert [image.data[0] for image in received['image_raw']] == [0, 50, 150]
+    assert 'frame skipped' in log
+    assert '2.png is cut short' in log
+    assert '3 frames sent, 1 unreadable' in log
+    last = {value.key: value.value for value in received['diagnostics'][-1].status[0].values}
+    assert last == {'sent': '3', 'unreadable': '1'}
+
+
+def test_folder_loops(replay, tmp_path):
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / f'{i}.png'), np.full((24, 32, 3), 50 * i, np.uint8))
+    received, _, _ = replay(source=tmp_path, rate=20.0, count=5)
+    assert [image.data[0] for image in received['image_raw']] == [0, 50, 0, 50, 0]
+    assert received['camera_info'][0].k[0] == 0.0
+    assert received['ground_truth/labels'] == []
+
+
+def test_only_broken_images_end_the_node(replay, tmp_path):
+    (tmp_path / '0.png').write_bytes(b'')
+    received, log, code = replay(source=tmp_path, rate=20.0)
+    assert code == 1
+    assert 'has no frame that can be read; give another source' in log
+    assert received['image_raw'] == []
+
+
+@pytest.mark.parametrize(
+    ('source', 'message'),
+    [
+        ('/nowhere', "no folder or video '/nowhere'; give an existing path, or 'street'"),
+        ('{empty}', 'no image in folder'),
+        (__file__, 'neither a folder of images nor a video'),
+    ],
+)
+def test_nothing_to_replay_is_one_line_and_exit_code_1(replay, tmp_path, source, message):
+    _, log, code = replay(source=source.format(empty=tmp_path))
+    assert code == 1
+    [line] = [line for line in log.splitlines() if line]
+    assert message in line
+
+
+def test_camera_info_without_a_camera_is_uncalibrated():
+    info = camera_info(None, Header(frame_id='camera'), 32, 24)
+    assert (info.width, info.height, info.k[0], info.header.frame_id) == (32, 24, 0.0, 'camera')

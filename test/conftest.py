@@ -1,4 +1,6 @@
-"""Tiny ONNX models made on the spot, whose results can be worked out by hand."""
+"""Tiny ONNX models whose results can be worked out by hand, and a ROS domain for each module."""
+
+import random
 
 import numpy as np
 import onnx
@@ -149,3 +151,31 @@ def model_path(channel_proto, write_model):
 def model(model_path):
     """Loaded channel_proto."""
     return load_model_file(model_path)
+
+
+@pytest.fixture(scope='module')
+def context():
+    """Context of rclpy in a ROS domain of its own, which child processes share."""
+    rclpy = pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+    from linknet_ros.ros_package import SHM_PROFILE, package_file
+
+    profile = str(package_file(SHM_PROFILE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_DOMAIN_ID', str(random.randrange(1, 101)))
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        patch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', profile)
+        patch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', profile)
+        context = rclpy.Context()
+        rclpy.init(args=[], context=context)
+        yield context
+        rclpy.try_shutdown(context=context)
+
+
+@pytest.fixture(scope='module')
+def one_torch_thread():
+    """Keep the threads of small networks from waiting for each other on a busy machine."""
+    torch = pytest.importorskip('torch', reason='needs PyTorch (pip install .[train])')
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,7 +1,5 @@
 """The replay node over real DDS."""
 
-import os
-import random
 import subprocess
 import sys
 import time
@@ -28,12 +26,8 @@ TOPICS = {'image_raw': Image, 'camera_info': CameraInfo, 'ground_truth/labels': 
 
 
 @pytest.fixture
-def replay(monkeypatch):
+def replay(context):
     """Function that runs the node to its end and returns messages by topic, log and exit code."""
-    domain = random.randrange(1, 100)
-    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    context = rclpy.Context()
-    context.init(domain_id=domain)
     node = rclpy.create_node('listener', context=context)
     received = {topic: [] for topic in TOPICS}
     for topic, kind in TOPICS.items():
@@ -47,12 +41,7 @@ def replay(monkeypatch):
         command = [sys.executable, '-m', 'linknet_ros.replay_node', '--ros-args']
         for name, value in {'wait_for': 1, **parameters}.items():
             command += ['-p', f'{name}:={value}']
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, 'ROS_DOMAIN_ID': str(domain)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             executor.spin_once(timeout_sec=0.05)
@@ -65,7 +54,6 @@ def replay(monkeypatch):
     yield run
     executor.shutdown()
     node.destroy_node()
-    context.try_shutdown()
 
 
 def test_street_with_camera_info_and_truth_at_one_stamp(replay):

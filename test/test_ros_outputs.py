@@ -1,6 +1,5 @@
 """The topics that results go out on, heard by real subscriptions in the same process."""
 
-import random
 import time
 
 import numpy as np
@@ -8,9 +7,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
-import rclpy
 from builtin_interfaces.msg import Time
-from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -62,18 +59,6 @@ OVERLAY = np.array(
 )
 
 IMAGES = ('labels', 'color', 'overlay', 'confidence', 'drivable')
-
-
-@pytest.fixture(scope='module')
-def context():
-    """Context of rclpy in a ROS domain of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_DOMAIN_ID', str(random.randrange(1, 101)))
-        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-        context = Context()
-        rclpy.init(args=[], context=context)
-        yield context
-        rclpy.shutdown(context=context)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Parameters: what is declared on a node, what is refused, and the file that shows them."""
 
-import random
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,9 +8,7 @@ import yaml
 
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
-import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -30,18 +27,6 @@ CAMVID_YAML = Path(__file__).resolve().parent.parent / 'config' / 'camvid.yaml'
 SPEC = {spec.name: spec for spec in SPECS}
 
 STRINGS = Parameter.Type.STRING_ARRAY
-
-
-@pytest.fixture(scope='module')
-def context():
-    """Context of rclpy in a ROS domain of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_DOMAIN_ID', str(random.randrange(1, 101)))
-        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-        context = Context()
-        rclpy.init(args=[], context=context)
-        yield context
-        rclpy.shutdown(context=context)
 
 
 @pytest.fixture
@@ -407,3 +392,12 @@ def test_file_explains_every_key():
             assert option in comments[spec.name], spec.name
         for limit in spec.limits or ():
             assert str(type(spec.default)(limit)) in comments[spec.name], spec.name
+
+
+def test_readme_has_every_parameter_with_its_default():
+    readme = (CAMVID_YAML.parents[1] / 'README.md').read_text()
+    rows = [line.split('|') for line in readme.splitlines() if line.startswith('| `')]
+    defaults = {name.strip(' `'): row[2].strip() for row in rows for name in row[1].split(',')}
+    for spec in SPECS:
+        default = {(): "['']", '': "''", True: 'true'}.get(spec.default, str(spec.default))
+        assert defaults[spec.name] == default

@@ -86,18 +86,6 @@ class Robot:
 
 
 @pytest.fixture
-def context(monkeypatch):
-    profile = str(package_file('config/fastdds_shm.xml'))
-    monkeypatch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', profile)
-    monkeypatch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', profile)
-    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    context = rclpy.Context()
-    context.init(domain_id=random.randrange(1, 100))
-    yield context
-    context.try_shutdown()
-
-
-@pytest.fixture
 def robot(context, model):
     """Started, with the tiny model of three classes whose label is the largest channel."""
     robot = Robot(context, model=str(model.path), backend='onnxruntime')

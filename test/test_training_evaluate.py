@@ -14,6 +14,8 @@ from training.checkpoint import load_network, save_checkpoint
 from training.evaluate import evaluate, main
 from training.linknet import LinkNet, LinkNetConfig
 
+pytestmark = pytest.mark.usefixtures('one_torch_thread')
+
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
 
 
@@ -28,15 +30,6 @@ class ColorNetwork(nn.Module):
     def forward(self, image):
         self.modes.append((self.training, torch.is_grad_enabled()))
         return image * self.gain
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _one_thread():
-    """Keep the threads of networks this small from waiting for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def frame(*rows):

@@ -27,6 +27,8 @@ from training.evaluate import evaluate
 from training.export import DeployedNetwork, agreement, export, fold_batch_norm, main, to_onnx
 from training.linknet import LinkNet, LinkNetConfig, normalize
 
+pytestmark = pytest.mark.usefixtures('one_torch_thread')
+
 COLORS = np.array([(230, 160, 120), (60, 60, 160), (90, 90, 90), (40, 200, 40)], np.uint8)
 CLASSES = np.array([0, 1, 3, 10], np.uint8)
 DESCRIPTION = {
@@ -36,15 +38,6 @@ DESCRIPTION = {
     'default_size': (480, 352),
     'accuracy': {'val_miou': 0.5},
 }
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _one_thread():
-    """Keep the threads of networks this small from waiting for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def picture(height, width, seed):

@@ -15,16 +15,9 @@ from torchvision.models import resnet18
 from training import linknet
 from training.linknet import IMAGENET_MEAN, IMAGENET_STD, LinkNet, LinkNetConfig, normalize
 
+pytestmark = pytest.mark.usefixtures('one_torch_thread')
+
 BLOCKS = ('stem', *(f'{part}{i}' for part in ('encoder', 'decoder') for i in (1, 2, 3, 4)))
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _one_thread():
-    """Keep the threads of networks this small from waiting for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make_network(classes=11):

@@ -25,6 +25,8 @@ from training.evaluate import evaluate
 from training.linknet import LinkNet
 from training.train import Recipe, Trainer, main, train
 
+pytestmark = pytest.mark.usefixtures('one_torch_thread')
+
 ROOT = Path(__file__).parents[1]
 COLORS = np.array([(230, 160, 120), (60, 60, 160), (90, 90, 90), (40, 130, 40)], np.uint8)
 CLASSES = np.array([0, 1, 3, 5], np.uint8)
@@ -50,15 +52,6 @@ class SmallNetwork(nn.Module):
 
     def forward(self, image):
         return self.last(torch.relu(self.norm(self.first(image))))
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _one_thread():
-    """Keep the threads of networks this small from waiting for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from linknet_ros.contact_sheet import contact_sheet
-from linknet_ros.demo_node import DemoNode, open_demo_node
+from linknet_ros.demo_node import PICTURES, DemoNode, open_demo_node
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_sources import STREET, open_source
 from linknet_ros.frame_statistics import Drop
@@ -32,6 +32,9 @@ _PATIENCE = 20.0
 
 #: The street never ends; this many frames are shown of it.
 _STREET_FRAMES = 100
+
+#: Rows of the contact sheet.
+_ROWS = 4
 
 #: Names of the two nodes' diagnostics.
 _SEGMENTATION = 'linknet: segmentation'
@@ -80,11 +83,13 @@ def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
         finally:
             _stop(processes)
     report = _report(node, model, options.source)
-    rows = node.complete_rows()
     (options.out / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
+    print(_summary(report))
     print(f'report:        {options.out / "report.json"}')
+    rows = node.complete_rows()
     if rows:
-        sheet = contact_sheet(rows[:4], ('frame', 'labels', 'overlay', 'drivable'))
+        chosen = [rows[i] for i in sorted({*np.linspace(0, len(rows) - 1, _ROWS, dtype=int)})]
+        sheet = contact_sheet(chosen, PICTURES)
         cv2.imwrite(str(options.out / 'contact_sheet.png'), sheet)
         print(f'contact sheet: {options.out / "contact_sheet.png"}')
     return report
@@ -190,6 +195,16 @@ def _report(node: DemoNode, model: ModelFile, source: str) -> dict[str, Any]:
         'precision': values.get('precision'),
         'model': model.name,
     }
+
+
+def _summary(report: dict[str, Any]) -> str:
+    drops = ''.join(f', {number} {reason}' for reason, number in report['dropped'].items())
+    text = f'{report["labels_received"]} of {report["frames_sent"]} frames labelled{drops}'
+    if report['latency_ms_p50'] is not None:
+        text += f'; latency {report["latency_ms_p50"]} ms, p99 {report["latency_ms_p99"]} ms'
+    if report['miou'] is not None:
+        text += f'; mIoU {report["miou"]}, road IoU {report["road_iou"]}'
+    return text
 
 
 def _percentile(values: list[float], percent: float) -> float | None:

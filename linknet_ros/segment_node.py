@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-import threading
-import time
+from collections.abc import Callable
 from typing import Any
 
 import rclpy
@@ -14,30 +14,40 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
-from linknet_ros.errors import FrameError, LinknetError
-from linknet_ros.frame_slot import FrameSlot
-from linknet_ros.frame_statistics import Drop, Statistics
+from linknet_ros.errors import LinknetError
+from linknet_ros.frame_statistics import Statistics
 from linknet_ros.model_file import load_model_file
 from linknet_ros.ros_diagnostics import diagnostic_array
-from linknet_ros.ros_images import image_to_bgr
 from linknet_ros.ros_outputs import Outputs
 from linknet_ros.ros_package import SHIPPED_MODEL, package_file
 from linknet_ros.ros_parameters import changes_of, declare_parameters
+from linknet_ros.ros_pipeline import Pipeline
 from linknet_ros.ros_process import ros_process
 from linknet_ros.segmenter import Segmenter
 
-#: A fault that repeats with every frame is logged once in this many seconds.
-_LOG_PERIOD = 5.0
+Transition = Callable[['SegmentNode', LifecycleState], TransitionCallbackReturn]
+
+
+def _reported(transition: Transition) -> Transition:
+    """Log what goes wrong in a transition: rclpy turns it into a state without a word."""
+
+    @functools.wraps(transition)
+    def run(node: SegmentNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception as error:
+            node.get_logger().error(
+                f'{transition.__name__} failed: {type(error).__name__}: {error}'
+            )
+            raise
+
+    return run
 
 
 class SegmentNode(LifecycleNode):
-    """Lifecycle node `linknet`.
-
-    The subscription's callback only leaves the newest message in a slot; a worker thread does
-    everything else, so the executor is never blocked and old frames never queue up.
+    """Lifecycle node `linknet`: owns what its states need, and connects it.
 
     :param options: of rclpy.node.Node, as `namespace` or `parameter_overrides`.
     :raises ParameterError: when a parameter has a value that cannot work.
@@ -50,14 +60,13 @@ class SegmentNode(LifecycleNode):
         self.statistics = Statistics()
         self._segmenter: Segmenter | None = None
         self._outputs: Outputs | None = None
-        self._slot: FrameSlot[tuple[Image, float]] | None = None
-        self._worker: threading.Thread | None = None
-        self._camera_info: CameraInfo | None = None
+        self._pipeline: Pipeline | None = None
         self._inputs: list[object] = []
         self._state = 'unconfigured'
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_timer(1.0, self._publish_diagnostics)
 
+    @_reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, open the back end, offer the topics."""
         values = self.parameters
@@ -82,24 +91,29 @@ class SegmentNode(LifecycleNode):
         self._state = 'inactive'
         return TransitionCallbackReturn.SUCCESS
 
+    @_reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to the camera."""
-        self._slot = FrameSlot()
-        self._worker = threading.Thread(target=self._work, args=(self._slot,), name='segment')
-        self._worker.start()
+        self._pipeline = Pipeline(
+            self,
+            self._segmenter,
+            self._outputs,
+            self.statistics,
+            self.parameters.min_confidence,
+        )
         overriding = QoSOverridingOptions.with_default_policies()
         self._inputs = [
             self.create_subscription(
                 Image,
                 'image',
-                self._take_image,
+                self._pipeline.take_image,
                 qos_profile_sensor_data,
                 qos_overriding_options=overriding,
             ),
             self.create_subscription(
                 CameraInfo,
                 'camera_info',
-                self._take_camera_info,
+                self._pipeline.take_camera_info,
                 qos_profile_sensor_data,
                 qos_overriding_options=overriding,
             ),
@@ -109,24 +123,28 @@ class SegmentNode(LifecycleNode):
         self._state = 'active'
         return super().on_activate(state)
 
+    @_reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; the frame in work is finished."""
         self._stop()
         self._state = 'inactive'
         return super().on_deactivate(state)
 
+    @_reported
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give model and topics back."""
         self._release()
         self._state = 'unconfigured'
         return TransitionCallbackReturn.SUCCESS
 
+    @_reported
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give everything back, from any state."""
         self._release()
         self._state = 'finalized'
         return TransitionCallbackReturn.SUCCESS
 
+    @_reported
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After an exception in a transition: back to unconfigured."""
         self._release()
@@ -142,11 +160,9 @@ class SegmentNode(LifecycleNode):
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs = []
-        if self._slot is not None and self._slot.close() is not None:
-            self.statistics.drop(Drop.INACTIVE)
-        if self._worker is not None:
-            self._worker.join()
-        self._slot = self._worker = self._camera_info = None
+        if self._pipeline is not None:
+            self._pipeline.stop()
+        self._pipeline = None
 
     def _release(self) -> None:
         self._stop()
@@ -155,68 +171,6 @@ class SegmentNode(LifecycleNode):
         if self._segmenter is not None:
             self._segmenter.close()
         self._outputs = self._segmenter = None
-
-    def _take_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
-
-    def _take_image(self, message: Image) -> None:
-        self.statistics.receive()
-        if not self._outputs.wanted():
-            self.statistics.drop(Drop.NO_SUBSCRIBER)
-        elif self._slot.put((message, time.perf_counter())) is not None:
-            self.statistics.drop(Drop.REPLACED)
-
-    def _work(self, slot: FrameSlot[tuple[Image, float]]) -> None:
-        while (item := slot.take()) is not None:
-            try:
-                self._segment(*item)
-            except FrameError as error:
-                self.statistics.drop(Drop.BAD_FRAME)
-                self.get_logger().warning(
-                    f'frame skipped: {error}', throttle_duration_sec=_LOG_PERIOD
-                )
-            except Exception as error:
-                if not self.context.ok():
-                    # The process is being stopped; there is nobody left to publish to.
-                    self.statistics.drop(Drop.INACTIVE)
-                    continue
-                # The worker must outlive whatever one frame does to a library below it.
-                self.statistics.drop(Drop.FAILED)
-                self.get_logger().error(
-                    f'frame failed: {type(error).__name__}: {error}',
-                    throttle_duration_sec=_LOG_PERIOD,
-                )
-
-    def _segment(self, message: Image, arrived: float) -> None:
-        start = time.perf_counter()
-        frame = image_to_bgr(message)
-        converted = time.perf_counter()
-        result = self._segmenter.segment(frame, self.parameters.min_confidence)
-        segmented = time.perf_counter()
-        self._outputs.publish(frame, result, message.header, self._camera_info_for(message))
-        published = time.perf_counter()
-        stamp = Time.from_msg(message.header.stamp, clock_type=self.get_clock().clock_type)
-        self.statistics.publish(
-            {
-                'wait': start - arrived,
-                'fit': converted - start + result.fit_seconds,
-                'infer': result.infer_seconds,
-                'publish': published - segmented,
-                'latency': (self.get_clock().now() - stamp).nanoseconds * 1e-9,
-            }
-        )
-
-    def _camera_info_for(self, message: Image) -> CameraInfo | None:
-        info = self._camera_info
-        if info is not None and info.header.frame_id != message.header.frame_id:
-            self.get_logger().warning(
-                f"camera_info is of frame '{info.header.frame_id}', the image of "
-                f"'{message.header.frame_id}': ~/camera_info is not published; remap "
-                'camera_info to the topic beside the image',
-                throttle_duration_sec=_LOG_PERIOD,
-            )
-            return None
-        return info
 
     def _change_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
@@ -229,6 +183,8 @@ class SegmentNode(LifecycleNode):
                 self._outputs.configure(changed)
         except LinknetError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        if self._pipeline is not None:
+            self._pipeline.min_confidence = changed.min_confidence
         self.parameters = changed
         return SetParametersResult(successful=True)
 

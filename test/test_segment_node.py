@@ -230,7 +230,7 @@ def test_camera_info_follows_the_labels(robot):
     info = CameraInfo(width=192, height=128, k=[200.0, 0, 96, 0, 180, 64, 0, 0, 1])
     info.header.frame_id = 'camera_optical_frame'
     robot.info.publish(info)
-    robot.until(lambda: robot.node._camera_info is not None)
+    robot.until(lambda: robot.node._pipeline._camera_info is not None)
     robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', header(4)))
     robot.until(lambda: robot.received['camera_info'])
     published = robot.received['camera_info'][0]
@@ -245,7 +245,7 @@ def test_camera_info_of_another_camera_is_not_published(robot):
     info = CameraInfo(width=96, height=64)
     info.header.frame_id = 'rear_camera'
     robot.info.publish(info)
-    robot.until(lambda: robot.node._camera_info is not None)
+    robot.until(lambda: robot.node._pipeline._camera_info is not None)
     robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', header(4)))
     robot.until(lambda: robot.received['labels'])
     assert robot.received['camera_info'] == []
@@ -337,6 +337,21 @@ def test_failed_configure_can_be_put_right(context, model, tmp_path):
         assert robot.node.trigger_configure() == TransitionCallbackReturn.FAILURE
         [result] = robot.node.set_parameters([Parameter('model', value=str(model.path))])
         assert result.successful
+        robot.start()
+    finally:
+        robot.close()
+
+
+def test_what_goes_wrong_in_a_transition_is_said(context, model, monkeypatch, capfd):
+    def broken(path):
+        raise RuntimeError('the library below is broken')
+
+    monkeypatch.setattr('linknet_ros.segment_node.load_model_file', broken)
+    robot = Robot(context, model=str(model.path))
+    try:
+        assert robot.node.trigger_configure() == TransitionCallbackReturn.ERROR
+        assert 'on_configure failed: RuntimeError: the library below' in capfd.readouterr().err
+        monkeypatch.undo()
         robot.start()
     finally:
         robot.close()

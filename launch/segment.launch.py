@@ -37,6 +37,11 @@ RVIZ_TOPICS = ('overlay', 'color', 'drivable')
 def nodes(context: LaunchContext) -> list[Node]:
     """The node, with those parameters that arguments set, and RViz for its topics."""
     value = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
+    if not Path(value['params_file']).is_file():
+        # launch_ros would start the node without it and say nothing.
+        raise FileNotFoundError(
+            f"no params_file '{value['params_file']}'; give a path that exists"
+        )
     given = {name: value[name] for name, _ in PARAMETER_ARGUMENTS if value[name]}
     namespace = value['namespace'].strip('/')
     prefix = f'/{namespace}' if namespace else ''

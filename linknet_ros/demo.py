@@ -17,7 +17,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from linknet_ros.contact_sheet import contact_sheet
 from linknet_ros.demo_node import PICTURES, DemoNode, open_demo_node
@@ -136,6 +135,11 @@ def _start(
 
 def _watch(node: DemoNode, processes: list[subprocess.Popen[bytes]], count: int) -> None:
     """Spin until replay has ended and every frame is answered or counted."""
+    try:
+        # Not among what a robot needs; `make demo` installs it.
+        from tqdm import tqdm
+    except ImportError as error:
+        raise LinknetError(f'the demo needs tqdm ({error}); pip install tqdm') from error
     segmentation, replay = processes
     settled_after = None
     last_change = time.monotonic()

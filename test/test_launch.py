@@ -129,3 +129,8 @@ def test_replay_starts_one_node(described):
     nodes, environment = described('replay.launch.py')
     assert [node.node_executable for node in nodes] == ['replay_node']
     assert len(environment) == 2
+
+
+def test_missing_params_file_is_an_error(described):
+    with pytest.raises(FileNotFoundError, match="no params_file '/nowhere"):
+        described('segment.launch.py', params_file='/nowhere.yaml')

@@ -231,9 +231,7 @@ def test_damaged_metadata(channel_proto, write_model, changes, reason):
 @pytest.mark.parametrize('size', ['0x0', '31x360', '480x31', '-480x-360'])
 def test_default_size_too_small(channel_proto, write_model, size):
     path = write_model(change_metadata(channel_proto, default_size=size))
-    with pytest.raises(
-        ModelError, match=f'default size of {size}; sides of 32'
-    ):
+    with pytest.raises(ModelError, match=f'default size of {size}; sides of 32'):
         load_model_file(path)
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import cv2
 import torch
-from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -31,6 +30,7 @@ from training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from training.class_weights import class_frequencies, inverse_log_weights
 from training.evaluate import evaluate
 from training.linknet import LinkNet, LinkNetConfig, normalize
+from training.losses import SegmentationLoss
 from training.samples import Frames, TrainingSamples
 from training.street_frames import StreetFrames
 
@@ -50,6 +50,7 @@ class Recipe:
     color: float = 0.3
     blur: float = 0.1
     weight_power: float = 1.0
+    dice: float = 0.0
     average_decay: float = 0.998
     street_frames: int = 0
     precision: str = 'auto'
@@ -98,9 +99,8 @@ class Trainer:
             (source[i][1] for source in sources for i in range(len(source))), len(CAMVID)
         )
         weights = inverse_log_weights(frequencies, recipe.weight_power)
-        self.loss = nn.CrossEntropyLoss(
-            torch.tensor(weights, dtype=torch.float32, device=self.device),
-            ignore_index=UNLABELED,
+        self.loss = SegmentationLoss(
+            torch.tensor(weights, dtype=torch.float32, device=self.device), recipe.dice
         )
         augment = Augment(
             recipe.crop_width,
@@ -272,6 +272,9 @@ def main(arguments: list[str] | None = None) -> None:
         help='class weights (1/ln(1.02+p))^POWER: 1 as in the paper, 0 equal',
     )
     parser.add_argument(
+        '--dice', type=float, default=defaults.dice, help='factor of the Dice loss, 0 is off'
+    )
+    parser.add_argument(
         '--street-frames',
         type=int,
         default=defaults.street_frames,
@@ -296,6 +299,7 @@ def main(arguments: list[str] | None = None) -> None:
         scale_max=options.scale[1],
         color=options.color,
         weight_power=options.weight_power,
+        dice=options.dice,
         average_decay=options.average_decay,
         street_frames=options.street_frames,
         precision=options.precision,

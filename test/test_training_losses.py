@@ -4,7 +4,9 @@ import math
 
 import pytest
 
-torch = pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
+pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
+
+import torch
 
 from training.losses import SegmentationLoss, dice_loss
 

@@ -74,10 +74,12 @@ def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
     os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', profile)
     options.out.mkdir(parents=True, exist_ok=True)
     count = options.count or (_STREET_FRAMES if options.source == STREET else 0)
-    processes = []
+    processes: list[subprocess.Popen[bytes]] = []
     with open_demo_node(len(model.classes)) as node:
         try:
-            processes = [_start_segmentation(options, model), _start_replay(options, count)]
+            processes.append(_start_segmentation(options, model))
+            _wait_until_ready(node, processes[0])
+            processes.append(_start_replay(options, count))
             _watch(node, processes, count)
         finally:
             _stop(processes)
@@ -133,6 +135,19 @@ def _start(
     return subprocess.Popen(command)
 
 
+def _wait_until_ready(node: DemoNode, segmentation: subprocess.Popen[bytes]) -> None:
+    """Until the node offers its topics, so that it does not drop the first frame as unwanted."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline and not node.labels_offered():
+        node.spin(0.1)
+        _check(segmentation)
+
+
+def _check(segmentation: subprocess.Popen[bytes]) -> None:
+    if segmentation.poll() is not None:
+        raise LinknetError('the segmentation node ended; its message is above')
+
+
 def _watch(node: DemoNode, processes: list[subprocess.Popen[bytes]], count: int) -> None:
     """Spin until replay has ended and every frame is answered or counted."""
     try:
@@ -150,8 +165,7 @@ def _watch(node: DemoNode, processes: list[subprocess.Popen[bytes]], count: int)
                 last_change = time.monotonic()
                 bar.set_postfix(latency=f'{node.latencies[-1]:.0f} ms', refresh=False)
                 bar.update(len(node.latencies) - bar.n)
-            if segmentation.poll() is not None:
-                raise LinknetError('the segmentation node ended; its message is above')
+            _check(segmentation)
             if replay.poll() is None:
                 continue
             # The counts in the node's diagnostics are up to a second old: the second report from

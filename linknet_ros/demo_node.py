@@ -77,6 +77,10 @@ class DemoNode(Node):
         """Take what comes within a time, at most one message."""
         rclpy.spin_once(self, timeout_sec=seconds)
 
+    def labels_offered(self) -> bool:
+        """Whether a segmentation node is there."""
+        return self.count_publishers('linknet/labels') > 0
+
     def complete_rows(self) -> list[list[NDArray[np.uint8]]]:
         """Rows of the contact sheet that have all their pictures, oldest first."""
         rows = [row.pictures for row in self.rows.values()]

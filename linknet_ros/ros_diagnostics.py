@@ -61,4 +61,6 @@ def _summary(state: str, snapshot: Snapshot) -> tuple[bytes, str]:
         return DiagnosticStatus.WARN, 'no frame yet; is the image topic right?'
     if snapshot.input_age > STALE_AFTER:
         return DiagnosticStatus.WARN, f'no frame for {snapshot.input_age:.0f} s'
+    if not snapshot.output_fps and snapshot.new_drops.get(Drop.NO_SUBSCRIBER):
+        return DiagnosticStatus.OK, 'idle: nobody subscribes'
     return DiagnosticStatus.OK, f'{snapshot.output_fps:.1f} frames per second'

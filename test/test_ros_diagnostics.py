@@ -145,3 +145,8 @@ def test_faults_of_the_past_are_counted_but_not_reported_again():
 @pytest.mark.parametrize('reason', [Drop.REPLACED, Drop.NO_SUBSCRIBER, Drop.INACTIVE])
 def test_drops_that_are_meant_are_no_fault(reason):
     assert status_of(snapshot(new_drops={reason: 50})).level == OK
+
+
+def test_idle_says_so():
+    status = status_of(snapshot(output_fps=0.0, new_drops={Drop.NO_SUBSCRIBER: 30}))
+    assert (status.level, status.message) == (OK, 'idle: nobody subscribes')

@@ -48,6 +48,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--rate', type=float, default=5.0, help='frames per second')
     parser.add_argument('--count', type=int, default=0, help='frames; 0: all, 100 of the street')
     parser.add_argument('--model', type=Path, default=None)
+    parser.add_argument(
+        '--domain-id',
+        type=int,
+        default=random.randrange(1, 100),
+        help='ROS domain, random by default',
+    )
     parser.add_argument('--backend', default='auto')
     parser.add_argument('--precision', default='auto')
     options = parser.parse_args(arguments)
@@ -66,9 +72,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
     """Run the three processes until the source ends, write report and contact sheet."""
-    # A domain of its own: nodes of a robot in the same network are left alone.
-    os.environ.setdefault('ROS_DOMAIN_ID', str(random.randrange(1, 100)))
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    # A domain of its own, whatever the shell is set to: a demo's drivable area must never reach
+    # a robot, nor a robot's camera the demo.
+    os.environ['ROS_DOMAIN_ID'] = str(options.domain_id)
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    print(f'to look on: export ROS_DOMAIN_ID={options.domain_id}')
     profile = str(package_file(SHM_PROFILE))
     os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', profile)
     os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', profile)

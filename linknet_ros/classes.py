@@ -122,5 +122,3 @@ CITYSCAPES = _table(
         ('bicycle', (119, 11, 32), False),
     ]
 )
-
-CLASS_TABLES = {'camvid': CAMVID, 'cityscapes': CITYSCAPES}

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from linknet_ros.contact_sheet import contact_sheet
-from linknet_ros.demo_node import PICTURES, DemoNode, open_demo_node
+from linknet_ros.demo_node import PICTURES, ROWS, DemoNode, open_demo_node
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_sources import STREET, open_source
 from linknet_ros.frame_statistics import Drop
@@ -31,9 +31,6 @@ _PATIENCE = 20.0
 
 #: The street never ends; this many frames are shown of it.
 _STREET_FRAMES = 100
-
-#: Rows of the contact sheet.
-_ROWS = 4
 
 #: Names of the two nodes' diagnostics.
 _SEGMENTATION = 'linknet: segmentation'
@@ -97,7 +94,7 @@ def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
     print(f'report:        {options.out / "report.json"}')
     rows = node.complete_rows()
     if rows:
-        chosen = [rows[i] for i in sorted({*np.linspace(0, len(rows) - 1, _ROWS, dtype=int)})]
+        chosen = [rows[i] for i in sorted({*np.linspace(0, len(rows) - 1, ROWS, dtype=int)})]
         sheet = contact_sheet(chosen, PICTURES)
         cv2.imwrite(str(options.out / 'contact_sheet.png'), sheet)
         print(f'contact sheet: {options.out / "contact_sheet.png"}')

@@ -29,6 +29,8 @@ _FIRST_DISTANCE = 4
 #: Messages that a subscription holds while this process computes.
 _DEPTH = 20
 
+#: Rows of the contact sheet, and the pictures in each.
+ROWS = 4
 PICTURES = ('frame', 'labels', 'overlay', 'drivable')
 
 
@@ -44,10 +46,9 @@ class DemoNode(Node):
     """Counts labels, measures their latency, compares them with the truth where it is known.
 
     :param classes: number of classes of the model.
-    :param rows: rows of the contact sheet.
     """
 
-    def __init__(self, classes: int, rows: int = 4) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__('demo')
         self.latencies: list[float] = []
         self.arrivals: list[float] = []
@@ -58,7 +59,6 @@ class DemoNode(Node):
         self.rows: dict[Stamp, Row] = {}
         self._frames = 0
         self._distance = _FIRST_DISTANCE
-        self._max_rows = rows
         self._truth: dict[Stamp, NDArray[np.uint8]] = {}
         self._labels: dict[Stamp, NDArray[np.uint8]] = {}
         for topic, callback in (
@@ -95,7 +95,7 @@ class DemoNode(Node):
     def _thin_out(self) -> None:
         # A row whose frame the node dropped never gets its other pictures; twice as many rows
         # as needed leave enough that do.
-        if len(self.rows) > 2 * self._max_rows:
+        if len(self.rows) > 2 * ROWS:
             self._distance *= 2
             kept = {s: r for s, r in self.rows.items() if r.number % self._distance == 0}
             self.rows = kept

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from linknet_ros.errors import BackendError
 from linknet_ros.model_file import ModelFile
 
-#: Back ends by preference: `auto` takes the first that is installed and opens.
+#: Back ends by preference, by the name of the package that each needs: `auto` takes the first that
+#: is installed and opens.
 BACKENDS = ('openvino', 'onnxruntime')
-
-#: Python module that each back end needs.
-_MODULES = {'openvino': 'openvino', 'onnxruntime': 'onnxruntime'}
 
 PRECISIONS = ('auto', 'fp32', 'bf16')
 
@@ -97,7 +95,7 @@ def _open(
     except ImportError as error:
         raise BackendError(
             f"backend '{name}' cannot be imported ({error}); "
-            f'pip install {_MODULES[name]}, or choose another backend'
+            f'pip install {name}, or choose another backend'
         ) from error
     # A graph that only fails when it runs must fail here and not on the road; the first run is
     # also the slowest.

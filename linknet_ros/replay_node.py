@@ -8,6 +8,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -129,8 +130,11 @@ class ReplayNode(Node):
         self._diagnostics.publish(array)
 
     def say_goodbye(self) -> None:
-        """Last diagnostics and a line in the log."""
+        """Last diagnostics and a line in the log, once the last frame has arrived."""
         self._publish_diagnostics()
+        for publisher in (self._truth, self._camera_info, self._image, self._diagnostics):
+            # A publisher that goes away takes with it what is still on its way.
+            publisher.wait_for_all_acked(Duration(seconds=1))
         unreadable = f', {self.failed} unreadable' if self.failed else ''
         self.get_logger().info(f'{self.sent} frames sent{unreadable}')
 

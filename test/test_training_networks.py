@@ -1,0 +1,394 @@
+"""What holds for every network: any size, its interface, its options, and that it can be exported
+and runs in both back ends.
+"""
+
+import io
+import itertools
+import warnings
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+
+pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
+pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from linknet_ros.errors import ParameterError
+from training import networks
+from training.networks import NETWORKS, Network, NetworkConfig, build_network, layers
+
+pytestmark = pytest.mark.usefixtures('one_torch_thread')
+
+every_network = pytest.mark.parametrize('name', NETWORKS)
+
+
+def build(name, **options):
+    torch.manual_seed(1)
+    return build_network(NetworkConfig(name, **options))
+
+
+def build_on_meta(name, **options):
+    with torch.device('meta'):
+        return build_network(NetworkConfig(name, **options))
+
+
+def random_image(height, width, count=1):
+    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(2))
+
+
+@cache
+def trained(name):
+    """A network for five classes whose norms have seen one batch and differ from each other."""
+    network = build(name, classes=5)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.0)
+            nn.init.uniform_(module.bias, -0.3, 0.3)
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(random_image(64, 96, count=2))
+    return network.eval()
+
+
+@torch.inference_mode()
+def logits_of(network, image):
+    return network(image)
+
+
+def test_names_and_titles():
+    assert {name: make.title for name, make in NETWORKS.items()} == {
+        'linknet': 'LinkNet (ResNet-18)',
+        'linknet-nobypass': 'LinkNet without links (ResNet-18)',
+        'linknet-residual': 'LinkNet with residual decoders (ResNet-18)',
+        'linknet-subpixel': 'LinkNet with sub-pixel decoders (ResNet-18)',
+        'segnet': 'SegNet',
+        'enet': 'ENet',
+        'unet': 'U-Net',
+    }
+
+
+@every_network
+def test_interface(name):
+    assert isinstance(build_on_meta(name), Network)
+
+
+def test_input_is_at_hand():
+    assert networks.normalize.__module__ == 'training.networks.inputs'
+    assert networks.IMAGENET_MEAN == (0.485, 0.456, 0.406)
+    assert networks.IMAGENET_STD == (0.229, 0.224, 0.225)
+
+
+def test_config_rebuilds_the_network():
+    config = NetworkConfig('unet', classes=5, dropout=0.25)
+    assert config.to_dict() == {
+        'network': 'unet',
+        'classes': 5,
+        'normalization': None,
+        'dropout': 0.25,
+        'activation': None,
+        'pretrained': False,
+    }
+    with torch.device('meta'):
+        rebuilt = build_network(NetworkConfig(**config.to_dict()))
+    assert isinstance(rebuilt, NETWORKS['unet'])
+    assert rebuilt.head.out_channels == 5
+    assert rebuilt.dropout.p == 0.25
+
+
+def test_config_of_nothing_is_linknet_as_published():
+    network = build_network(NetworkConfig())
+    assert type(network) is NETWORKS['linknet']
+    assert network.head[-1].out_channels == 11
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            {'network': 'resnet'},
+            "network 'resnet' is none of linknet, linknet-nobypass, linknet-residual, "
+            'linknet-subpixel, segnet, enet, unet',
+        ),
+        ({'normalization': 'instance'}, "normalization 'instance' is none of batch, group, none"),
+        (
+            {'network': 'enet', 'activation': 'tanh'},
+            "activation 'tanh' is none of relu, leaky_relu, elu, prelu, silu",
+        ),
+        ({'network': 'unet', 'dropout': 1.5}, 'dropout 1.5 is not at least 0 and below 1'),
+        ({'network': 'segnet', 'classes': 0}, 'classes 0 is not at least 1'),
+        (
+            {'network': 'unet', 'pretrained': True},
+            'pretrained True: U-Net has no pretrained encoder; the networks with a ResNet-18 have',
+        ),
+        (
+            {'network': 'segnet', 'pretrained': True},
+            'pretrained True: SegNet has no pretrained encoder; '
+            'the networks with a ResNet-18 have',
+        ),
+        (
+            {'network': 'enet', 'pretrained': True},
+            'pretrained True: ENet has no pretrained encoder; the networks with a ResNet-18 have',
+        ),
+    ],
+)
+def test_config_that_cannot_be_built(options, message):
+    with pytest.raises(ParameterError) as caught:
+        build_network(NetworkConfig(**options))
+    assert str(caught.value) == message
+
+
+@every_network
+@pytest.mark.parametrize(
+    ('height', 'width'), [(360, 480), (360, 640), (359, 641), (47, 33), (32, 32)]
+)
+def test_logits_have_the_size_of_the_image(name, height, width):
+    network = build_on_meta(name, classes=5).eval()
+    logits = network(torch.empty(1, 3, height, width, device='meta'))
+    assert logits.shape == (1, 5, height, width)
+
+
+@every_network
+def test_stride_is_the_size_that_needs_no_padding(name):
+    """One less, and the image is padded; so no network hides a smaller stride behind padding."""
+    network = build_on_meta(name).eval()
+    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    seen = []
+    first.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].shape[-2:]))
+    stride = network.stride
+    for height, width in ((3 * stride, 5 * stride), (3 * stride - 1, 4 * stride + 1)):
+        network(torch.empty(1, 3, height, width, device='meta'))
+    assert seen == [(3 * stride, 5 * stride)] * 2
+
+
+@every_network
+def test_any_size_equals_the_image_padded_by_hand(name):
+    network = trained(name)
+    image = random_image(47, 33)
+    bottom, right = -47 % network.stride, -33 % network.stride
+    pad = ((0, 0), (0, 0), (0, bottom), (0, right))
+    padded = torch.from_numpy(np.pad(image.numpy(), pad, mode='edge'))
+    expected = logits_of(network, padded)[..., :47, :33]
+    torch.testing.assert_close(logits_of(network, image), expected)
+
+
+@every_network
+def test_images_of_a_batch_do_not_see_each_other(name):
+    network = trained(name)
+    images = random_image(64, 32, count=2)
+    alone = torch.cat([logits_of(network, image[None]) for image in images])
+    torch.testing.assert_close(logits_of(network, images), alone, rtol=1e-3, atol=1e-4)
+    assert (alone[0] - alone[1]).abs().max() > 0.01
+
+
+@every_network
+def test_every_weight_is_learnt(name):
+    """What is built but not used, or cut off, would have no gradient."""
+    network = build(name, dropout=0.0).train()
+    logits = network(random_image(64, 96, count=2))
+    torch.manual_seed(3)
+    logits.backward(torch.randn_like(logits))
+    for parameter_name, parameter in network.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.isfinite().all(), parameter_name
+        if parameter.dim() > 1:
+            assert parameter.grad.abs().max() > 0, parameter_name
+
+
+def fold_neighbours(network):
+    """Fold each batch norm into the convolution defined right before it, as an export does.
+
+    Returns the names of the norms that are left.
+    """
+    left = []
+    for path, module in list(network.named_modules()):
+        children = [(None, None), *module.named_children()]
+        for (name, layer), (norm_name, norm) in itertools.pairwise(children):
+            if not isinstance(norm, nn.BatchNorm2d):
+                continue
+            fits = isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
+            if fits and layer.out_channels == norm.num_features:
+                transpose = isinstance(layer, nn.ConvTranspose2d)
+                setattr(module, name, fuse_conv_bn_eval(layer, norm, transpose=transpose))
+                setattr(module, norm_name, nn.Identity())
+            else:
+                left.append(f'{path}.{norm_name}')
+    return left
+
+
+@every_network
+def test_norms_stand_behind_their_convolutions(name):
+    """All can be folded but the norm of ENet's pooled image."""
+    network, image = trained(name), random_image(64, 96)
+    folded = build(name, classes=5).eval()
+    folded.load_state_dict(network.state_dict())
+    assert fold_neighbours(folded) == (['initial.pool_norm'] if name == 'enet' else [])
+    expected = logits_of(network, image)
+    tolerance = 1e-4 * expected.abs().max().item()
+    torch.testing.assert_close(logits_of(folded, image), expected, rtol=0, atol=tolerance)
+
+
+@every_network
+def test_first_convolution_alone_reads_the_image(name):
+    """With its input channels turned round, the network reads BGR as it read RGB."""
+    network, image = trained(name), random_image(64, 96)
+    if name == 'enet':
+        assert network.first_convolution is None
+        return
+    turned = build(name, classes=5).eval()
+    turned.load_state_dict(network.state_dict())
+    turned.first_convolution.weight.data = turned.first_convolution.weight.data.flip(1)
+    expected = logits_of(network, image)
+    torch.testing.assert_close(
+        logits_of(turned, image.flip(1)), expected, rtol=0, atol=1e-4 * expected.abs().max().item()
+    )
+    assert (logits_of(turned, image) - expected).abs().max() > 0.01
+
+
+@every_network
+def test_side_outputs(name):
+    network = build_on_meta(name)
+    expected = {'decoder4': 256, 'decoder3': 128, 'decoder2': 64}
+    assert network.side_outputs == (expected if name.startswith('linknet') else {})
+    channels = {}
+    for side in network.side_outputs:
+        network.get_submodule(side).register_forward_hook(
+            lambda _module, _inputs, out, side=side: channels.update({side: out.shape[1]})
+        )
+    network.eval()(torch.empty(1, 3, 64, 64, device='meta'))
+    assert channels == network.side_outputs
+
+
+@every_network
+@pytest.mark.parametrize(
+    ('normalization', 'kind'), [('batch', nn.BatchNorm2d), ('group', nn.GroupNorm), ('none', None)]
+)
+def test_normalization_is_the_one_asked_for(name, normalization, kind):
+    network = build_on_meta(name, normalization=normalization)
+    found = {type(m) for m in network.modules() if isinstance(m, (nn.BatchNorm2d, nn.GroupNorm))}
+    assert found == ({kind} if kind else set())
+    convolutions = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    if kind is None:
+        # Each has a bias then; the first of two asymmetric convolutions leaves it to the second.
+        unbiased = [m.kernel_size for m in convolutions if m.bias is None]
+        assert unbiased == ([(1, 5)] * 4 if name == 'enet' else [])
+
+
+@every_network
+@pytest.mark.parametrize(
+    ('activation', 'kind'),
+    [
+        ('relu', nn.ReLU),
+        ('leaky_relu', nn.LeakyReLU),
+        ('elu', nn.ELU),
+        ('prelu', nn.PReLU),
+        ('silu', nn.SiLU),
+    ],
+)
+def test_activation_is_the_one_asked_for(name, activation, kind):
+    network = build_on_meta(name, activation=activation)
+    kinds = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.PReLU, nn.SiLU)
+    assert {type(m) for m in network.modules() if isinstance(m, kinds)} == {kind}
+
+
+@pytest.mark.parametrize('activation', ['leaky_relu', 'elu', 'silu'])
+@pytest.mark.parametrize('name', ['linknet-residual', 'enet'])
+def test_activations_can_be_trained(name, activation):
+    """One that overwrites its input must not overwrite what a gradient needs."""
+    network = build(name, activation=activation).train()
+    network(random_image(64, 64, count=2)).square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@every_network
+@pytest.mark.parametrize('normalization', ['group', 'none'])
+def test_other_normalizations_keep_the_scale(name, normalization):
+    """Of one image, since they need no batch; sums of branches would double the variance."""
+    network = build(name, normalization=normalization, dropout=0.0).train()
+    logits = network(random_image(64, 64))
+    assert 1e-3 < logits.std() < 100
+    logits.square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@every_network
+def test_dropout_takes_whole_channels_in_training_only(name):
+    network = build(name, dropout=0.5).train()
+    dropouts = [m for m in network.modules() if isinstance(m, nn.Dropout2d) and m.p == 0.5]
+    assert dropouts
+    shares = []
+
+    def look(module, inputs, out):
+        scale = 2 if module.training else 1
+        kept = out.abs().amax((2, 3)) > 0
+        assert torch.equal(out, inputs[0] * scale * kept[..., None, None])
+        there = inputs[0].abs().amax((2, 3)) > 0
+        shares.append((kept & there).sum() / there.sum())
+
+    for module in dropouts:
+        module.register_forward_hook(look)
+    with torch.no_grad():
+        network(random_image(64, 64, count=2))
+        assert max(shares) < 0.9
+        shares.clear()
+        network.eval()(random_image(64, 64))
+        assert min(shares) == 1
+
+
+@pytest.mark.parametrize('name', ['segnet', 'enet'])
+def test_pooling_of_an_export_is_that_of_training(monkeypatch, name):
+    network, image = trained(name), random_image(64, 96)
+    expected = logits_of(network, image)
+    monkeypatch.setattr(layers.torch.onnx, 'is_in_onnx_export', lambda: True)
+    assert torch.equal(logits_of(network, image), expected)
+
+
+def to_onnx(network):
+    """ONNX of any size, as the robot's model file is made."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        warnings.simplefilter('ignore', DeprecationWarning)
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 3, 64, 64),),
+            buffer,
+            input_names=['image'],
+            output_names=['logits'],
+            dynamic_axes={name: {2: 'height', 3: 'width'} for name in ('image', 'logits')},
+            opset_version=17,
+            dynamo=False,
+        )
+    return buffer.getvalue()
+
+
+@every_network
+def test_exported_network_runs_in_both_back_ends(name):
+    """At another size than it was traced at, and with a width that is not the height."""
+    onnxruntime = pytest.importorskip('onnxruntime', reason='extra "cpu" not installed')
+    openvino = pytest.importorskip('openvino', reason='extra "cpu" not installed')
+    network, image = trained(name), random_image(64, 96)
+    expected = logits_of(network, image).numpy()
+    exported = to_onnx(network)
+
+    model = onnx.load_model_from_string(exported)
+    onnx.checker.check_model(model, full_check=True)
+    kinds = {node.op_type for node in model.graph.node}
+    assert kinds.isdisjoint({'MaxUnpool', 'ScatterElements', 'ScatterND', 'If', 'Loop'})
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(exported, options, providers=['CPUExecutionProvider'])
+    results = [session.run(None, {'image': image.numpy()})[0]]
+    core = openvino.Core()
+    settings = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 1}
+    compiled = core.compile_model(core.read_model(exported), 'CPU', settings)
+    results.append(compiled(image.numpy())[0])
+
+    assert expected.std() > 0.01
+    for result in results:
+        np.testing.assert_allclose(result, expected, rtol=0, atol=1e-4 * np.abs(expected).max())

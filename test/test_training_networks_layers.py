@@ -1,0 +1,222 @@
+"""Norms and activations by name, first weights, padding, and pooling that can be undone."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
+pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
+
+import torch
+from torch import nn
+
+from linknet_ros.errors import ParameterError
+from training.networks import layers
+from training.networks.layers import (
+    LayerStyle,
+    check_options,
+    initialize_weights,
+    max_pool_2x2,
+    max_unpool_2x2,
+    refuse_pretrained,
+    run_padded,
+    unpool_to_position,
+    window_position,
+)
+
+pytestmark = pytest.mark.usefixtures('one_torch_thread')
+
+
+def test_batch_norm():
+    norm = LayerStyle('batch', 'relu').norm(6, 1e-3)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert (norm.num_features, norm.eps) == (6, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ('channels', 'groups'),
+    [(3, 1), (4, 1), (13, 1), (16, 4), (18, 2), (64, 16), (128, 32), (512, 32), (1024, 32)],
+)
+def test_groups_of_group_norm(channels, groups):
+    norm = LayerStyle('group', 'relu').norm(channels, 1e-3)
+    assert isinstance(norm, nn.GroupNorm)
+    assert (norm.num_groups, norm.num_channels, norm.eps) == (groups, channels, 1e-3)
+
+
+def test_no_norm():
+    style = LayerStyle('none', 'relu')
+    assert isinstance(style.norm(6), nn.Identity)
+    assert not style.is_normalized
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('relu', [0, 0, 2]),
+        ('leaky_relu', [-0.02, 0, 2]),
+        ('elu', [np.expm1(-2), 0, 2]),
+        ('prelu', [-0.5, 0, 2]),
+        ('silu', [-2 / (1 + np.exp(2)), 0, 2 / (1 + np.exp(-2))]),
+    ],
+)
+def test_activation(name, expected):
+    activation = LayerStyle('batch', name).act(3)
+    x = torch.tensor([-2.0, 0, 2]).view(1, 3, 1, 1)
+    torch.testing.assert_close(activation(x).flatten(), torch.tensor(expected).float())
+    slopes = [parameter.shape for parameter in activation.parameters()]
+    assert slopes == ([(3,)] if name == 'prelu' else [])
+
+
+@pytest.mark.parametrize(
+    ('normalization', 'activation', 'message'),
+    [
+        ('layer', 'relu', "normalization 'layer' is none of batch, group, none"),
+        ('batch', 'gelu', "activation 'gelu' is none of relu, leaky_relu, elu, prelu, silu"),
+    ],
+)
+def test_unknown_style(normalization, activation, message):
+    with pytest.raises(ParameterError, match=f'^{message}$'):
+        LayerStyle(normalization, activation)
+
+
+@pytest.mark.parametrize(
+    ('classes', 'dropout', 'message'),
+    [
+        (0, 0, 'classes 0 is not at least 1'),
+        (1, -0.1, 'dropout -0.1 is not at least 0 and below 1'),
+        (1, 1.0, 'dropout 1.0 is not at least 0 and below 1'),
+        (1, float('nan'), 'dropout nan is not at least 0 and below 1'),
+    ],
+)
+def test_options_out_of_range(classes, dropout, message):
+    with pytest.raises(ParameterError, match=f'^{message}$'):
+        check_options(classes, dropout)
+
+
+def test_options_in_range():
+    check_options(1, 0.0)
+    check_options(255, 0.99)
+
+
+def test_refuse_pretrained():
+    refuse_pretrained('SegNet', False)
+    with pytest.raises(ParameterError, match='pretrained True: SegNet has no '):
+        refuse_pretrained('SegNet', True)
+
+
+@pytest.mark.parametrize(
+    ('fan', 'layer', 'n'),
+    [
+        ('out', nn.Conv2d(32, 64, 3), 9 * 64),
+        ('in', nn.Conv2d(32, 64, 3), 9 * 32),
+        ('in', nn.Conv2d(32, 64, (1, 5)), 5 * 32),
+        # Its weights are (in, out, k, k).
+        ('out', nn.ConvTranspose2d(32, 64, 3, stride=2), 9 * 64),
+        # Each output of a 2x2 full convolution of stride 2 sees one weight per input channel.
+        ('in', nn.ConvTranspose2d(64, 32, 2, stride=2), 64),
+    ],
+)
+def test_initial_weights(fan, layer, n):
+    """N(0, sqrt(2 / n)): mean and deviation within six standard errors."""
+    torch.manual_seed(0)
+    initialize_weights([layer], fan=fan)
+    weight = layer.weight.detach().double()
+    std, count = (2 / n) ** 0.5, weight.numel()
+    assert abs(weight.mean()) < 6 * std / count**0.5
+    assert weight.std() == pytest.approx(std, rel=6 / (2 * count) ** 0.5)
+
+
+def test_zeroed_weights():
+    one, other = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
+    initialize_weights([one, other], fan='in', zeroed=[other])
+    assert one.weight.ne(0).all()
+    assert other.weight.eq(0).all()
+
+
+def test_run_padded_by_hand():
+    """2 rows and 3 columns at stride 4: one column at the right, two rows at the bottom."""
+    image = torch.tensor([[[[1.0, 2, 3], [4, 5, 6]]]])
+    seen = []
+    result = run_padded(lambda x: seen.append(x) or x * 10, image, 4)
+    expected = [[1.0, 2, 3, 3], [4, 5, 6, 6], [4, 5, 6, 6], [4, 5, 6, 6]]
+    assert seen[0][0, 0].tolist() == expected
+    assert result[0, 0].tolist() == [[10, 20, 30], [40, 50, 60]]
+
+
+def test_run_padded_leaves_multiples_alone():
+    image = torch.rand(1, 1, 4, 8)
+    assert run_padded(lambda x: x, image, 4) is image
+
+
+def features(*shape, seed=3):
+    """Random features with many equal values, as a ReLU makes them."""
+    x = torch.randint(-3, 3, shape, generator=torch.Generator().manual_seed(seed))
+    return x.relu().float()
+
+
+def test_position_by_hand():
+    """One window each: the maximum at each of the four places, and ties, which go to the first."""
+    windows = [
+        ([9, 1, 2, 3], (True, True)),
+        ([1, 9, 2, 3], (True, False)),
+        ([1, 2, 9, 3], (False, True)),
+        ([1, 2, 3, 9], (False, False)),
+        ([0, 0, 0, 0], (True, True)),
+        ([1, 9, 9, 2], (True, False)),
+        ([1, 2, 9, 9], (False, True)),
+        ([9, 1, 1, 9], (True, True)),
+        ([1, 9, 2, 9], (True, False)),
+    ]
+    x = torch.tensor([window for window, _ in windows]).float().view(1, -1, 2, 2)
+    upper, left = window_position(x)
+    found = list(zip(upper.flatten().tolist(), left.flatten().tolist(), strict=True))
+    assert found == [position for _, position in windows]
+
+
+def test_unpool_by_hand():
+    """Two values: the first goes to the lower left, the second to the upper right."""
+    x = torch.tensor([[[[5.0, 7]]]])
+    upper, left = torch.tensor([[[[False, True]]]]), torch.tensor([[[[True, False]]]])
+    result = unpool_to_position(x, upper, left)
+    assert result.tolist() == [[[[0, 0, 0, 7], [5, 0, 0, 0]]]]
+
+
+@pytest.mark.parametrize('exporting', [False, True])
+def test_pooling_pair_is_that_of_pytorch(monkeypatch, exporting):
+    """Values and gradients equal those of MaxPool2d and MaxUnpool2d, bit for bit."""
+    monkeypatch.setattr(layers.torch.onnx, 'is_in_onnx_export', lambda: exporting)
+    x = features(2, 5, 6, 8)
+    weight = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(4))
+    seed = torch.randn(2, 5, 6, 8, generator=torch.Generator().manual_seed(5))
+
+    ours = x.clone().requires_grad_()
+    maxima, position = max_pool_2x2(ours)
+    # What stands at a maximum's place in the decoder is another value than the maximum.
+    values = (maxima * weight).requires_grad_()
+    values.retain_grad()
+    unpooled = max_unpool_2x2(values, position)
+    unpooled.backward(seed)
+
+    theirs = x.clone().requires_grad_()
+    expected_maxima, indices = nn.MaxPool2d(2, return_indices=True)(theirs)
+    expected_values = expected_maxima * weight
+    expected_values.retain_grad()
+    expected = nn.MaxUnpool2d(2)(expected_values, indices)
+    expected.backward(seed)
+
+    assert position[0].dtype == (torch.bool if exporting else torch.int64)
+    assert torch.equal(maxima, expected_maxima)
+    assert torch.equal(unpooled, expected)
+    assert torch.equal(values.grad, expected_values.grad)
+    assert torch.equal(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize('exporting', [False, True])
+@pytest.mark.parametrize(('height', 'width'), [(5, 7), (6, 5)])
+def test_pooling_of_odd_sizes(monkeypatch, exporting, height, width):
+    """Through padding to even sizes; then as PyTorch on what is padded by hand."""
+    monkeypatch.setattr(layers.torch.onnx, 'is_in_onnx_export', lambda: exporting)
+    x = features(1, 3, height, width)
+    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (0, height % 2), (0, width % 2)), mode='edge')
+    pooled, indices = nn.MaxPool2d(2, return_indices=True)(torch.from_numpy(padded))
+    expected = nn.MaxUnpool2d(2)(pooled, indices)[..., :height, :width]
+    assert torch.equal(run_padded(lambda x: max_unpool_2x2(*max_pool_2x2(x)), x, 2), expected)

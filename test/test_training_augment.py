@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.augment import Augment
-from training.linknet import normalize
+from training.networks import normalize
 
 # One colour per class, far apart, and the colour of the border for void.
 COLORS = np.array(
@@ -32,6 +32,32 @@ def mosaic(height=120, width=160, cell=20, seed=0):
     return COLORS[labels], labels
 
 
+def ramps(height=120, width=160):
+    """Make a frame that holds each pixel's column in blue and its row in green."""
+    rows, columns = np.indices((height, width)).astype(np.uint8)
+    return np.dstack([columns, rows, np.zeros_like(rows)]), rows, columns
+
+
+def of_frame(warped):
+    """Pixels of warped ramps, (H, W) bool, without those near the border of the frame."""
+    blue, green, red = np.moveaxis(warped, -1, 0)
+    # The border's colour has red.
+    return (red == 0) & (blue > 5) & (blue < 154) & (green > 5) & (green < 114)
+
+
+def slopes(warped, channel):
+    """Plane a x + b y + c through a channel of warped ramps."""
+    y, x = np.nonzero(of_frame(warped))
+    return np.linalg.lstsq(np.c_[x, y, np.ones_like(x)], warped[y, x, channel])[0]
+
+
+def plane(warped, channel):
+    """Column (channel 0) or row (1) of the frame at every pixel of warped ramps, float (H, W)."""
+    a, b, c = slopes(warped, channel)
+    y, x = np.indices(warped.shape[:2])
+    return a * x + b * y + c
+
+
 def labels_of_colors(frame):
     """Class whose colour is nearest, 255 for the colour of the border."""
     palette = np.vstack([COLORS, [VOID_COLOR]]).astype(int)
@@ -45,28 +71,60 @@ def away_from_borders(labels, margin=3):
     return cv2.dilate(labels, kernel) == cv2.erode(labels, kernel)
 
 
+def rng_of(seed):
+    return np.random.default_rng(seed)
+
+
 @pytest.mark.parametrize('size', [(96, 64), (160, 120), (220, 180)])
 @pytest.mark.parametrize('seed', range(12))
 def test_labels_move_with_the_frame(size, seed):
-    augment = plain(*size, scale=(0.6, 1.6))
-    frame, labels = augment(*mosaic(), np.random.default_rng(seed))
+    augment = plain(*size, scale=(0.6, 1.6), rotation=30, focus=0.5, focus_classes=(2, 4))
+    frame, labels = augment.warp(*mosaic(), rng_of(seed))
     inside = away_from_borders(labels)
     assert inside.mean() > 0.2
     np.testing.assert_array_equal(labels_of_colors(frame)[inside], labels[inside])
 
 
-def test_scale_one_is_a_cut_of_the_frame_or_its_mirror():
+@pytest.mark.parametrize('changes', [{}, {'rotation': 25}, {'focus': 1, 'focus_classes': (70,)}])
+@pytest.mark.parametrize('scale', [0.5, 0.8, 1, 1.37, 3])
+def test_labels_are_those_of_the_nearest_pixel_centre(scale, changes):
+    """The ramp says where in the frame each pixel is; its label, a column or row, is nearest."""
+    frame, rows, columns = ramps()
+    augment = plain(100, 70, scale=(scale, scale), **changes)
+    for channel, labels in enumerate([columns, rows]):
+        for seed in range(6):
+            warped, result = augment.warp(frame, labels, rng_of(seed))
+            position = plane(warped, channel)
+            inside = of_frame(warped) & (np.abs(position % 1 - 0.5) > 0.1)
+            assert inside.mean() > 0.1
+            np.testing.assert_array_equal(result[inside], np.rint(position[inside]))
+
+
+def test_scale_one_is_a_cut_of_the_labels_or_its_mirror():
     frame, labels = mosaic()
     augment = plain(64, 48, scale=(1, 1))
     windows = np.lib.stride_tricks.sliding_window_view(labels, (48, 64))
     cuts = np.concatenate([windows.reshape(-1, 48, 64), windows[..., ::-1].reshape(-1, 48, 64)])
     seen = set()
     for seed in range(20):
-        cut_frame, cut_labels = augment(frame, labels, np.random.default_rng(seed))
-        np.testing.assert_array_equal(cut_frame, COLORS[cut_labels])
+        _, cut_labels = augment.warp(frame, labels, rng_of(seed))
         assert (cuts == cut_labels).all((1, 2)).any()
         seen.add(cut_labels.tobytes())
     assert len(seen) >= 15
+
+
+def test_crops_reach_every_border_and_never_beyond():
+    """Labels are numbers of pixels: the upper left one tells where the cut is."""
+    labels = np.arange(10 * 12, dtype=np.uint8).reshape(10, 12)
+    frame = np.zeros((10, 12, 3), np.uint8)
+    augment = plain(8, 8, scale=(1, 1), mirror=False)
+    corners = set()
+    for seed in range(400):
+        _, result = augment.warp(frame, labels, rng_of(seed))
+        row, column = divmod(int(result[0, 0]), 12)
+        np.testing.assert_array_equal(result, labels[row : row + 8, column : column + 8])
+        corners.add((row, column))
+    assert corners == {(row, column) for row in range(3) for column in range(5)}
 
 
 def test_mirrored_about_half_of_the_time():
@@ -74,7 +132,7 @@ def test_mirrored_about_half_of_the_time():
     augment = plain(160, 120, scale=(1, 1))
     mirrored = 0
     for seed in range(200):
-        out_frame, out_labels = augment(frame, labels, np.random.default_rng(seed))
+        out_frame, out_labels = augment.warp(frame, labels, rng_of(seed))
         if np.array_equal(out_frame, frame):
             np.testing.assert_array_equal(out_labels, labels)
         else:
@@ -84,15 +142,55 @@ def test_mirrored_about_half_of_the_time():
     assert 70 <= mirrored <= 130
 
 
+def test_never_mirrored_without_mirror():
+    frame, labels = mosaic()
+    for seed in range(20):
+        out = plain(160, 120, scale=(1, 1), mirror=False).warp(frame, labels, rng_of(seed))
+        np.testing.assert_array_equal(out[0], frame)
+        np.testing.assert_array_equal(out[1], labels)
+
+
+def test_rotation_stays_in_its_range_and_fills_it():
+    """The ramps of columns and rows, measured in the result, give the angle and the scale."""
+    frame, _, columns = ramps()
+    augment = plain(100, 70, scale=(1, 1), rotation=10, mirror=False)
+    angles = []
+    for seed in range(60):
+        warped, _ = augment.warp(frame, columns, rng_of(seed))
+        a, b, _ = slopes(warped, 0)
+        # Columns and rows turn the same way: nothing is sheared or turned over.
+        # Near 0 degrees, bytes round a slope by up to 0.01.
+        np.testing.assert_allclose(slopes(warped, 1)[:2], [-b, a], atol=0.02)
+        assert np.hypot(a, b) == pytest.approx(1, abs=0.01)
+        angles.append(np.degrees(np.arctan2(b, a)))
+    assert -10.5 < min(angles) < -8
+    assert 8 < max(angles) < 10.5
+    assert abs(np.mean(angles)) < 2.5
+
+
+def test_label_ids_are_never_mixed():
+    labels = np.where(np.indices((60, 80)).sum(0) % 7 < 3, 10, 200).astype(np.uint8)
+    labels[20:30] = 255
+    augment = plain(90, 70, scale=(0.4, 2.5), rotation=45)
+    for seed in range(20):
+        _, result = augment.warp(np.zeros((60, 80, 3), np.uint8), labels, rng_of(seed))
+        assert set(np.unique(result)) <= {10, 200, 255}
+
+
 def test_one_generator_state_one_variant():
     frame, labels = mosaic()
-    augment = Augment(96, 64, blur=0.5)
-    first = [augment(frame, labels, np.random.default_rng(seed)) for seed in range(8)]
-    again = [augment(frame, labels, np.random.default_rng(seed)) for seed in range(8)]
-    for one, two in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one[0], two[0])
-        np.testing.assert_array_equal(one[1], two[1])
-    assert len({one[0].tobytes() for one in first}) == 8
+    augment = Augment(96, 64, rotation=10, blur=0.5, noise=0.5, focus=0.5, focus_classes=(1, 2, 3))
+
+    def variant(seed):
+        rng = rng_of(seed)
+        frame_out, labels_out = augment.warp(frame, labels, rng)
+        return augment.recolor(frame_out, rng).tobytes(), labels_out.tobytes()
+
+    first = [variant(seed) for seed in range(8)]
+    np.random.seed(5)
+    cv2.setRNGSeed(5)
+    assert [variant(seed) for seed in range(8)] == first
+    assert len({frame for frame, _ in first}) == 8
 
 
 def test_the_frame_given_is_left_alone():
@@ -100,8 +198,10 @@ def test_the_frame_given_is_left_alone():
     frame.setflags(write=False)
     labels.setflags(write=False)
     before = frame.copy(), labels.copy()
+    augment = Augment(160, 120, (1, 1), blur=1, noise=1)
     for seed in range(10):
-        Augment(160, 120, (1, 1), blur=1)(frame, labels, np.random.default_rng(seed))
+        augment.warp(frame, labels, rng_of(seed))
+        augment.recolor(frame, rng_of(seed))
     np.testing.assert_array_equal(frame, before[0])
     np.testing.assert_array_equal(labels, before[1])
 
@@ -113,7 +213,7 @@ def test_scale_stays_in_its_range_and_fills_it():
     augment = plain(420, 420, scale=(0.5, 2))
     scales = []
     for seed in range(200):
-        _, result = augment(COLORS[labels], labels, np.random.default_rng(seed))
+        _, result = augment.warp(COLORS[labels], labels, rng_of(seed))
         rows, columns = (result == 5).any(1).sum(), (result == 5).any(0).sum()
         assert abs(rows - columns) <= 1
         scales.append(rows / 40)
@@ -126,59 +226,136 @@ def test_scale_stays_in_its_range_and_fills_it():
     assert 70 <= sum(scale > 1 for scale in scales) <= 130
 
 
+def test_making_smaller_keeps_the_mean_of_fine_stripes():
+    """Every other column white: single points would give black, white or long waves of both."""
+    frame = np.zeros((120, 160, 3), np.uint8)
+    frame[:, ::2] = 255
+    labels = np.zeros((120, 160), np.uint8)
+    small, _ = plain(60, 40, scale=(0.5, 0.5)).warp(frame, labels, rng_of(0))
+    assert small.mean() == pytest.approx(127.5, abs=6)
+    assert small.std() < 40
+
+
 def test_beyond_a_small_frame_is_void_and_mean_colour():
     labels = np.full((20, 30), 2, np.uint8)
     augment = plain(50, 40, scale=(1, 1))
     corners = set()
     for seed in range(30):
-        frame, result = augment(COLORS[labels], labels, np.random.default_rng(seed))
+        frame, result = augment.warp(COLORS[labels], labels, rng_of(seed))
         rows, columns = np.nonzero(result == 2)
         assert (np.ptp(rows) + 1, np.ptp(columns) + 1, rows.size) == (20, 30, 600)
         assert (result[result != 2] == 255).all()
-        assert (frame[result == 2] == COLORS[2]).all()
-        assert (frame[result == 255] == VOID_COLOR).all()
+        # On the frame's edge the two colours are mixed.
+        inside = away_from_borders(np.pad(result, 1, constant_values=255), 1)[1:-1, 1:-1]
+        assert (frame[inside & (result == 2)] == COLORS[2]).all()
+        assert (frame[inside & (result == 255)] == VOID_COLOR).all()
         corners.add((rows[0], columns[0]))
     assert len(corners) > 15
 
 
 def test_colour_beyond_the_frame_normalises_to_zero():
-    _, labels = mosaic()
-    frame, result = plain(300, 300, scale=(1, 1))(COLORS[labels], labels, np.random.default_rng(0))
-    outside = normalize(torch.from_numpy(frame)[None])[0][:, torch.from_numpy(result == 255)]
-    assert outside.shape[1] == 300 * 300 - 120 * 160
+    frame, labels = mosaic()
+    frame, result = plain(300, 300, scale=(1, 1)).warp(frame, labels, rng_of(0))
+    assert (result == 255).sum() == 300 * 300 - 120 * 160
+    void = (result == 255) & away_from_borders((result == 255).astype(np.uint8), 1)
+    outside = normalize(torch.from_numpy(frame)[None])[0][:, torch.from_numpy(void)]
+    assert outside.shape[1] > 65_000
     assert outside.abs().max() < 0.02
 
 
-def test_large_frame_fills_the_crop():
-    """Only the outermost pixel may be void, from rounding the cut to whole pixels."""
+@pytest.mark.parametrize('focus', [0, 1])
+def test_large_frame_fills_the_crop(focus):
     frame, labels = mosaic(240, 320)
+    augment = plain(96, 64, scale=(0.6, 1.6), focus=focus, focus_classes=range(6))
     for seed in range(60):
-        _, result = plain(96, 64, scale=(0.6, 1.6))(frame, labels, np.random.default_rng(seed))
-        assert (result[1:-1, 1:-1] != 255).all()
+        _, result = augment.warp(frame, labels, rng_of(seed))
+        assert (result != 255).all()
 
 
-def test_colour_and_blur_leave_the_labels_alone():
+def rare_at(row, column, height=200, width=240):
+    """Labels of class 0 with 3 x 3 pixels of class 5 around a pixel."""
+    labels = np.zeros((height, width), np.uint8)
+    labels[row - 1 : row + 2, column - 1 : column + 2] = 5
+    return np.zeros((height, width, 3), np.uint8), labels
+
+
+def test_focus_lays_the_rare_class_into_the_middle_half():
+    frame, labels = rare_at(100, 120)
+    augment = plain(60, 48, scale=(0.8, 2), focus=1, focus_classes=(5,))
+    places = []
+    for seed in range(80):
+        _, result = augment.warp(frame, labels, rng_of(seed))
+        rows, columns = np.nonzero(result == 5)
+        assert rows.size
+        # From the centre of the crop, in its heights and widths; the class reaches 2 pixels
+        # of the frame, which are up to 4 of the crop.
+        places.append(((rows.mean() - 23.5) / 48, (columns.mean() - 29.5) / 60))
+        assert abs(places[-1][0]) <= 0.25 + 4 / 48
+        assert abs(places[-1][1]) <= 0.25 + 4 / 60
+    assert np.ptp(places, 0).min() > 0.4, 'not always at the same place'
+
+
+@pytest.mark.parametrize('place', [(1, 1), (1, 238), (198, 1), (198, 238)])
+def test_focus_at_the_corners_stays_inside_the_frame(place):
+    frame, labels = rare_at(*place)
+    augment = plain(60, 48, scale=(0.8, 2), focus=1, focus_classes=(5,))
+    for seed in range(20):
+        _, result = augment.warp(frame, labels, rng_of(seed))
+        assert (result == 5).any()
+        assert (result != 255).all()
+
+
+def test_focus_on_a_frame_smaller_than_the_crop_keeps_all_of_it():
+    frame, labels = rare_at(2, 3, 20, 30)
+    augment = plain(60, 48, scale=(1, 1), focus=1, focus_classes=(5,))
+    for seed in range(20):
+        _, result = augment.warp(frame, labels, rng_of(seed))
+        assert (result == 5).sum() == 9
+        assert (result == 0).sum() == 20 * 30 - 9
+
+
+def test_focus_happens_with_its_probability():
+    frame, labels = rare_at(100, 120)
+    hits = {}
+    for focus in (0, 0.5):
+        augment = plain(30, 30, scale=(1, 1), focus=focus, focus_classes=(5,))
+        results = [augment.warp(frame, labels, rng_of(seed))[1] for seed in range(200)]
+        hits[focus] = sum((result == 5).any() for result in results)
+    # A random cut has it in 32 * 32 of 171 * 211 places.
+    assert hits[0] < 20
+    assert 75 <= hits[0.5] <= 135
+
+
+def test_each_focus_class_that_the_frame_has_is_as_likely():
+    frame, labels = rare_at(20, 20)
+    labels[100:, 100:] = 4
+    augment = plain(24, 24, scale=(1, 1), focus=1, focus_classes=(3, 4, 5))
+    results = [augment.warp(frame, labels, rng_of(seed))[1] for seed in range(200)]
+    few, many = (sum((result == c).any() for result in results) for c in (5, 4))
+    assert few + many == 200
+    assert 70 <= few <= 130
+
+
+def test_focus_without_its_classes_is_a_random_crop():
     frame, labels = mosaic()
-    for seed in range(10):
-        variants = [
-            Augment(96, 64, color=color, blur=blur)(frame, labels, np.random.default_rng(seed))
-            for color, blur in ((0, 0), (0.3, 0), (0, 1))
-        ]
-        (plain_frame, plain_labels), *changed = variants
-        for out_frame, out_labels in changed:
-            np.testing.assert_array_equal(out_labels, plain_labels)
-            assert not np.array_equal(out_frame, plain_frame)
+    plainly = plain(64, 48).warp(frame, labels, rng_of(3))
+    for classes in ((), (77,)):
+        augment = plain(64, 48, focus=1, focus_classes=classes)
+        np.testing.assert_array_equal(augment.warp(frame, labels, rng_of(3))[1], plainly[1])
+
+
+def test_recolor_without_any_change_is_the_frame():
+    frame, _ = mosaic()
+    np.testing.assert_array_equal(plain(1, 1).recolor(frame, rng_of(0)), frame)
 
 
 def test_colour_changes_pixels_of_one_colour_alike_and_grow_with_the_strength():
     frame = np.full((40, 40, 3), (90, 120, 150), np.uint8)
-    labels = np.zeros((40, 40), np.uint8)
     change = {}
     for strength in (0.05, 0.3):
         distances = []
         for seed in range(40):
-            augment = Augment(40, 40, (1, 1), color=strength, blur=0)
-            out, _ = augment(frame, labels, np.random.default_rng(seed))
+            out = Augment(40, 40, color=strength, blur=0).recolor(frame, rng_of(seed))
             assert (out == out[0, 0]).all()
             distances.append(np.abs(out[0, 0].astype(int) - (90, 120, 150)).mean())
         assert len(set(distances)) > 10
@@ -186,17 +363,56 @@ def test_colour_changes_pixels_of_one_colour_alike_and_grow_with_the_strength():
     assert 1 < change[0.05] < change[0.3] / 3
 
 
+def test_colour_does_not_shift_the_mean_of_many_frames():
+    frame = np.full((4, 4, 3), 128, np.uint8)
+    augment = Augment(4, 4, color=0.3, blur=0)
+    values = [augment.recolor(frame, rng_of(seed)).mean() for seed in range(400)]
+    assert np.mean(values) == pytest.approx(128, abs=6)
+    assert np.std(values) > 10
+
+
+def test_gray_stays_nearly_gray():
+    """Saturation leaves gray alone and the tint is a third of the strength at most."""
+    frame = np.full((4, 4, 3), 100, np.uint8)
+    for seed in range(40):
+        out = Augment(4, 4, color=0.1, blur=0).recolor(frame, rng_of(seed))
+        assert np.ptp(out[0, 0].astype(int)) <= 100 * 2 * 0.1 / 3 * 1.5
+
+
 def test_blur_happens_with_its_probability():
     frame, labels = mosaic()
-    augment = Augment(160, 120, (1, 1), color=0, blur=0.25)
+    augment = plain(160, 120, blur=0.25)
     blurred = 0
     for seed in range(200):
-        out, out_labels = augment(frame, labels, np.random.default_rng(seed))
-        if not np.array_equal(out, COLORS[out_labels]):
-            inside = away_from_borders(out_labels, margin=6)
-            np.testing.assert_array_equal(out[inside], COLORS[out_labels][inside])
+        out = augment.recolor(frame, rng_of(seed))
+        if not np.array_equal(out, frame):
+            inside = away_from_borders(labels, margin=6)
+            np.testing.assert_array_equal(out[inside], frame[inside])
             blurred += 1
     assert 28 <= blurred <= 75
+
+
+def test_noise_happens_with_its_probability_and_neither_darkens_nor_brightens():
+    frame = np.full((40, 50, 3), 100, np.uint8)
+    augment = plain(50, 40, noise=0.25)
+    means, deviations = [], []
+    for seed in range(200):
+        out = augment.recolor(frame, rng_of(seed)).astype(float)
+        if out.any() and np.ptp(out):
+            means.append(out.mean() - 100)
+            deviations.append(out.std())
+    assert 28 <= len(means) <= 75
+    assert abs(np.mean(means)) < 0.1
+    assert 1.9 < min(deviations) < 4
+    assert 9 < max(deviations) < 12.5
+
+
+def test_noise_at_the_ends_of_the_range_does_not_wrap():
+    augment = plain(50, 40, noise=1)
+    for value in (0, 255):
+        frame = np.full((40, 50, 3), value, np.uint8)
+        out = augment.recolor(frame, rng_of(0)).astype(int)
+        assert np.abs(out - value).max() < 80
 
 
 @settings(max_examples=150, deadline=None)
@@ -208,8 +424,10 @@ def test_blur_happens_with_its_probability():
 )
 def test_size_is_always_exact(frame_size, crop, scale, seed):
     labels = np.full(frame_size, 4, np.uint8)
-    augment = Augment(*crop, (scale, scale))
-    frame, result = augment(COLORS[labels], labels, np.random.default_rng(seed))
+    augment = Augment(*crop, (scale, scale), noise=0.5)
+    rng = rng_of(seed)
+    frame, result = augment.warp(COLORS[labels], labels, rng)
+    frame = augment.recolor(frame, rng)
     assert frame.shape == (crop[1], crop[0], 3)
     assert result.shape == (crop[1], crop[0])
     assert frame.dtype == result.dtype == np.uint8
@@ -219,5 +437,5 @@ def test_size_is_always_exact(frame_size, crop, scale, seed):
     ]
     rows, columns = (result == 4).any(1).sum(), (result == 4).any(0).sum()
     assert rows * columns == (result == 4).sum()
-    assert abs(rows - expected[0]) <= 1 + scale / 2
-    assert abs(columns - expected[1]) <= 1 + scale / 2
+    assert abs(rows - expected[0]) <= 1
+    assert abs(columns - expected[1]) <= 1

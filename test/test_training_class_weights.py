@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.camvid import CamVid
 from training.class_weights import class_frequencies, inverse_log_weights
+from training.datasets.camvid import CamVid
 
 DATA = Path(__file__).parents[2] / 'shared/data/camvid'
 

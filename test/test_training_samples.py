@@ -8,25 +8,41 @@ pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
 import torch
 from torch.utils.data import DataLoader
 
-from training.samples import TrainingSamples
+from training.augment import Augment
+from training.samples import TrainingSamples, batch_positions
 
 
 def source(first, count):
-    """Frames of one pixel that hold their own number."""
+    """Frames of two pixels that hold their own number."""
     return [
-        (np.full((1, 1, 3), first + i, np.uint8), np.full((1, 2), first + i, np.uint8))
+        (np.full((1, 2, 3), first + i, np.uint8), np.full((1, 2), first + i, np.uint8))
         for i in range(count)
     ]
 
 
-def draw(frame, labels, rng):
+class Draw:
     """Augmentation that writes a draw of the generator beside the number of the frame."""
-    labels = np.array([[labels[0, 0], rng.integers(0, 250)]], np.uint8)
-    return frame.copy(), labels
+
+    def warp(self, frame, labels, rng):
+        labels = np.array([[labels[0, 0], rng.integers(0, 250)]], np.uint8)
+        return frame.copy(), labels
+
+    def recolor(self, frame, rng):
+        return frame
+
+
+class Negative:
+    """Augmentation whose geometry is none, and whose light is the negative."""
+
+    def warp(self, frame, labels, rng):
+        return frame.copy(), labels.copy()
+
+    def recolor(self, frame, rng):
+        return 255 - frame
 
 
 def make_samples(seed=0):
-    return TrainingSamples([source(0, 5), source(100, 4)], draw, seed)
+    return TrainingSamples([source(0, 5), source(100, 4)], Draw(), seed)
 
 
 def read(samples, epoch, positions=range(9)):
@@ -84,7 +100,7 @@ def test_first_epoch_needs_no_start():
 
 def test_worker_processes_give_the_same_batches():
     samples = make_samples()
-    loader = DataLoader(samples, batch_size=3, num_workers=2)
+    loader = DataLoader(samples, batch_sampler=batch_positions(9, 3, 1, 0, 1), num_workers=2)
     for epoch in (0, 1):
         expected = read(make_samples(), epoch)
         samples.start_epoch(epoch)
@@ -95,6 +111,136 @@ def test_worker_processes_give_the_same_batches():
 def test_tensor_types():
     frame, labels = make_samples()[0]
     assert frame.dtype == torch.uint8
-    assert frame.shape == (1, 1, 3)
+    assert frame.shape == (1, 2, 3)
     assert labels.dtype == torch.int64
     assert labels.shape == (1, 2)
+
+
+# Pasting: pixels hold 10 * number of the frame + class, 9 for void, so that each tells its origin.
+
+
+def coded_frames(count=6):
+    frames = []
+    for number in range(count):
+        classes = np.random.default_rng(number).choice([0, 1, 2, 3, 9], (4, 5))
+        frame = np.repeat((10 * number + classes)[..., None], 3, -1).astype(np.uint8)
+        frames.append((frame, np.where(classes == 9, 255, classes).astype(np.uint8)))
+    return frames
+
+
+def origins(sample):
+    """Number of the frame that each pixel is of; its label must be the one of that pixel."""
+    frame, labels = sample
+    value = 255 - frame.numpy().astype(int)
+    assert (value == value[..., :1]).all()
+    number, code = np.divmod(value[..., 0], 10)
+    np.testing.assert_array_equal(np.where(code == 9, 255, code), labels.numpy())
+    return number
+
+
+def test_pixels_and_labels_of_the_classes_are_pasted_together_and_recolored_together():
+    frames = coded_frames()
+    pasting = TrainingSamples([frames], Negative(), 0, paste=1, paste_classes=(2, 3))
+    bare = TrainingSamples([frames], Negative(), 0)
+    others = set()
+    for epoch in range(4):
+        pasting.start_epoch(epoch)
+        bare.start_epoch(epoch)
+        for position in range(6):
+            # All pixels are negative once: the light comes after the pasting, over all of it.
+            number = origins(pasting[position])
+            base = origins(bare[position])
+            assert np.unique(base).size == 1
+            matches = [
+                other
+                for other, (_, labels) in enumerate(frames)
+                if np.array_equal(number, np.where(np.isin(labels, (2, 3)), other, base))
+            ]
+            assert len(matches) == 1
+            others.add(matches[0])
+    assert others == set(range(6))
+
+
+def test_pastes_with_its_probability():
+    frames = [(np.full((1, 1, 3), n, np.uint8), np.full((1, 1), 2, np.uint8)) for n in range(100)]
+    bare = TrainingSamples([frames], Negative(), 0)
+    for paste, low, high in ((0, 0, 0), (0.3, 15, 45), (1, 95, 100)):
+        samples = TrainingSamples([frames], Negative(), 0, paste=paste, paste_classes=(2,))
+        pasted = sum(not torch.equal(samples[i][0], bare[i][0]) for i in range(100))
+        assert low <= pasted <= high
+
+
+def test_without_classes_to_paste_nothing_is_pasted():
+    frames = coded_frames()
+    samples = TrainingSamples([frames], Negative(), 0, paste=1)
+    assert all(np.unique(origins(samples[position])).size == 1 for position in range(6))
+
+
+def test_pasted_samples_can_be_repeated():
+    one, two = (
+        TrainingSamples([coded_frames()], Negative(), 3, paste=0.5, paste_classes=(2,))
+        for _ in range(2)
+    )
+    two.start_epoch(1)
+    [two[position] for position in range(6)]
+    two.start_epoch(0)
+    for position in (5, 0, 3, 1, 4, 2):
+        for a, b in zip(one[position], two[position], strict=True):
+            assert torch.equal(a, b)
+
+
+def test_labels_fit_the_pixels_through_all_of_it():
+    """Blue is 40 times the label, in stripes: pasted, turned, scaled and mirrored."""
+    frames = []
+    for shift in range(4):
+        labels = np.repeat((np.arange(8) + shift) % 5, 10)[None].repeat(60, 0).astype(np.uint8)
+        frames.append((np.repeat((40 * labels)[..., None], 3, -1), labels))
+    augment = Augment(50, 40, (0.8, 1.5), rotation=15, color=0, blur=0, focus=0.5)
+    samples = TrainingSamples([frames], augment, 0, paste=1, paste_classes=(4,))
+    agreed = []
+    for epoch in range(5):
+        samples.start_epoch(epoch)
+        for position in range(4):
+            frame, labels = (tensor.numpy() for tensor in samples[position])
+            known = labels != 255
+            near = np.abs(frame[..., 0].astype(int) - 40 * labels) <= 20
+            agreed.append(near[known].mean())
+    # Interpolated pixels between two stripes may pass for another; pasting out of place would
+    # leave a large part wrong.
+    assert min(agreed) > 0.8
+    assert np.mean(agreed) > 0.93
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        ((8, 4, 1, 0, 1), [[0, 1, 2, 3], [4, 5, 6, 7]]),
+        ((11, 4, 1, 0, 1), [[0, 1, 2, 3], [4, 5, 6, 7]]),
+        ((8, 4, 2, 0, 1), [[0, 1], [2, 3], [4, 5], [6, 7]]),
+        ((9, 4, 1, 1, 2), [[2, 3], [6, 7]]),
+        ((8, 8, 2, 1, 2), [[4, 5], [6, 7]]),
+        ((3, 4, 1, 0, 1), []),
+    ],
+)
+def test_positions_by_hand(arguments, expected):
+    assert batch_positions(*arguments) == expected
+
+
+@pytest.mark.parametrize('samples', [24, 25, 47])
+@pytest.mark.parametrize(
+    ('count', 'accumulate'),
+    [(1, 1), (1, 2), (1, 3), (1, 12), (2, 1), (2, 2), (2, 3), (3, 2), (4, 1), (4, 3), (12, 1)],
+)
+def test_every_split_takes_the_same_samples_per_step(samples, count, accumulate):
+    """All processes' parts of a step together are the step's samples, each once."""
+    batch = 12
+    ranks = [batch_positions(samples, batch, accumulate, rank, count) for rank in range(count)]
+    steps = samples // batch
+    assert [len(parts) for parts in ranks] == [steps * accumulate] * count
+    for step in range(steps):
+        parts = [
+            part for rank in ranks for part in rank[step * accumulate : (step + 1) * accumulate]
+        ]
+        assert {len(part) for part in parts} == {batch // (accumulate * count)}
+        positions = sorted(position for part in parts for position in part)
+        assert positions == list(range(step * batch, (step + 1) * batch))

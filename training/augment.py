@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,74 +18,112 @@ _BORDER = (104, 116, 124)
 
 @dataclass(frozen=True)
 class Augment:
-    """Scale, crop, mirror, colour and blur, drawn anew for every call.
+    """Random geometry (rotate, scale, crop, mirror) and random light (colour, blur, noise).
+
+    Apart, so that what is pasted between the two gets the light of the picture around it.
 
     :param width: width of the result in pixels.
     :param height: height of the result in pixels.
     :param scale: smallest and largest enlargement of the frame before the crop.
-    :param color: strength of brightness, contrast, saturation and tint changes, 0 is off.
+    :param rotation: largest rotation to either side, degrees.
+    :param mirror: whether every other frame is mirrored left to right.
+    :param color: strength of brightness, contrast, saturation, tint and gamma changes, 0 is off.
     :param blur: probability of a light blur, which dusk and motion bring.
+    :param noise: probability of sensor noise, which dusk brings as well.
+    :param focus: probability that the crop is laid around a pixel of one of `focus_classes`.
+    :param focus_classes: class ids to lay crops around; each that the frame has is as likely.
     """
 
     width: int
     height: int
     scale: tuple[float, float] = (0.75, 1.5)
+    rotation: float = 0.0
+    mirror: bool = True
     color: float = 0.3
     blur: float = 0.1
+    noise: float = 0.0
+    focus: float = 0.0
+    focus_classes: Sequence[int] = ()
 
-    def __call__(
+    def warp(
         self,
         frame: NDArray[np.uint8],
         labels: NDArray[np.uint8],
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """One random variant.
+        """A random part of the frame in another scale, rotated and perhaps mirrored.
 
         :param frame: (H, W, 3) uint8 BGR.
         :param labels: (H, W) uint8, 255 for void.
         :returns: frame (height, width, 3) and labels (height, width); 255 beyond the frame.
         """
-        frame, labels = self._scale_and_crop(frame, labels, rng)
-        if rng.random() < 0.5:
-            frame = cv2.flip(frame, 1)
-            labels = cv2.flip(labels, 1)
+        low, high = np.log(self.scale)
+        scale = float(np.exp(rng.uniform(low, high)))
+        height, width = labels.shape
+        center_x = self._center(width, self.width / scale, rng)
+        center_y = self._center(height, self.height / scale, rng)
+        pixel = self._focus_pixel(labels, rng) if rng.random() < self.focus else None
+        if pixel is not None:
+            center_y = self._around(pixel[0], height, self.height / scale, rng)
+            center_x = self._around(pixel[1], width, self.width / scale, rng)
+        angle = math.radians(rng.uniform(-self.rotation, self.rotation))
+        if scale < 1:
+            # A warp samples single points; smoothing first keeps what it skips.
+            frame = cv2.GaussianBlur(frame, (0, 0), 0.5 * math.sqrt(1 / scale**2 - 1) + 1e-3)
+        cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+        # From pixel centres of the frame to those of the crop.
+        matrix = np.array(
+            [
+                [cos, -sin, (self.width - 1) / 2 - cos * center_x + sin * center_y],
+                [sin, cos, (self.height - 1) / 2 - sin * center_x - cos * center_y],
+            ]
+        )
+        size = (self.width, self.height)
+        warped = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR, borderValue=_BORDER)
+        warped_labels = cv2.warpAffine(
+            labels, matrix, size, flags=cv2.INTER_NEAREST, borderValue=UNLABELED
+        )
+        if self.mirror and rng.random() < 0.5:
+            warped = cv2.flip(warped, 1)
+            warped_labels = cv2.flip(warped_labels, 1)
+        return warped, warped_labels
+
+    def recolor(self, frame: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """The same picture in another light: (H, W, 3) uint8 BGR."""
         if self.color:
             frame = self._change_color(frame, rng)
         if rng.random() < self.blur:
             frame = cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.4, 1.2))
-        return frame, labels
+        if rng.random() < self.noise:
+            noise = rng.standard_normal(frame.shape, np.float32) * rng.uniform(2, 12)
+            # Half a level more: the cast cuts off, and noise must not darken.
+            frame = np.clip(frame + noise + 0.5, 0, 255).astype(np.uint8)
+        return frame
 
-    def _scale_and_crop(
-        self,
-        frame: NDArray[np.uint8],
-        labels: NDArray[np.uint8],
-        rng: np.random.Generator,
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        # Cutting first and scaling the cut only is the same picture for less work.
-        low, high = np.log(self.scale)
-        scale = float(np.exp(rng.uniform(low, high)))
-        height, width = labels.shape
-        cut_width = min(width, math.ceil(self.width / scale))
-        cut_height = min(height, math.ceil(self.height / scale))
-        left = int(rng.integers(0, width - cut_width + 1))
-        top = int(rng.integers(0, height - cut_height + 1))
-        region = np.s_[top : top + cut_height, left : left + cut_width]
-        size = (
-            min(self.width, round(cut_width * scale)),
-            min(self.height, round(cut_height * scale)),
-        )
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        small_frame = cv2.resize(frame[region], size, interpolation=how)
-        small_labels = cv2.resize(labels[region], size, interpolation=cv2.INTER_NEAREST_EXACT)
-        if size == (self.width, self.height):
-            return small_frame, small_labels
-        out_frame = np.full((self.height, self.width, 3), _BORDER, np.uint8)
-        out_labels = np.full((self.height, self.width), UNLABELED, np.uint8)
-        left = int(rng.integers(0, self.width - size[0] + 1))
-        top = int(rng.integers(0, self.height - size[1] + 1))
-        out_frame[top : top + size[1], left : left + size[0]] = small_frame
-        out_labels[top : top + size[1], left : left + size[0]] = small_labels
-        return out_frame, out_labels
+    @staticmethod
+    def _center(length: int, cut: float, rng: np.random.Generator) -> float:
+        """Centre of a random cut inside, or of a cut that holds the whole length somewhere."""
+        slack = abs(length - cut)
+        return (length - 1) / 2 + rng.uniform(-0.5, 0.5) * slack
+
+    @staticmethod
+    def _around(position: int, length: int, cut: float, rng: np.random.Generator) -> float:
+        """Centre of a cut that has the position in its middle half."""
+        center = position + rng.uniform(-0.25, 0.25) * cut
+        slack = abs(length - cut) / 2
+        middle = (length - 1) / 2
+        return min(max(center, middle - slack), middle + slack)
+
+    def _focus_pixel(
+        self, labels: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[int, int] | None:
+        counts = np.bincount(labels.ravel(), minlength=256)
+        present = [c for c in self.focus_classes if counts[c]]
+        if not present:
+            return None
+        positions = np.flatnonzero(labels == rng.choice(present))
+        row, column = divmod(int(rng.choice(positions)), labels.shape[1])
+        return row, column
 
     def _change_color(
         self, frame: NDArray[np.uint8], rng: np.random.Generator

@@ -1,54 +1,129 @@
-"""The loss: weighted cross-entropy, and Dice where rare classes must count."""
+"""The loss: cross-entropy over all or the hardest pixels, and terms that look at whole classes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from linknet_ros.classes import UNLABELED
 
 
 class SegmentationLoss(nn.Module):
-    """Cross-entropy with class weights plus a share of soft Dice.
+    """Cross-entropy with class weights plus shares of soft Dice and Lovasz-softmax.
 
-    Dice looks at each class as a whole, so that a class of few pixels counts as much as the road.
+    Dice and Lovasz look at each class as a whole, so that a class of few pixels counts as much as
+    the road.
 
     :param weights: of the classes in the cross-entropy, shape (classes,), float32.
     :param dice: factor of the Dice loss, 0 leaves it out.
+    :param lovasz: factor of the Lovasz-softmax loss, 0 leaves it out.
+    :param hardest: share of the labelled pixels, those of the highest cross-entropy, that the
+        cross-entropy is averaged over (OHEM); 1 is all.
+    :param smoothing: label smoothing of the cross-entropy, 0 is off.
     """
 
-    def __init__(self, weights: Tensor, dice: float = 0.0) -> None:
+    def __init__(
+        self,
+        weights: Tensor,
+        dice: float = 0.0,
+        lovasz: float = 0.0,
+        hardest: float = 1.0,
+        smoothing: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.cross_entropy = nn.CrossEntropyLoss(weights, ignore_index=UNLABELED)
+        self.register_buffer('weights', weights)
         self.dice = dice
+        self.lovasz = lovasz
+        self.hardest = hardest
+        self.smoothing = smoothing
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Loss of a batch.
+    def weight_of(self, labels: Tensor) -> Tensor:
+        """Sum of the class weights of the labelled pixels, what the cross-entropy divides by."""
+        return self._weight_per_pixel(labels).sum()
+
+    def forward(self, logits: Tensor, labels: Tensor, divisor: Tensor | None = None) -> Tensor:
+        """Loss of a batch or of a part of one.
 
         :param logits: (N, classes, H, W) float32.
         :param labels: (N, H, W) int64, 255 is ignored.
+        :param divisor: of the summed cross-entropy, () float32: the mean `weight_of` of all parts
+            of the batch, so that the mean of their losses is the loss of the batch; without it,
+            the labels' own. Dice, Lovasz and the hardest pixels are those of the part.
         """
-        loss: Tensor = self.cross_entropy(logits, labels)
+        logarithm = functional.log_softmax(logits, 1)
+        loss = self._cross_entropy(logarithm, labels, divisor)
         if self.dice:
-            loss = loss + self.dice * dice_loss(logits, labels)
+            loss = loss + self.dice * dice_loss(logarithm.exp(), labels)
+        if self.lovasz:
+            loss = loss + self.lovasz * lovasz_softmax(logarithm.exp(), labels)
         return loss
 
+    def _weight_per_pixel(self, labels: Tensor) -> Tensor:
+        labelled = labels != UNLABELED
+        weights: Tensor = self.weights[labels.masked_fill(~labelled, 0)] * labelled
+        return weights
 
-def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    def _cross_entropy(self, logarithm: Tensor, labels: Tensor, divisor: Tensor | None) -> Tensor:
+        per_pixel = functional.nll_loss(
+            logarithm, labels, self.weights, ignore_index=UNLABELED, reduction='none'
+        )
+        weight = self._weight_per_pixel(labels)
+        if self.smoothing:
+            even = -logarithm.mean(1) * weight
+            per_pixel = (1 - self.smoothing) * per_pixel + self.smoothing * even
+        if self.hardest < 1:
+            count = max(1, int(self.hardest * int((labels != UNLABELED).sum())))
+            values, order = per_pixel.flatten().topk(count, sorted=False)
+            return values.sum() / weight.flatten()[order].sum().clamp_min(1e-12)
+        divisor = weight.sum() if divisor is None else divisor
+        return per_pixel.sum() / divisor.clamp_min(1e-12)
+
+
+def dice_loss(probability: Tensor, labels: Tensor) -> Tensor:
     """1 minus the mean soft Dice coefficient, 2 * sum(p * y) / (sum(p) + sum(y)) over a batch, of
     the classes that the batch has (Milletari et al., V-Net, arXiv 1606.04797, without squares).
 
-    :param logits: (N, classes, H, W) float32.
+    :param probability: (N, classes, H, W) float32, softmax.
     :param labels: (N, H, W) int64, 255 is ignored.
     """
     labelled = (labels != UNLABELED).unsqueeze(1)
-    probability = logits.softmax(1) * labelled
+    probability = probability * labelled
     ids = labels.masked_fill(labels == UNLABELED, 0)
     # Probability that each pixel gives to its true class, summed per class.
     true = probability.gather(1, ids.unsqueeze(1)).flatten()
     pixels = labelled.flatten().to(true.dtype)
-    classes = logits.shape[1]
-    hits = torch.zeros(classes, device=logits.device).index_add(0, ids.flatten(), true)
-    count = torch.zeros(classes, device=logits.device).index_add(0, ids.flatten(), pixels)
+    classes = probability.shape[1]
+    hits = torch.zeros(classes, device=true.device).index_add(0, ids.flatten(), true)
+    count = torch.zeros(classes, device=true.device).index_add(0, ids.flatten(), pixels)
     dice = 2 * hits / (probability.sum((0, 2, 3)) + count).clamp_min(1e-6)
-    return 1 - dice[count > 0].mean()
+    present = count > 0
+    return ((1 - dice) * present).sum() / present.sum().clamp_min(1)
+
+
+def lovasz_softmax(probability: Tensor, labels: Tensor) -> Tensor:
+    """Lovasz extension of the Jaccard loss, mean over the classes that the batch has (Berman et
+    al., arXiv 1705.08790, algorithm 1).
+
+    :param probability: (N, classes, H, W) float32, softmax.
+    :param labels: (N, H, W) int64, 255 is ignored.
+    """
+    classes = probability.shape[1]
+    labelled = labels != UNLABELED
+    scores = probability.movedim(1, -1)[labelled]  # (pixels, classes)
+    ids = labels[labelled]
+    losses = []
+    for c in range(classes):
+        truth = (ids == c).to(scores.dtype)
+        total = truth.sum()
+        if not total:
+            continue
+        error, order = (truth - scores[:, c]).abs().sort(descending=True)
+        true_first = truth[order].cumsum(0)
+        false_first = (1 - truth[order]).cumsum(0)
+        jaccard = 1 - (total - true_first) / (total + false_first)
+        # Gradient of the Lovasz extension: what each pixel adds to the Jaccard loss.
+        gradient = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+        losses.append(error @ gradient)
+    # No labelled pixel at all: nothing to learn, but still a part of the graph.
+    return torch.stack(losses).mean() if losses else 0 * probability.sum()

@@ -1,0 +1,218 @@
+"""First weights: the model that ships computes the same again, and other networks are refused."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
+pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
+
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from linknet_ros.errors import ModelError, SourceError
+from linknet_ros.model_file import load_model_file
+from linknet_ros.segmenter import Segmenter
+from linknet_ros.street_drive import StreetDrive
+from training.batch_norm import convolution_norm_pairs
+from training.checkpoint import save_checkpoint
+from training.first_weights import load_first_weights
+from training.networks import NetworkConfig, build_network, normalize
+
+pytestmark = pytest.mark.usefixtures('one_torch_thread')
+
+MODEL = Path(__file__).resolve().parent.parent / 'models/linknet_camvid.onnx'
+
+LAST_LAYER = ['head.6.bias', 'head.6.weight']
+
+
+@pytest.fixture(scope='module')
+def frames():
+    return [StreetDrive(0).frame(time).bgr for time in (0.0, 7.0)]
+
+
+@pytest.fixture(scope='module')
+def model_labels(frames):
+    """Labels that the model file gives to the first frame, by ONNX Runtime."""
+    segmenter = Segmenter(
+        load_model_file(MODEL),
+        backend='onnxruntime',
+        precision='fp32',
+        network_size=(frames[0].shape[1], frames[0].shape[0]),
+    )
+    labels = segmenter.segment(frames[0]).labels
+    segmenter.close()
+    return labels
+
+
+@pytest.fixture(scope='module')
+def shipped(frames):
+    """LinkNet from the model file, and the names that were not filled."""
+    network = build(classes=11)
+    return network, load_first_weights(network, MODEL, frames)
+
+
+def build(name='linknet', seed=1, **options):
+    torch.manual_seed(seed)
+    return build_network(NetworkConfig(name, **options))
+
+
+def copy_of(state):
+    return {name: value.clone() for name, value in state.items()}
+
+
+@torch.inference_mode()
+def labels_of(network, frame):
+    return network(normalize(torch.from_numpy(frame).unsqueeze(0))).argmax(1)[0].numpy()
+
+
+def write_checkpoint(path, trained, **config):
+    state = {'config': config, 'data': {}, 'averaged': trained.state_dict()}
+    save_checkpoint(path, state)
+    return path
+
+
+def test_shipped_model_names_the_same_labels(shipped, frames, model_labels):
+    network, unfit = shipped
+    assert unfit == []
+    labels = labels_of(network.eval(), frames[0])
+    assert len(np.unique(model_labels)) > 4
+    assert (labels == model_labels).mean() > 0.99
+    # Red and blue the wrong way round would still name many of them.
+    swapped = labels_of(network, np.ascontiguousarray(frames[0][..., ::-1]))
+    assert (swapped == model_labels).mean() < 0.97
+
+
+def test_shipped_model_has_the_statistics_of_the_frames(shipped, frames, model_labels):
+    """In training mode on the same frames it names nearly the same labels."""
+    network, _ = shipped
+    state = copy_of(network.state_dict())
+    images = normalize(torch.from_numpy(np.stack(frames)))
+    with torch.no_grad():
+        # 360 rows are padded to 384, as the network does.
+        first = network.stem[0](torch.nn.functional.pad(images, (0, 0, 0, 24), 'replicate'))
+        expected = first.mean((0, 2, 3))
+        torch.testing.assert_close(network.stem[1].running_mean, expected, rtol=0, atol=1e-4)
+        logits = network.train()(images)
+    assert (logits[0].argmax(0).numpy() == model_labels).mean() > 0.97
+    network.load_state_dict(state)
+
+
+def test_shipped_model_fills_a_network_without_norms(frames, model_labels):
+    """Its folded convolutions are all there is of such a network."""
+    network = build(classes=11, normalization='none')
+    assert load_first_weights(network, MODEL, frames[:1]) == []
+    assert (labels_of(network.eval(), frames[0]) == model_labels).mean() > 0.99
+
+
+def test_shipped_model_for_other_classes(frames):
+    network = build(classes=5)
+    before = copy_of(network.state_dict())
+    unfit = load_first_weights(network, MODEL, frames[:1])
+    assert sorted(unfit) == LAST_LAYER
+    after = network.state_dict()
+    for name in LAST_LAYER:
+        assert torch.equal(after[name], before[name])
+    for _, _, layer, _, norm in convolution_norm_pairs(network):
+        name = next(n for n, module in network.named_modules() if module is layer)
+        assert not torch.equal(layer.weight, before[f'{name}.weight'])
+        assert (norm.running_mean != 0).any()
+
+
+def test_checkpoint_is_taken_as_it_is(tmp_path):
+    trained = build(seed=2, classes=3)
+    for value in trained.state_dict().values():
+        value.add_(1)
+    path = write_checkpoint(tmp_path / 'best.pt', trained, network='linknet', classes=3)
+    network = build(classes=3)
+    assert load_first_weights(network, path, []) == []
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, trained.state_dict()[name])
+
+
+def test_checkpoint_for_other_classes_keeps_the_last_layer(tmp_path):
+    trained = build(seed=2, classes=3)
+    path = write_checkpoint(tmp_path / 'best.pt', trained, network='linknet', classes=3)
+    network = build(classes=4)
+    before = copy_of(network.state_dict())
+    assert sorted(load_first_weights(network, path, [])) == LAST_LAYER
+    for name, value in network.state_dict().items():
+        source = before if name in LAST_LAYER else trained.state_dict()
+        assert torch.equal(value, source[name])
+
+
+def test_checkpoint_of_another_network(tmp_path):
+    """LinkNet without its links has the same weights by name and shape, and yet is another."""
+    path = write_checkpoint(
+        tmp_path / 'best.pt', build('linknet-nobypass', classes=3), network='linknet-nobypass'
+    )
+    network = build(classes=3)
+    before = copy_of(network.state_dict())
+    with pytest.raises(
+        SourceError, match=r'best\.pt is of LinkNet without links .*, not of LinkNet \(ResNet-18\)'
+    ):
+        load_first_weights(network, path, [])
+    assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
+
+
+def test_checkpoint_of_a_network_that_is_unknown(tmp_path):
+    path = write_checkpoint(tmp_path / 'best.pt', torch.nn.Conv2d(1, 1, 1), network='newnet')
+    with pytest.raises(SourceError, match=r'best\.pt is of newnet, not of LinkNet'):
+        load_first_weights(build(classes=3), path, [])
+
+
+def test_checkpoint_with_another_normalization(tmp_path):
+    trained = build(classes=3, normalization='none')
+    path = write_checkpoint(tmp_path / 'best.pt', trained, network='linknet')
+    with pytest.raises(SourceError, match=r'best\.pt is of another network'):
+        load_first_weights(build(classes=3), path, [])
+
+
+def test_model_file_of_another_network(frames):
+    with pytest.raises(SourceError, match=r'is of LinkNet \(ResNet-18\), not of ENet'):
+        load_first_weights(build('enet'), MODEL, frames)
+
+
+@pytest.mark.parametrize(
+    ('options', 'missing'),
+    [
+        ({'normalization': 'group'}, r'decoder1\.expand_norm\.bias'),
+        ({'activation': 'prelu'}, r'decoder1\.expand_act\.weight'),
+    ],
+)
+def test_model_file_without_weights_of_the_network(frames, options, missing):
+    """What has no value in the file must not silently keep its first one."""
+    network = build(**options)
+    before = copy_of(network.state_dict())
+    with pytest.raises(SourceError, match=f'has no weight {missing}.*use the checkpoint'):
+        load_first_weights(network, MODEL, frames)
+    assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
+
+
+def test_model_file_with_further_weights(tmp_path, frames):
+    model = onnx.load(MODEL)
+    for name in ('network.extra.weight', 'network.extra.bias'):
+        model.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), name))
+    path = tmp_path / 'more.onnx'
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(SourceError, match=r'more\.onnx has a weight extra\.bias too many'):
+        load_first_weights(build(), path, frames)
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(ModelError, match=r'none\.onnx'):
+        load_first_weights(build(), tmp_path / 'none.onnx', [])
+    with pytest.raises(SourceError, match=r'no checkpoint .*none\.pt'):
+        load_first_weights(build(), tmp_path / 'none.pt', [])
+
+
+def test_file_that_is_no_model_of_this_package(tmp_path):
+    value = helper.make_tensor_value_info('x', TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node('Relu', ['x'], ['y'])], 'g', [value], [value])
+    graph.output[0].name = 'y'
+    path = tmp_path / 'other.onnx'
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    with pytest.raises(ModelError, match=r'other\.onnx'):
+        load_first_weights(build(), path, [])

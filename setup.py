@@ -17,7 +17,7 @@ ros = [
     'ros-jazzy-diagnostic-msgs',
     'ros-jazzy-lifecycle-msgs',
 ]
-train = [*cpu, 'torch', 'torchvision', 'tqdm']
+train = [*cpu, 'torch', 'torchvision', 'tqdm', 'matplotlib', 'tensorboard']
 demo = ['tqdm']
 test = ['pytest', 'hypothesis', 'pyyaml']
 dev = ['ruff', 'mypy']

@@ -21,6 +21,20 @@ class ConfusionMatrix:
         # One column more than classes: predictions that name no class.
         self._counts: NDArray[np.int64] = np.zeros((classes, classes + 1), np.int64)
 
+    @classmethod
+    def from_counts(cls, counts: NDArray[np.int64]) -> ConfusionMatrix:
+        """Matrix of counts that were made elsewhere, as by another process.
+
+        :param counts: (classes, classes + 1), as the property of that name.
+        :raises ValueError: for another shape.
+        """
+        classes = counts.shape[0]
+        if counts.shape != (classes, classes + 1):
+            raise ValueError(f'counts are {counts.shape}, expected (classes, classes + 1)')
+        matrix = cls(classes)
+        matrix._counts += counts
+        return matrix
+
     @property
     def counts(self) -> NDArray[np.int64]:
         """Counts, shape (classes, classes + 1); row is truth, the last column is 'no class'."""

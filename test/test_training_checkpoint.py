@@ -3,6 +3,7 @@
 import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +12,12 @@ pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
 import torch
 
 from linknet_ros.errors import SourceError
-from training.checkpoint import load_checkpoint, load_network, save_checkpoint
-from training.linknet import LinkNet, LinkNetConfig
+from training.checkpoint import fill, load_checkpoint, load_network, network_of, save_checkpoint
+from training.networks import NetworkConfig, build_network
 
 STATE = {
-    'config': {'classes': 3, 'pretrained': False},
+    'config': {'network': 'enet', 'classes': 3},
+    'data': {'dataset': 'camvid', 'size': (64, 32), 'hold_out': ''},
     'averaged': {'weight': torch.tensor([1.5, -2.0])},
     'history': [{'epoch': 1, 'loss': 0.25}],
 }
@@ -36,10 +38,9 @@ def test_reads_back_what_was_written(tmp_path):
     save_checkpoint(path, STATE)
     state = load_checkpoint(path)
     assert torch.equal(state['averaged']['weight'], torch.tensor([1.5, -2.0]))
-    assert {key: state[key] for key in ('config', 'history')} == {
-        'config': {'classes': 3, 'pretrained': False},
-        'history': [{'epoch': 1, 'loss': 0.25}],
-    }
+    for key in ('config', 'data', 'history'):
+        assert state[key] == STATE[key], key
+    assert type(state['data']['size']) is tuple
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -72,7 +73,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, form):
     marker, path = tmp_path / 'ran', tmp_path / 'evil.pt'
     state = {**STATE, 'optimizer': Code(marker)}
     if form == 'bare pickle':
-        path.write_bytes(pickle.dumps({'config': {}, 'averaged': Code(marker)}, protocol=2))
+        path.write_bytes(pickle.dumps({**STATE, 'averaged': Code(marker)}, protocol=2))
     else:
         torch.save(state, path, _use_new_zipfile_serialization=form == 'zip')
     with pytest.raises(SourceError, match=r'evil\.pt is not a readable checkpoint'):
@@ -123,8 +124,14 @@ def test_another_file(tmp_path, kind):
 
 @pytest.mark.parametrize(
     'content',
-    [torch.zeros(3), [1, 2], {'config': {}}, {'averaged': {}}],
-    ids=['tensor', 'list', 'only config', 'only averaged'],
+    [
+        torch.zeros(3),
+        [1, 2],
+        {'config': {}, 'data': {}},
+        {'averaged': {}, 'data': {}},
+        {'config': {}, 'averaged': {}},
+    ],
+    ids=['tensor', 'list', 'no weights', 'no config', 'no data'],
 )
 def test_not_a_checkpoint_of_training(tmp_path, content):
     path = tmp_path / 'other.pt'
@@ -133,22 +140,56 @@ def test_not_a_checkpoint_of_training(tmp_path, content):
         load_checkpoint(path)
 
 
-def test_network_is_the_averaged_one_and_needs_no_download(tmp_path):
+@pytest.fixture
+def tiny_state(tiny_network):
+    """Of the tiny network for three classes, made by a run that began with --pretrained."""
     torch.manual_seed(3)
-    averaged = LinkNet(LinkNetConfig(classes=3))
-    averaged.stem[1].running_mean.fill_(0.5)
-    path = tmp_path / 'best.pt'
-    state = {
-        'config': {'classes': 3, 'pretrained': True},
-        'network': LinkNet(LinkNetConfig(classes=3)).state_dict(),
+    averaged = build_network(NetworkConfig('tiny', 3, 'group'))
+    return {
+        'config': NetworkConfig('tiny', 3, 'group', pretrained=True).to_dict(),
+        'data': STATE['data'],
+        'model': build_network(NetworkConfig('tiny', 3, 'group')).state_dict(),
         'averaged': averaged.state_dict(),
     }
-    save_checkpoint(path, state)
+
+
+def test_network_is_the_averaged_one_and_needs_no_download(tiny_state, tmp_path):
+    path = tmp_path / 'best.pt'
+    save_checkpoint(path, tiny_state)
     network = load_network(path)
     path.unlink()
     assert not network.training
-    assert network.config == LinkNetConfig(classes=3, pretrained=False)
-    expected = averaged.state_dict()
+    assert network.options == (3, 'group', 0.0, 'relu', False)
+    expected = tiny_state['averaged']
     assert network.state_dict().keys() == expected.keys()
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        {'network': 'resnet'},
+        {'depth': 18},
+        {'classes': 0, 'network': 'enet'},
+        {'normalization': 'layer', 'network': 'enet'},
+        {'network': 'enet'},
+        {'classes': 4},
+    ],
+    ids=lambda config: next(iter(config.items())),
+)
+def test_weights_of_another_network(tiny_state, tmp_path, config):
+    """A network of a later version, another one, or one of other classes."""
+    state = {**tiny_state, 'config': {**tiny_state['config'], **config}}
+    with pytest.raises(SourceError, match=r'^best\.pt is of another network \(.+\)$') as caught:
+        network_of(state, Path('best.pt'))
+    assert '\n' not in str(caught.value)
+
+
+def test_fill(tiny_state):
+    network = build_network(NetworkConfig('tiny', 3, 'group'))
+    fill(network, tiny_state['averaged'], Path('best.pt'))
+    assert torch.equal(network.last.weight, tiny_state['averaged']['last.weight'])
+    lacking = {k: v for k, v in tiny_state['averaged'].items() if k != 'norm.bias'}
+    with pytest.raises(SourceError, match=r'best\.pt is of another network'):
+        fill(network, lacking, Path('best.pt'))

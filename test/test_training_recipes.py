@@ -1,0 +1,109 @@
+"""Recipes: the learning rate over a run, the named ones as published, and their table."""
+
+from dataclasses import asdict, fields
+
+import pytest
+
+from training.recipes import RECIPES, Recipe
+
+every_recipe = pytest.mark.parametrize('name', RECIPES)
+
+
+def test_one_cycle_rises_linearly_and_falls_in_half_a_cosine():
+    recipe = Recipe(learning_rate=0.5)
+    expected = {0: 0.02, 0.05: 0.26, 0.1: 0.5, 0.325: 0.25 * (1 + 0.5**0.5), 0.55: 0.25, 1: 0}
+    for progress, rate in expected.items():
+        assert recipe.learning_rate_at(progress) == pytest.approx(rate, abs=1e-12), progress
+
+
+def test_one_cycle_of_another_shape():
+    recipe = Recipe(learning_rate=3.0, warm_up=0.2, warm_up_from=0.2)
+    expected = {0: 0.6, 0.1: 1.8, 0.2: 3.0, 0.6: 1.5, 1: 0}
+    for progress, rate in expected.items():
+        assert recipe.learning_rate_at(progress) == pytest.approx(rate, abs=1e-12), progress
+
+
+def test_one_cycle_without_warm_up_starts_at_the_highest_rate():
+    recipe = Recipe(learning_rate=2.0, warm_up=0.0)
+    assert [recipe.learning_rate_at(p) for p in (0, 0.5, 1)] == pytest.approx([2, 1, 0])
+
+
+def test_step_is_a_tenth_after_each_third():
+    recipe = Recipe(learning_rate=2.0, schedule='step', warm_up=0.5)
+    expected = {0: 2, 0.33: 2, 0.34: 0.2, 0.66: 0.2, 0.67: 0.02, 1: 0.02}
+    for progress, rate in expected.items():
+        assert recipe.learning_rate_at(progress) == pytest.approx(rate), progress
+
+
+@pytest.mark.parametrize('epochs', [3, 6, 30, 99, 300])
+def test_step_falls_on_the_first_step_of_an_epoch(epochs):
+    recipe = Recipe(learning_rate=1.0, schedule='step')
+    third = epochs // 3
+    rates = [recipe.learning_rate_at(epoch / epochs) for epoch in range(epochs)]
+    assert rates == pytest.approx([1] * third + [0.1] * third + [0.01] * third)
+
+
+def test_paper_is_the_papers():
+    """LinkNet, section IV; epochs and step from e-lab/LinkNet."""
+    changed = {
+        'epochs': 300,
+        'batch': 8,
+        'optimizer': 'rmsprop',
+        'learning_rate': 5e-4,
+        'weight_decay': 0.0,
+        'schedule': 'step',
+        'weight_power': 1.0,
+    }
+    assert asdict(RECIPES['paper']) == {**asdict(Recipe()), **changed}
+    recipe = RECIPES['paper']
+    assert (recipe.crop_width, recipe.crop_height) == (0, 0)
+    assert (recipe.mirror, recipe.rotation, recipe.color, recipe.average_decay) == (False, 0, 0, 0)
+
+
+def test_onecycle_is_the_projects():
+    """AdamW of PyTorch (weight decay 1e-2), one cycle from a fifth of 3e-3."""
+    changed = {
+        'epochs': 100,
+        'batch': 8,
+        'optimizer': 'adamw',
+        'learning_rate': 3e-3,
+        'weight_decay': 1e-2,
+        'schedule': 'one-cycle',
+        'warm_up': 0.2,
+        'warm_up_from': 0.2,
+        'mirror': True,
+        'weight_power': 1.0,
+    }
+    assert asdict(RECIPES['onecycle']) == {**asdict(Recipe()), **changed}
+
+
+def test_finish_is_best_at_the_end():
+    """Lighter in all, nothing new: what it changes is at most what `best` has."""
+    best, finish = asdict(RECIPES['best']), asdict(RECIPES['finish'])
+    changed = {name for name in best if best[name] != finish[name]}
+    assert (finish['crop_width'], finish['crop_height'], finish['weight_power']) == (0, 0, 0)
+    assert finish['scale_min'] > best['scale_min']
+    lighter = changed - {'scale_min'}
+    assert {'epochs', 'learning_rate', 'scale_max', 'color', 'paste'} <= lighter
+    assert all(finish[name] < best[name] for name in lighter)
+    assert best['average_decay'] == finish['average_decay'] > 0
+
+
+@every_recipe
+def test_recipes_have_values_that_can_be_given(name):
+    for field in fields(Recipe):
+        value = getattr(RECIPES[name], field.name)
+        assert type(value) is type(field.default), field.name
+        choices = field.metadata['choices']
+        assert choices is None or value in choices, field.name
+
+
+@every_recipe
+def test_table_has_every_value_and_its_meaning(name):
+    lines = RECIPES[name].table().split('\n')
+    for line, field in zip(lines, fields(Recipe), strict=True):
+        key, value, meaning = line.split(maxsplit=2)
+        assert (key, value) == (field.name, str(getattr(RECIPES[name], field.name)))
+        assert meaning == field.metadata['help']
+        assert line.endswith(meaning)
+        assert len(line) - len(meaning) == 26

@@ -1,0 +1,91 @@
+"""Which data a run uses: the options of the command lines, kept in every checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from linknet_ros.errors import SourceError
+from training.datasets import DATASETS, Dataset, hold_out_sequence, open_dataset
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What a network was trained on.
+
+    :param dataset: a key of DATASETS.
+    :param size: (width, height) that frames are resized to, None for their own.
+    :param hold_out: sequence of train that is validated on instead of val, '' for none.
+    """
+
+    dataset: str = 'camvid'
+    size: tuple[int, int] | None = None
+    hold_out: str = ''
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary for a checkpoint."""
+        return asdict(self)
+
+    def open_train_and_val(self, root: Path, cache: Path | None) -> tuple[Dataset, Dataset]:
+        """Frames to train on and frames to validate on, resized."""
+        train = open_dataset(self.dataset, root, 'train', size=self.size, cache=cache)
+        if self.hold_out:
+            return hold_out_sequence(train, self.hold_out)
+        return train, open_dataset(self.dataset, root, 'val', size=self.size, cache=cache)
+
+
+def data_of(
+    state: dict[str, Any], dataset: str | None, size: tuple[int, int] | None
+) -> DataOptions:
+    """What a checkpoint was trained on, where a command line does not say otherwise.
+
+    :param state: checkpoint.
+    :param dataset: another data set.
+    :param size: another size.
+    """
+    stored = state['data']
+    size = size or (tuple(stored['size']) if stored['size'] else None)
+    return DataOptions(dataset or stored['dataset'], size, stored['hold_out'])
+
+
+def check_classes(dataset: Dataset, classes: int, path: Path) -> None:
+    """Refuse to compare labels of different tables.
+
+    :raises SourceError: when a checkpoint's network has another number of classes.
+    """
+    if len(dataset.classes) != classes:
+        raise SourceError(
+            f'{path} knows {classes} classes and {dataset.title} ({dataset.label_set}) has '
+            f'{len(dataset.classes)}; give the --dataset it was trained on'
+        )
+
+
+def add_data_options(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Add --data, --dataset and --size; without a default the checkpoint decides."""
+    parser.add_argument('--data', type=Path, required=True, help="the data set's folder")
+    parser.add_argument(
+        '--dataset',
+        choices=tuple(DATASETS),
+        default=default,
+        help='layout and label set of --data'
+        + ('' if default else "; the checkpoint's own if left out"),
+    )
+    parser.add_argument(
+        '--size',
+        type=parse_size,
+        metavar='WxH',
+        help='resize frames to this, as 480x360; their own size if left out',
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) of '480x360', for argparse."""
+    try:
+        width, height = map(int, text.split('x'))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not WIDTHxHEIGHT, as 480x360") from None
+    if width < 32 or height < 32:
+        raise argparse.ArgumentTypeError(f'{text} is too small, use at least 32x32')
+    return width, height

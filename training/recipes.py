@@ -1,0 +1,141 @@
+"""Recipes: everything beside data and network that decides what a training run ends with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+
+def _value(default: Any, explanation: str, choices: tuple[str, ...] | None = None) -> Any:
+    return field(default=default, metadata={'help': explanation, 'choices': choices})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Stored in every checkpoint; each value is also an option of `training.train`."""
+
+    epochs: int = _value(100, 'passes over the training frames')
+    batch: int = _value(8, 'frames per optimiser step, over all processes')
+    accumulate: int = _value(1, 'parts a batch is computed in, where memory is short')
+    optimizer: str = _value('adamw', 'optimiser', ('adamw', 'rmsprop'))
+    learning_rate: float = _value(1e-3, 'highest learning rate')
+    weight_decay: float = _value(1e-2, 'decoupled for adamw, L2 for rmsprop')
+    schedule: str = _value('one-cycle', 'learning rate over time', ('one-cycle', 'step'))
+    warm_up: float = _value(0.1, 'share of a one-cycle run in which the rate rises')
+    warm_up_from: float = _value(0.04, 'first rate of a one-cycle run, as a share of the highest')
+    crop_width: int = _value(0, 'pixels; 0 is the whole frame')
+    crop_height: int = _value(0, 'pixels; 0 is the whole frame')
+    scale_min: float = _value(1.0, 'smallest enlargement of the frame before the crop')
+    scale_max: float = _value(1.0, 'largest enlargement of the frame before the crop')
+    rotation: float = _value(0.0, 'largest rotation to either side, degrees')
+    mirror: bool = _value(False, 'mirror every other frame left to right')
+    color: float = _value(0.0, 'strength of brightness, contrast, colour and gamma changes')
+    blur: float = _value(0.0, 'probability of a light blur')
+    noise: float = _value(0.0, 'probability of sensor noise')
+    focus: float = _value(0.0, 'probability that a crop is laid around a rare class')
+    paste: float = _value(0.0, 'probability that rare classes of another frame are pasted in')
+    rare_below: float = _value(0.02, 'share of the pixels below which a class is rare')
+    weight_power: float = _value(0.0, 'class weights (1/ln(1.02+p))^POWER: 1 paper, 0 equal')
+    hardest: float = _value(1.0, 'share of the pixels the cross-entropy is taken of (OHEM)')
+    smoothing: float = _value(0.0, 'label smoothing of the cross-entropy')
+    dice: float = _value(0.0, 'factor of the Dice loss')
+    lovasz: float = _value(0.0, 'factor of the Lovasz-softmax loss')
+    supervision: float = _value(0.0, 'factor of the losses at the decoders (deep supervision)')
+    average_decay: float = _value(0.0, 'decay of the moving average of the weights, 0 is off')
+    street_frames: int = _value(0, 'frames of the procedural street in every epoch (CamVid)')
+    precision: str = _value(
+        'auto', 'auto: bf16 where the machine has it', ('auto', 'bf16', 'fp32')
+    )
+    seed: int = _value(0, 'of the first weights, the order and every random change')
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Learning rate at a part of the run, progress from 0 to 1.
+
+        'one-cycle' rises linearly and falls in half a cosine to 0 (Smith, arXiv 1708.07120, in
+        the two-phase form that libraries ship); 'step' divides by 10 after each third.
+        """
+        if self.schedule == 'step':
+            return self.learning_rate * 0.1 ** int(min(progress, 1 - 1e-9) * 3)
+        if progress < self.warm_up:
+            rise = progress / self.warm_up
+            return self.learning_rate * (self.warm_up_from + (1 - self.warm_up_from) * rise)
+        done = (progress - self.warm_up) / (1 - self.warm_up)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    def table(self) -> str:
+        """Every value with what it means, one per line."""
+        lines = []
+        for name, value in asdict(self).items():
+            explanation = type(self).__dataclass_fields__[name].metadata['help']
+            lines.append(f'{name:14} {value!s:10} {explanation}')
+        return '\n'.join(lines)
+
+
+#: `paper`: LinkNet, arXiv 1707.03718, section IV: RMSProp 5e-4, batch 8 on CamVid (10 on
+#: Cityscapes: --batch 10), weights 1 / ln(1.02 + p), whole frames, no augmentation. The number of
+#: epochs and the step are those of the authors' code (e-lab/LinkNet: 300, a tenth after each 100).
+_PAPER = Recipe(
+    epochs=300,
+    batch=8,
+    optimizer='rmsprop',
+    learning_rate=5e-4,
+    weight_decay=0.0,
+    schedule='step',
+    weight_power=1.0,
+)
+
+#: `onecycle`: the CamVid run of Atom-101/Linknet-NNFL-Project: AdamW as it comes, one cycle to
+#: 3e-3 over 100 epochs, a fifth of them rising, from a fifth of the rate. Its augmentation is left
+#: out: it always doubles and shears the frame in training and never in the test.
+_ONECYCLE = Recipe(
+    epochs=100,
+    batch=8,
+    learning_rate=3e-3,
+    warm_up=0.2,
+    warm_up_from=0.2,
+    mirror=True,
+    weight_power=1.0,
+)
+
+#: `best`: what paid of all that was tried (training/RESULTS.md).
+_BEST = Recipe(
+    epochs=300,
+    batch=8,
+    learning_rate=2e-3,
+    crop_width=384,
+    crop_height=288,
+    scale_min=0.6,
+    scale_max=1.8,
+    rotation=5.0,
+    mirror=True,
+    color=0.4,
+    blur=0.15,
+    noise=0.15,
+    focus=0.4,
+    paste=0.4,
+    weight_power=0.25,
+    dice=0.5,
+    supervision=0.2,
+    average_decay=0.998,
+)
+
+#: `finish`: the last epochs of a `best` run (--init RUN/best.pt): whole frames at their own size,
+#: light augmentation, no class weights, a low rate.
+_FINISH = replace(
+    _BEST,
+    epochs=20,
+    learning_rate=4e-4,
+    crop_width=0,
+    crop_height=0,
+    scale_min=0.8,
+    scale_max=1.25,
+    rotation=2.0,
+    color=0.2,
+    blur=0.05,
+    noise=0.05,
+    paste=0.0,
+    weight_power=0.0,
+)
+
+RECIPES = {'paper': _PAPER, 'onecycle': _ONECYCLE, 'best': _BEST, 'finish': _FINISH}

@@ -1,0 +1,110 @@
+"""A training run in its folder: epochs, evaluations, checkpoints, logs and pictures."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from linknet_ros.errors import SourceError
+from linknet_ros.metrics import ConfusionMatrix
+from training.checkpoint import save_checkpoint
+from training.data_options import DataOptions
+from training.datasets import Dataset
+from training.evaluate import evaluate
+from training.plots import confusion_text, curves_text, plot_confusion_matrix, plot_curves
+from training.run_log import RunLog
+from training.trainer import Trainer
+
+
+class Run:
+    """One training run in its folder.
+
+    :param trainer: fresh or restored.
+    :param val: frames to validate on.
+    :param out: folder of the run.
+    :param data: kept in the checkpoints.
+    :param eval_every: epochs between evaluations.
+    :param keep_all: keep the checkpoint of every evaluated epoch, as epoch_NNN.pt.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        val: Dataset,
+        out: Path,
+        data: DataOptions,
+        eval_every: int = 5,
+        keep_all: bool = False,
+    ) -> None:
+        self.trainer = trainer
+        self.val = val
+        self.out = out
+        self.data = data
+        self.eval_every = eval_every
+        self.keep_all = keep_all
+        self.log = RunLog(out) if trainer.processes.first else None
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint.
+
+        :raises SourceError: when it is of another recipe, network or data set.
+        """
+        self.trainer.restore(state)
+        if DataOptions(**state['data']) != self.data:
+            raise SourceError(
+                f'the run was started on {state["data"]}, not on {self.data.to_dict()}; resume it '
+                'with its own options or start another with a new --out'
+            )
+        if self.log:
+            self.log.restore(state['history'])
+
+    def finish(self) -> None:
+        """Run the epochs that are left."""
+        trainer, epochs = self.trainer, self.trainer.recipe.epochs
+        while trainer.epoch < epochs:
+            start = time.monotonic()
+            loss = trainer.train_epoch()
+            entry = {
+                'epoch': trainer.epoch,
+                'loss': loss,
+                'learning_rate': trainer.learning_rate,
+                'seconds': time.monotonic() - start,
+            }
+            matrix = None
+            if trainer.epoch % self.eval_every == 0 or trainer.epoch == epochs:
+                trainer.processes.spread(trainer.averaged.module)
+                matrix = evaluate(trainer.averaged.module, self.val, trainer.processes)
+            if trainer.processes.first:
+                self._record(entry, matrix)
+            trainer.processes.wait()
+
+    def _record(self, entry: dict[str, float], matrix: ConfusionMatrix | None) -> None:
+        trainer, class_iou = self.trainer, None
+        best = False
+        if matrix is not None:
+            scores = matrix.scores()
+            entry |= {
+                'miou': scores.miou,
+                'class_accuracy': scores.class_accuracy,
+                'global_accuracy': scores.global_accuracy,
+            }
+            class_iou = dict(zip(self.val.classes.names, map(float, scores.iou), strict=True))
+            best = scores.miou > trainer.best_miou
+            if best:
+                trainer.best_miou = scores.miou
+            print(f'epoch {trainer.epoch}: loss {entry["loss"]:.3f}, val mIoU {scores.miou:.4f}')
+        self.log.write(entry, class_iou)
+        state = {**trainer.state(), 'data': self.data.to_dict(), 'history': self.log.history}
+        if best:
+            save_checkpoint(self.out / 'best.pt', state)
+        if matrix is not None and self.keep_all:
+            save_checkpoint(self.out / f'epoch_{trainer.epoch:03}.pt', state)
+        if matrix is not None:
+            # Pictures first: last.pt says that the epoch is complete.
+            plot_curves(self.log.history, self.out / 'curves.png')
+            names = self.val.classes.names
+            plot_confusion_matrix(matrix.counts, names, self.out / 'confusion.png')
+            text = f'{curves_text(self.log.history)}\n\n{confusion_text(matrix.counts, names)}\n'
+            (self.out / 'summary.txt').write_text(text)
+        save_checkpoint(self.out / 'last.pt', state)

@@ -193,3 +193,13 @@ def test_fill(tiny_state):
     lacking = {k: v for k, v in tiny_state['averaged'].items() if k != 'norm.bias'}
     with pytest.raises(SourceError, match=r'best\.pt is of another network'):
         fill(network, lacking, Path('best.pt'))
+
+
+def test_model_file(tmp_path):
+    path = tmp_path / 'linknet.onnx'
+    path.write_bytes(b'onnx')
+    with pytest.raises(
+        SourceError,
+        match=r'linknet\.onnx is a model file for the robot, no checkpoint; --init takes it$',
+    ):
+        load_checkpoint(path)

@@ -74,6 +74,13 @@ def test_nothing_is_kept_when_the_network_is_evaluated_alone(supervised):
     )
 
 
+def test_evaluation_has_no_sides(supervised):
+    image = torch.randn(1, 3, 8, 8)
+    logits, sides = supervised.eval()(image)
+    assert sides == []
+    torch.testing.assert_close(logits, supervised.network(image))
+
+
 def test_the_network_stays_its_own():
     network = Tiny()
     before = set(network.state_dict())

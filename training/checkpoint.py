@@ -28,10 +28,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise SourceError(f'no checkpoint {path}; train one with python -m training.train')
+    if path.suffix == '.onnx':
+        raise SourceError(f'{path} is a model file for the robot, no checkpoint; --init takes it')
     try:
         state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
-        raise SourceError(f'{path} is not a readable checkpoint: {first_line(error)}') from error
+        raise SourceError(
+            f'{path} is not a readable checkpoint: damaged, or of another program'
+        ) from error
     if not isinstance(state, dict) or not {'config', 'data', 'averaged'} <= state.keys():
         raise SourceError(f'{path} is no checkpoint of training.train')
     return state

@@ -39,8 +39,10 @@ class SupervisedNetwork(nn.Module):
         return keep
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits of the image and of each side output at its own size."""
+        """Logits of the image and, in training, of each side output at its own size."""
         logits = self.network(image)
+        if not self.training:
+            return logits, []
         return logits, [head(self._outputs.pop(name)) for name, head in self.heads.items()]
 
 

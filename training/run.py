@@ -78,6 +78,8 @@ class Run:
             if trainer.processes.first:
                 self._record(entry, matrix)
             trainer.processes.wait()
+        if self.log:
+            self.log.close()
 
     def _record(self, entry: dict[str, float], matrix: ConfusionMatrix | None) -> None:
         trainer, class_iou = self.trainer, None

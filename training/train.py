@@ -110,7 +110,8 @@ def make_run(options: argparse.Namespace, processes: Processes) -> Run:
     if options.init and not options.resume:
         step = max(1, len(train) // _STATISTICS_FRAMES)
         frames = [train[i][0] for i in range(0, len(train), step)]
-        for name in load_first_weights(network, options.init, frames):
+        afresh = load_first_weights(network, options.init, frames)
+        for name in afresh if processes.first else []:
             print(f'{name} has another shape in {options.init} and starts afresh')
     trainer = Trainer(recipe, network, config, sources, processes, options.workers)
     run = Run(trainer, val, options.out, data, options.eval_every, options.keep_all)

@@ -223,6 +223,11 @@ def _check(recipe: Recipe, sources: Sequence[Frames], processes: Processes) -> N
             f'average_decay {recipe.average_decay} must be at least 0 and below 1; at 1 the '
             'average would never move'
         )
+    for name in ('blur', 'noise', 'focus', 'paste', 'rare_below', 'hardest', 'smoothing'):
+        if not 0 <= getattr(recipe, name) <= 1:
+            raise SourceError(f'{name} {getattr(recipe, name)} must be a share from 0 to 1')
+    if not recipe.hardest:
+        raise SourceError('hardest 0 leaves no pixel to learn from; 1 takes all')
     parts = recipe.accumulate * processes.count
     if recipe.batch % parts:
         raise SourceError(

@@ -124,17 +124,18 @@ _BEST = Recipe(
 #: size, light augmentation, a low rate.
 _FINISH = replace(
     _BEST,
-    epochs=8,
-    learning_rate=2e-4,
+    epochs=18,
+    learning_rate=3e-4,
+    warm_up=0.05,
     crop_width=0,
     crop_height=0,
     scale_min=0.8,
     scale_max=1.25,
     rotation=2.0,
-    color=0.2,
+    color=0.3,
     blur=0.05,
     noise=0.05,
-    focus=0.0,
+    focus=0.2,
     paste=0.0,
 )
 

@@ -37,7 +37,7 @@ setup(
     extras_require={
         'ros': ros,
         'cpu': cpu,
-        'gpu': runtime,
+        'gpu': [*runtime, 'cuda-bindings'],
         'demo': demo,
         'train': train,
         'test': test,
@@ -55,6 +55,8 @@ setup(
             'segment_node = linknet_ros.segment_node:main',
             'replay_node = linknet_ros.replay_node:main',
             'demo = linknet_ros.demo:main',
+            'doctor = linknet_ros.doctor:main',
+            'build_engine = linknet_ros.build_engine:main',
         ],
     },
 )

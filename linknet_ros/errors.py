@@ -13,6 +13,10 @@ class BackendError(LinknetError):
     """An inference back end is unknown, not installed, or refuses the model."""
 
 
+class BuildCancelledError(BackendError):
+    """The build of an engine was cancelled: no reason to try another back end."""
+
+
 class ClassNameError(LinknetError):
     """A class name is not in the model's class table."""
 

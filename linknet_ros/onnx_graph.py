@@ -1,4 +1,4 @@
-"""ONNX bytes: parsed, checked for the interface that a robot expects, weights expanded."""
+"""ONNX bytes: parsed, checked for the interface that a robot expects, weights converted."""
 
 from __future__ import annotations
 
@@ -109,6 +109,61 @@ def expand_float16_weights(path: Path, graph: Any) -> None:
     del graph.node[:], graph.initializer[:]
     graph.node.extend(kept)
     graph.initializer.extend([*rest, *expanded])
+
+
+def fix_size(graph: Any, height: int, width: int) -> None:
+    """Fix the size of the image and of both outputs, in place.
+
+    What was inferred for tensors in between is dropped, since it names free sizes.
+
+    :param graph: an onnx.GraphProto.
+    :param height: pixels, likewise `width`.
+    """
+    for value in (*graph.input, *graph.output):
+        sizes = (1, height, width, 3) if value.name == 'image' else (1, height, width)
+        for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
+            dim.dim_value = size
+    del graph.value_info[:]
+
+
+def to_float16(path: Path, graph: Any) -> None:
+    """Compute in float16 instead of float32, in place: weights, constants and casts.
+
+    For a runtime that takes the arithmetic from the file. Borders stay uint8.
+
+    :param path: where the graph comes from, for messages.
+    :param graph: an onnx.GraphProto whose weights are float32.
+    :raises ModelError: when a weight does not fit into float16.
+    """
+    from onnx import TensorProto
+
+    # Resize takes its region and scales in float32 whatever it resizes.
+    kept = {name for node in graph.node if node.op_type == 'Resize' for name in node.input[1:3]}
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
+            _halve(path, tensor, tensor.name)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == 'Cast' and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+            elif (
+                node.op_type == 'Constant'
+                and attribute.t.data_type == TensorProto.FLOAT
+                and node.output[0] not in kept
+            ):
+                _halve(path, attribute.t, node.output[0])
+    del graph.value_info[:]
+
+
+def _halve(path: Path, tensor: Any, name: str) -> None:
+    """Make a float32 TensorProto a float16 one, in place."""
+    from onnx import numpy_helper
+
+    with np.errstate(over='ignore'):
+        half = numpy_helper.to_array(tensor).astype(np.float16)
+    if not np.isfinite(half).all():
+        raise ModelError(f'{path}: weight {name} does not fit into float16; use precision fp32')
+    tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
 
 
 def _casts_to(node: Any, kind: int) -> bool:

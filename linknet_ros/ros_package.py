@@ -6,11 +6,9 @@ from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 
-#: Model that is used where none is named.
-SHIPPED_MODEL = 'models/linknet_camvid.onnx'
+from linknet_ros.package_files import SHIPPED_MODEL, SHM_PROFILE
 
-#: Fast DDS profile with enough shared memory for images.
-SHM_PROFILE = 'config/fastdds_shm.xml'
+__all__ = ['SHIPPED_MODEL', 'SHM_PROFILE', 'package_file']
 
 
 def package_file(relative: str) -> Path:

@@ -2,7 +2,13 @@
 training is tested with: a tiny data set and a tiny network.
 """
 
+import importlib
+import json
 import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -154,6 +160,95 @@ def model_path(channel_proto, write_model):
 def model(model_path):
     """Loaded channel_proto."""
     return load_model_file(model_path)
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Put a module of some source before the real one, in child processes.
+
+    `stand_in('openvino', 'raise OSError')`; a name with a slash makes a module of a package.
+    """
+    folder = tmp_path / 'stand_ins'
+
+    def put(name, source):
+        path = folder / (f'{name}.py' if '/' in name else f'{name}/__init__.py')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+        monkeypatch.setenv('PYTHONPATH', str(folder))
+
+    return put
+
+
+@pytest.fixture
+def missing(stand_in):
+    """Make a module be missing in child processes: `missing('openvino')`."""
+
+    def leave_out(name):
+        stand_in(name, f'raise ModuleNotFoundError("No module named {name!r}", name={name!r})')
+
+    return leave_out
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch):
+    """Stand-ins for TensorRT and CUDA, here and in child processes.
+
+    `fake_gpu(version, devices=[...], fail={...}, **rules) -> state of CUDA` puts them in place
+    anew; see fakes/tensorrt.py and fakes/cuda/bindings/runtime.py.
+    """
+    mine = ('tensorrt', 'cuda')
+    before = {n: m for n, m in sys.modules.items() if n.partition('.')[0] in mine}
+
+    def forget():
+        for name in [n for n in sys.modules if n.partition('.')[0] in mine]:
+            del sys.modules[name]
+
+    def install(version='10.3.0', *, devices=None, fail=None, **rules):
+        forget()
+        machine = {'fail': fail or {}} | ({} if devices is None else {'devices': devices})
+        monkeypatch.setenv('FAKE_CUDA', json.dumps(machine))
+        monkeypatch.setenv('FAKE_TENSORRT', json.dumps({'version': version, **rules}))
+        return importlib.import_module('cuda.bindings.runtime').state
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / 'fakes'))
+    yield install
+    forget()
+    sys.modules.update(before)
+
+
+#: A driver library with one Orin.
+CUDA_LIBRARY = """
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+int cuInit(unsigned flags) { return INIT; }
+int cuDriverGetVersion(int *version) { *version = 12060; return 0; }
+int cuDeviceGetCount(int *count) { *count = 1; return 0; }
+int cuDeviceGet(int *device, int index) { *device = 40 + index; return 0; }
+int cuDeviceGetName(char *name, int size, int device) {
+    strncpy(name, device == 40 ? "Orin" : "another", size); return 0; }
+int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = 8000000000; return 0; }
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    *value = attribute == 75 ? 8 : 7; return 0; }
+"""
+
+
+@pytest.fixture
+def cuda_library(tmp_path, monkeypatch):
+    """Make a libcuda.so.1 for child processes: `cuda_library('100')`, with what cuInit returns."""
+    compiler = shutil.which('cc')
+    if compiler is None:
+        pytest.skip('needs a C compiler')
+
+    def build(init):
+        (tmp_path / 'cuda.c').write_text(CUDA_LIBRARY)
+        path = tmp_path / 'libcuda.so.1'
+        command = [compiler, '-shared', '-fPIC', f'-DINIT={init}', '-o', path]
+        subprocess.run([*command, tmp_path / 'cuda.c'], check=True)
+        monkeypatch.setenv('LD_LIBRARY_PATH', str(tmp_path))
+        return path
+
+    return build
 
 
 @pytest.fixture(scope='module')

@@ -8,7 +8,8 @@ import pytest
 from onnx import helper
 
 from linknet_ros.backends import BACKENDS, open_backend
-from linknet_ros.errors import BackendError, ModelError
+from linknet_ros.backends.tensorrt_options import TensorrtOptions
+from linknet_ros.errors import BackendError, BuildCancelledError, ModelError
 from linknet_ros.model_file import load_model_file
 
 
@@ -158,6 +159,12 @@ def test_onnxruntime_has_no_bf16(model):
         open_backend(model, 32, 32, backend='onnxruntime', precision='bf16')
 
 
+@EACH_BACKEND
+def test_fp16_is_for_tensorrt(model, name):
+    with pytest.raises(BackendError, match=f'{name} computes in fp32 .* for fp16 '):
+        open_backend(model, 32, 32, backend=name, precision='fp16')
+
+
 @needs('openvino')
 def test_openvino_bf16(half_proto, write_model):
     model = load_model_file(write_model(half_proto))
@@ -233,6 +240,52 @@ def test_auto_tells_why_each_backend_failed(model, monkeypatch):
     message = "no backend works: .*'openvino' cannot be .*; .*'onnxruntime' cannot be imported"
     with pytest.raises(BackendError, match=message):
         open_backend(model, 32, 32)
+
+
+@needs('openvino')
+def test_auto_leaves_tensorrt_to_those_who_name_it(model, fake_gpu):
+    fake_gpu()
+    assert open_backend(model, 32, 32).name == 'openvino'
+
+
+@pytest.fixture
+def auto_takes_tensorrt(monkeypatch):
+    """What `auto` will do when the node can build in the background."""
+    monkeypatch.setattr('linknet_ros.backends.AUTO_BACKENDS', BACKENDS)
+
+
+@needs('onnxruntime')
+@pytest.mark.usefixtures('auto_takes_tensorrt')
+def test_auto_tells_each_step_down(model, fake_gpu, monkeypatch):
+    fake_gpu(devices=[])
+    hide(monkeypatch, 'openvino')
+    reasons = []
+    backend = open_backend(model, 32, 32, on_step_down=reasons.append)
+    assert backend.name == 'onnxruntime'
+    tensorrt, openvino = reasons
+    assert 'cudaErrorInsufficientDriver (35); the driver is missing or older' in tensorrt
+    assert "backend 'openvino' cannot be imported" in openvino
+
+
+@pytest.mark.usefixtures('auto_takes_tensorrt')
+def test_auto_prefers_tensorrt_on_a_gpu(model, fake_gpu, tmp_path):
+    fake_gpu()
+    reasons = []
+    options = TensorrtOptions(cache_dir=tmp_path / 'engines')
+    backend = open_backend(model, 32, 32, tensorrt=options, on_step_down=reasons.append)
+    assert (backend.name, backend.precision, reasons) == ('tensorrt', 'fp16', [])
+    backend.close()
+
+
+@pytest.mark.usefixtures('auto_takes_tensorrt')
+def test_auto_ends_with_a_cancelled_build(model, fake_gpu, tmp_path):
+    fake_gpu(build='hangs')
+    reasons = []
+    options = TensorrtOptions(cache_dir=tmp_path / 'engines')
+    options.cancel.set()
+    with pytest.raises(BuildCancelledError):
+        open_backend(model, 32, 32, tensorrt=options, on_step_down=reasons.append)
+    assert reasons == []
 
 
 @needs('openvino', 'onnxruntime')

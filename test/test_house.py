@@ -20,6 +20,10 @@ ROWS = {
     'frame_slot': 0,
     'frame_statistics': 0,
     'onnx_graph': 0,
+    'package_files': 0,
+    'child_process': 0,
+    'cuda_driver': 0,
+    'findings': 0,
     'model_file': 1,
     'frame_fitting': 2,
     'backends': 2,
@@ -31,9 +35,14 @@ ROWS = {
     'frame_sources': 2,
     'contact_sheet': 2,
     'segmenter': 3,
+    'build_engine': 3,
     'ros_*': 4,
+    'doctor_*': 4,
+    'benchmark_*': 4,
     '*_node': 5,
     'demo': 5,
+    'doctor': 5,
+    'benchmark': 5,
 }
 
 #: Imports inside a row that are meant: (importing module, imported module).
@@ -43,6 +52,7 @@ SAME_ROW = [
     ('street_*', 'street_*'),
     ('frame_sources', 'street_drive'),
     ('ros_*', 'ros_*'),
+    ('doctor_middleware', 'doctor_libraries'),
     ('demo', 'demo_node'),
 ]
 

@@ -3,11 +3,19 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from linknet_ros.errors import ModelError
-from linknet_ros.onnx_graph import check_interface, expand_float16_weights, parse_onnx
+from linknet_ros.onnx_graph import (
+    check_interface,
+    expand_float16_weights,
+    fix_size,
+    parse_onnx,
+    to_float16,
+)
 
 PATH = Path('tiny.onnx')
 
@@ -247,3 +255,61 @@ def test_damaged_weight(half_proto, size):
     message = r'^tiny\.onnx: weight weight\.float16 is damaged \(.+\); copy or export the file'
     with pytest.raises(ModelError, match=message):
         expand_float16_weights(PATH, half_proto.graph)
+
+
+# For a runtime that takes size and arithmetic from the file.
+
+
+def test_size_is_fixed(half_proto):
+    half_proto.graph.value_info.append(
+        helper.make_tensor_value_info('x', TensorProto.FLOAT, (1, 3, 'height', 'width'))
+    )
+    fix_size(half_proto.graph, 32, 64)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*half_proto.graph.input, *half_proto.graph.output)
+    }
+    assert shapes == {'image': [1, 32, 64, 3], 'labels': [1, 32, 64], 'confidence': [1, 32, 64]}
+    assert len(half_proto.graph.value_info) == 0
+    onnx.checker.check_model(half_proto, full_check=True)
+
+
+def test_computes_in_float16(half_proto, nan_proto):
+    image = np.array([[[200, 10, 20], [10, 201, 20], [10, 20, 202], [7, 7, 7]]], np.uint8)
+    for proto in (half_proto, nan_proto):
+        expected = ReferenceEvaluator(proto).run(None, {'image': image[None]})
+        expand_float16_weights(PATH, proto.graph)
+        to_float16(PATH, proto.graph)
+        onnx.checker.check_model(proto, full_check=True)
+        types = {t.data_type for t in proto.graph.initializer}
+        casts = {a.i for n in proto.graph.node if n.op_type == 'Cast' for a in n.attribute}
+        assert TensorProto.FLOAT not in types | casts
+        found = ReferenceEvaluator(proto).run(None, {'image': image[None]})
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_constants_become_float16_and_scales_do_not():
+    number = helper.make_tensor('', TensorProto.FLOAT, [4], [1, 1, 2, 2])
+    graph = helper.make_graph(
+        [
+            helper.make_node('Constant', [], ['scales'], value=number),
+            helper.make_node('Constant', [], ['factor'], value=number),
+            helper.make_node('Constant', [], ['axes'], value_ints=[1, 2]),
+            helper.make_node('Resize', ['x', '', 'scales'], ['y']),
+        ],
+        'resize',
+        [],
+        [],
+    )
+    to_float16(PATH, graph)
+    kinds = [node.attribute[0].t.data_type for node in graph.node[:3]]
+    assert kinds == [TensorProto.FLOAT, TensorProto.FLOAT16, 0]
+
+
+@pytest.mark.parametrize('value', [65520.0, -1e9, np.inf, np.nan])
+def test_weight_that_does_not_fit_into_float16(half_proto, value):
+    expand_float16_weights(PATH, half_proto.graph)
+    weight = np.full((3, 3, 1, 1), value, np.float32)
+    half_proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, 'weight'))
+    with pytest.raises(ModelError, match='weight weight does not fit into float16; use precision'):
+        to_float16(PATH, half_proto.graph)

@@ -77,7 +77,8 @@ def test_options_are_those_of_the_back_ends():
     for name in ('backend', 'precision'):
         constraints = SPEC[name].descriptor().additional_constraints
         assert constraints == f'one of: {", ".join(SPEC[name].options)}'
-    assert 'auto, openvino, onnxruntime' in SPEC['backend'].descriptor().additional_constraints
+    constraints = SPEC['backend'].descriptor().additional_constraints
+    assert 'auto, tensorrt, openvino, onnxruntime' in constraints
     assert SPEC['model'].descriptor().additional_constraints == ''
 
 
@@ -141,7 +142,7 @@ def test_node_knows_the_descriptors(open_node):
     }
     assert described['threads'].integer_range[0].to_value == 256
     assert described['min_confidence'].floating_point_range[0].to_value == 1.0
-    assert described['precision'].additional_constraints == 'one of: auto, fp32, bf16'
+    assert described['precision'].additional_constraints == 'one of: auto, fp32, fp16, bf16'
 
 
 def test_one_parameter(open_node):
@@ -270,9 +271,9 @@ def test_ends_of_a_range_are_allowed(open_node, name):
 @pytest.mark.parametrize(
     ('name', 'value', 'options'),
     [
-        ('backend', 'tensorflow', 'auto, openvino, onnxruntime'),
-        ('backend', '', 'auto, openvino, onnxruntime'),
-        ('precision', 'int4', 'auto, fp32, bf16'),
+        ('backend', 'tensorflow', 'auto, tensorrt, openvino, onnxruntime'),
+        ('backend', '', 'auto, tensorrt, openvino, onnxruntime'),
+        ('precision', 'int4', 'auto, fp32, fp16, bf16'),
     ],
 )
 def test_unknown_option(open_node, name, value, options):

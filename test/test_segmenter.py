@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import linknet_ros.segmenter as segmenter_module
-from linknet_ros.backends import BACKENDS
+from linknet_ros.backends import CPU_BACKENDS
 from linknet_ros.errors import BackendError, FrameError, ParameterError
 from linknet_ros.frame_fitting import FrameFitter, fit_frame
 from linknet_ros.model_file import load_model_file
@@ -12,7 +12,7 @@ from linknet_ros.segmenter import Segmenter
 
 SIZES = [(640, 360), (480, 360), (1280, 720), (1920, 1080), (97, 51)]
 BACKEND = 'onnxruntime'
-EACH_BACKEND = pytest.mark.parametrize('backend', BACKENDS)
+EACH_BACKEND = pytest.mark.parametrize('backend', CPU_BACKENDS)
 
 
 def random_frame(width, height, seed=0):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from linknet_ros.backends import BACKENDS
+from linknet_ros.backends import CPU_BACKENDS
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import LinknetError, ModelError
 from linknet_ros.model_file import STRIDE, load_model_file, metadata_of
@@ -142,7 +142,7 @@ def agreement(path: Path, network: Network, frames: Sequence[NDArray[np.uint8]])
     model = load_model_file(path)
     height, width = frames[0].shape[:2]
     shares = []
-    for name in BACKENDS:
+    for name in CPU_BACKENDS:
         segmenter = Segmenter(model, backend=name, precision='fp32', network_size=(width, height))
         same = 0
         for frame in frames:

@@ -6,19 +6,30 @@ that a robot needs only those of the back end it uses.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.errors import BackendError
+from linknet_ros.backends.tensorrt_options import TensorrtOptions
+from linknet_ros.errors import BackendError, BuildCancelledError
 from linknet_ros.model_file import ModelFile
 
-#: Back ends by preference, by the name of the package that each needs: `auto` takes the first that
-#: is installed and opens.
-BACKENDS = ('openvino', 'onnxruntime')
+#: Back ends that need no GPU.
+CPU_BACKENDS = ('openvino', 'onnxruntime')
 
-PRECISIONS = ('auto', 'fp32', 'bf16')
+#: All back ends by preference, by the name of the package that each needs.
+BACKENDS = ('tensorrt', *CPU_BACKENDS)
+
+#: Those that `auto` tries; it takes the first that is installed and opens. TensorRT is for those who
+#: name it: building its engine takes minutes, in which the node could not serve.
+AUTO_BACKENDS = CPU_BACKENDS
+
+PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')
+
+_LOG = logging.getLogger('linknet_ros')
 
 
 class Backend(Protocol):
@@ -30,14 +41,14 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> str:
-        """Arithmetic that really runs, 'fp32' or 'bf16', whatever was asked for."""
+        """Arithmetic that really runs, 'fp32', 'fp16' or 'bf16', whatever was asked for."""
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Labels and confidence of an image.
 
         :param image: (H, W, 3) uint8 BGR of the size the back end was opened for, C-contiguous.
         :returns: labels and confidence, each (H, W) uint8. They belong to the back end and are
-            overwritten by the next call.
+            overwritten by the next call, and gone after `close`.
         :raises BackendError: when the image has another size or the runtime fails.
         """
 
@@ -53,38 +64,57 @@ def open_backend(
     backend: str = 'auto',
     precision: str = 'auto',
     threads: int = 0,
+    tensorrt: TensorrtOptions | None = None,
+    on_step_down: Callable[[str], None] = _LOG.info,
 ) -> Backend:
     """Open a back end for a model at one network size.
 
     :param height: of the images, pixels, a multiple of 32.
     :param width: likewise.
     :param backend: 'auto' or one of BACKENDS.
-    :param precision: 'auto' (the fastest that the processor computes in without a visible change
-        of the labels), 'fp32' or 'bf16'.
+    :param precision: 'auto' (the fastest that the processor or GPU computes in without a visible
+        change of the labels), 'fp32', 'fp16' (tensorrt) or 'bf16' (openvino).
     :param threads: processor threads, 0 for as many as the runtime likes.
+    :param tensorrt: how tensorrt builds and runs; None for the defaults.
+    :param on_step_down: gets the reason, one line, for each back end that 'auto' passes over.
     :raises BackendError: when the back end or precision is unknown, not installed, or refuses.
+    :raises BuildCancelledError: when the build of an engine was cancelled; 'auto' ends there.
     """
     if backend not in ('auto', *BACKENDS):
         raise BackendError(f"unknown backend '{backend}'; use auto, {', '.join(BACKENDS)}")
     if precision not in PRECISIONS:
         raise BackendError(f"unknown precision '{precision}'; use {', '.join(PRECISIONS)}")
+    options = tensorrt or TensorrtOptions()
     if backend != 'auto':
-        return _open(backend, model, height, width, precision, threads)
+        return _open(backend, model, height, width, precision, threads, options)
     reasons = []
-    for name in BACKENDS:
+    for name in AUTO_BACKENDS:
         try:
-            return _open(name, model, height, width, precision, threads)
+            return _open(name, model, height, width, precision, threads, options)
+        except BuildCancelledError:
+            raise
         except BackendError as error:
             reasons.append(str(error))
+            on_step_down(str(error))
     raise BackendError(f'no backend works: {"; ".join(reasons)}')
 
 
 def _open(
-    name: str, model: ModelFile, height: int, width: int, precision: str, threads: int
+    name: str,
+    model: ModelFile,
+    height: int,
+    width: int,
+    precision: str,
+    threads: int,
+    options: TensorrtOptions,
 ) -> Backend:
     opened: Backend
     try:
-        if name == 'openvino':
+        if name == 'tensorrt':
+            from linknet_ros.backends.tensorrt_backend import TensorrtBackend
+
+            opened = TensorrtBackend(model, height, width, precision, threads, options)
+        elif name == 'openvino':
             from linknet_ros.backends.openvino_backend import OpenvinoBackend
 
             opened = OpenvinoBackend(model, height, width, precision, threads)
@@ -99,11 +129,15 @@ def _open(
         ) from error
     # A graph that only fails when it runs must fail here and not on the road; the first run is
     # also the slowest.
-    labels, confidence = opened.infer(np.zeros((height, width, 3), np.uint8))
-    for output, array in (('labels', labels), ('confidence', confidence)):
-        if array.shape != (height, width) or array.dtype != np.uint8:
-            raise BackendError(
-                f'{model.path} gives {output} as {array.dtype} {array.shape} for an image of '
-                f'{width}x{height}; export it again'
-            )
+    try:
+        labels, confidence = opened.infer(np.zeros((height, width, 3), np.uint8))
+        for output, array in (('labels', labels), ('confidence', confidence)):
+            if array.shape != (height, width) or array.dtype != np.uint8:
+                raise BackendError(
+                    f'{model.path} gives {output} as {array.dtype} {array.shape} for an image of '
+                    f'{width}x{height}; export it again'
+                )
+    except BackendError:
+        opened.close()
+        raise
     return opened

@@ -19,10 +19,10 @@ class OnnxruntimeBackend:
     def __init__(
         self, model: ModelFile, height: int, width: int, precision: str, threads: int
     ) -> None:
-        if precision == 'bf16':
+        if precision not in ('auto', 'fp32'):
             raise BackendError(
                 'backend onnxruntime computes in fp32 only; use precision auto or fp32, '
-                'or backend openvino'
+                f'or for {precision} another backend'
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -20,6 +20,11 @@ class OpenvinoBackend:
     def __init__(
         self, model: ModelFile, height: int, width: int, precision: str, threads: int
     ) -> None:
+        if precision == 'fp16':
+            raise BackendError(
+                'backend openvino computes in fp32 or bf16; use precision auto, '
+                'or for fp16 backend tensorrt'
+            )
         core = openvino.Core()
         native_bf16 = 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
         if precision == 'auto':

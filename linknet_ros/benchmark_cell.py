@@ -1,0 +1,93 @@
+"""One cell of the benchmark's table, measured in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linknet_ros.child_process import answer
+from linknet_ros.model_file import load_model_file
+from linknet_ros.segmenter import Segmenter
+
+#: Runs before the clock starts: caches fill, threads and a GPU's clock come up.
+_WARM_UP = 3
+
+
+def measure(
+    model: str,
+    backend: str,
+    precision: str,
+    threads: int,
+    pictures: str,
+    frames: int,
+    labels: str | None = None,
+) -> dict[str, Any]:
+    """Time one back end at one size; this process must not have run another before.
+
+    :param pictures: .npy file of the frames, uint8 (n, H, W, 3) BGR; the network gets their size.
+    :param frames: that are timed, going through the pictures in turn.
+    :param labels: .npy file to write the labels to, uint8 (n, H, W); None for none.
+    :returns: 'backend' and 'precision' that ran; 'ms' of every frame, from BGR to labels;
+        'ready_s' from the model file to the first frame; 'peak_mb', the most memory (resident
+        set) beyond what the process held without the back end, and 'held_mb', what remained of
+        it while frames ran; both None where Linux does not tell.
+    """
+    images = np.load(pictures)
+    height, width = images.shape[1:3]
+    before = _reset_peak()
+    start = time.perf_counter()
+    segmenter = Segmenter(
+        load_model_file(model),
+        backend=backend,
+        precision=precision,
+        network_size=(width, height),
+        threads=threads,
+    )
+    ready = time.perf_counter() - start
+    for index in range(_WARM_UP):
+        segmenter.segment(images[index % len(images)])
+    milliseconds = []
+    for index in range(frames):
+        start = time.perf_counter()
+        segmenter.segment(images[index % len(images)])
+        milliseconds.append(1e3 * (time.perf_counter() - start))
+    peak, held = _memory_mb('VmHWM'), _memory_mb('VmRSS')
+    if labels is not None:
+        np.save(labels, np.stack([segmenter.segment(image).labels for image in images]))
+    return {
+        'backend': segmenter.backend,
+        'precision': segmenter.precision,
+        'ms': milliseconds,
+        'ready_s': ready,
+        'peak_mb': None if before is None or peak is None else peak - before,
+        'held_mb': None if before is None or held is None else held - before,
+    }
+
+
+def _reset_peak() -> float | None:
+    """Forget the peak so far; returns the memory held now, None where that cannot be done."""
+    try:
+        # What the imports once held and gave back must not hide what the back end takes: 5
+        # resets the peak (Linux, proc(5)).
+        Path('/proc/self/clear_refs').write_text('5')
+    except OSError:
+        return None
+    return _memory_mb('VmRSS')
+
+
+def _memory_mb(field: str) -> float | None:
+    """Resident memory of this process in MB: VmRSS now, VmHWM at its highest."""
+    try:
+        lines = Path('/proc/self/status').read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(x.split()[1]) * 1.024e-3 for x in lines if x.startswith(f'{field}:')), None)
+
+
+if __name__ == '__main__':
+    answer(lambda: measure(*json.loads(sys.argv[1])))

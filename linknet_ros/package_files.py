@@ -1,0 +1,31 @@
+"""Files that come with the package, found without ROS: the doctor and the benchmark need them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+#: Model that is used where none is named.
+SHIPPED_MODEL = 'models/linknet_camvid.onnx'
+
+#: Fast DDS profile with enough shared memory for images.
+SHM_PROFILE = 'config/fastdds_shm.xml'
+
+
+def package_file(relative: str) -> Path:
+    """A file of the package, whether it exists or not.
+
+    :param relative: path in a checkout, which is also the path below the package's share folder.
+    """
+    here = Path(__file__)
+    checkout = here.parents[1]
+    if (checkout / 'package.xml').is_file():
+        return checkout / relative
+    # colcon, apt and pip all put share/ beside the lib/ that the module is in; with
+    # `colcon build --symlink-install` the module is elsewhere, but the prefix is known.
+    listed = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
+    for prefix in (*here.parents, *(Path(path) for path in listed if path)):
+        share = prefix / 'share' / 'linknet_ros'
+        if (share / 'package.xml').is_file():
+            return share / relative
+    return checkout / relative

@@ -1,0 +1,53 @@
+"""Files of the package in a checkout, beside the installed module, and in a symlinked install."""
+
+from pathlib import Path
+
+import pytest
+
+from linknet_ros import package_files
+from linknet_ros.package_files import SHIPPED_MODEL, SHM_PROFILE, package_file
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def share(prefix):
+    folder = prefix / 'share' / 'linknet_ros'
+    folder.mkdir(parents=True)
+    (folder / 'package.xml').touch()
+    return folder
+
+
+@pytest.fixture
+def module_at(monkeypatch):
+    """Pretend that the module lies in a folder."""
+
+    def put(folder):
+        path = folder / 'linknet_ros' / 'package_files.py'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        monkeypatch.setattr(package_files, '__file__', str(path))
+
+    return put
+
+
+def test_checkout():
+    assert package_file(SHM_PROFILE) == ROOT / 'config' / 'fastdds_shm.xml'
+    assert package_file(SHIPPED_MODEL).is_file()
+
+
+def test_share_beside_lib(module_at, tmp_path):
+    folder = share(tmp_path / 'install')
+    module_at(tmp_path / 'install' / 'lib' / 'python3.12' / 'site-packages')
+    assert package_file(SHIPPED_MODEL) == folder / 'models' / 'linknet_camvid.onnx'
+
+
+def test_share_of_a_listed_prefix(module_at, tmp_path, monkeypatch):
+    folder = share(tmp_path / 'second')
+    module_at(tmp_path / 'build')
+    monkeypatch.setenv('AMENT_PREFIX_PATH', f'{tmp_path / "first"}::{tmp_path / "second"}')
+    assert package_file(SHIPPED_MODEL) == folder / SHIPPED_MODEL
+
+
+def test_nowhere(module_at, tmp_path, monkeypatch):
+    module_at(tmp_path / 'build')
+    monkeypatch.delenv('AMENT_PREFIX_PATH', raising=False)
+    assert package_file('a.txt') == tmp_path / 'build' / 'a.txt'

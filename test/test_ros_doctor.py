@@ -1,0 +1,86 @@
+"""The doctor's look at a camera topic, over real DDS."""
+
+import threading
+
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+
+import rclpy
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import CompressedImage, Image
+
+from linknet_ros.doctor_middleware import topic
+
+
+@pytest.fixture
+def publish(context):
+    """Publish a message on /camera/image ten times a second, or offer the topic only."""
+    node = rclpy.create_node('camera', context=context)
+    done = threading.Event()
+    threads = []
+
+    def start(kind, message, qos=qos_profile_sensor_data):
+        publisher = node.create_publisher(kind, '/camera/image', qos)
+
+        def run():
+            while not done.wait(0.1):
+                publisher.publish(message)
+
+        if message is not None:
+            threads.append(threading.Thread(target=run))
+            threads[-1].start()
+
+    yield start
+    done.set()
+    for thread in threads:
+        thread.join()
+    node.destroy_node()
+
+
+def image(encoding):
+    return Image(height=2, width=4, encoding=encoding, step=12, data=bytes(24))
+
+
+def test_camera(publish):
+    publish(Image, image('bgr8'))
+    finding = topic('/camera/image')
+    assert finding.state == 'ok', finding
+    expected = '/camera/image: /camera (sensor_msgs/msg/Image, best effort, volatile): bgr8 4x2, '
+    assert finding.text.startswith(expected)
+
+
+def test_reliable_camera_of_an_encoding_that_cannot_be_used(publish):
+    publish(Image, image('32FC1'), QoSProfile(depth=1))
+    finding = topic('/camera/image')
+    assert finding.state == 'error'
+    assert '(sensor_msgs/msg/Image, reliable, volatile): 32FC1 4x2' in finding.text
+    assert "image encoding '32FC1' cannot be converted to BGR" in finding.text
+    assert finding.fix.startswith('set the camera driver to bgr8')
+
+
+def test_camera_that_is_silent(publish):
+    publish(Image, None)
+    finding = topic('camera/image')
+    assert finding.state == 'warning'
+    assert finding.text.endswith(': no frame came')
+
+
+def test_compressed_camera(publish):
+    publish(CompressedImage, None)
+    finding = topic('/camera/image')
+    assert finding.state == 'error'
+    assert 'image_transport republish' in finding.fix
+
+
+def test_wrong_name_beside_a_camera(publish):
+    publish(Image, None)
+    finding = topic('/camera/picture')
+    assert finding.state == 'error'
+    assert finding.text == '/camera/picture: nobody publishes; image topics here: /camera/image'
+
+
+def test_name_that_is_none(context):
+    finding = topic('/no topic')
+    assert finding.state == 'error'
+    assert finding.fix == 'write the topic as /camera/image_raw'

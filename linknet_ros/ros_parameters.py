@@ -58,7 +58,7 @@ SPECS = (
     Spec(
         'precision',
         'auto',
-        'Arithmetic of the back end; auto takes bf16 where the processor has it, fp16 with tensorrt.',
+        'Arithmetic; auto takes bf16 where the processor has it, fp16 with tensorrt.',
         options=PRECISIONS,
     ),
     Spec('threads', 0, 'Processor threads for inference; 0 lets the back end choose.', (0, 256)),

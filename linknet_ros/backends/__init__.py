@@ -23,8 +23,8 @@ CPU_BACKENDS = ('openvino', 'onnxruntime')
 #: All back ends by preference, by the name of the package that each needs.
 BACKENDS = ('tensorrt', *CPU_BACKENDS)
 
-#: Those that `auto` tries; it takes the first that is installed and opens. TensorRT is for those who
-#: name it: building its engine takes minutes, in which the node could not serve.
+#: Those that `auto` tries; it takes the first that is installed and opens. TensorRT is for those
+#: who name it: building its engine takes minutes, in which the node could not serve.
 AUTO_BACKENDS = CPU_BACKENDS
 
 PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')

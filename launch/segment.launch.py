@@ -14,8 +14,8 @@ SHARE = Path(get_package_share_directory('linknet_ros'))
 #: Arguments that set the node's parameter of the same name; empty ones leave it to params_file.
 PARAMETER_ARGUMENTS = (
     ('model', 'Model file (.onnx).'),
-    ('backend', 'auto, openvino or onnxruntime.'),
-    ('precision', 'auto, fp32 or bf16.'),
+    ('backend', 'auto, tensorrt, openvino or onnxruntime.'),
+    ('precision', 'auto, fp32, fp16 or bf16.'),
 )
 
 ARGUMENTS = (

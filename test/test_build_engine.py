@@ -43,7 +43,7 @@ def test_what_it_builds_is_what_the_segmenter_opens(
         raise AssertionError('built again')
 
     monkeypatch.setattr('linknet_ros.backends.tensorrt_backend.build_in_child', no_build)
-    segmenter = Segmenter(model)
+    segmenter = Segmenter(model, backend='tensorrt')
     assert (segmenter.backend, segmenter.precision) == ('tensorrt', 'fp16')
     segmenter.close()
 

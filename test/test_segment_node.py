@@ -379,7 +379,7 @@ def run_node(*parameters):
     [
         (['model:=/nowhere.onnx'], "no model file '/nowhere.onnx'; check the model parameter"),
         (['model:=README.md'], 'README.md is no readable ONNX file'),
-        (['backend:=tpu'], "parameter backend is 'tpu'; use one of auto, openvino"),
+        (['backend:=tpu'], "parameter backend is 'tpu'; use one of auto, tensorrt"),
         (['min_confidence:=1.5'], 'min_confidence out of range'),
         (['min_confidence:=1'], 'write it with a decimal point'),
         (['threads:=many'], 'parameter threads'),

@@ -364,7 +364,7 @@ def test_cancelled_build(model, fake_gpu, options, version):
 
     threading.Thread(target=cancel).start()
     with pytest.raises(BuildCancelledError, match='was cancelled'):
-        open_backend(model, 32, 64, tensorrt=replace(options, tell=tell))
+        open_backend(model, 32, 64, backend='tensorrt', tensorrt=replace(options, tell=tell))
     assert [path.suffix for path in options.cache_dir.iterdir()] == ['.lock']
 
 

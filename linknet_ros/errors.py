@@ -13,6 +13,10 @@ class BackendError(LinknetError):
     """An inference back end is unknown, not installed, or refuses the model."""
 
 
+class NoEngineError(BackendError):
+    """No engine is stored, and none was to be built."""
+
+
 class BuildCancelledError(BackendError):
     """The build of an engine was cancelled: no reason to try another back end."""
 

@@ -22,14 +22,16 @@ def diagnostic_array(
     state: str,
     snapshot: Snapshot,
     settings: Mapping[str, str],
+    fault: str = '',
 ) -> DiagnosticArray:
     """The node's state as one status, named `node: subcomponent` (REP 107).
 
     :param state: lifecycle state, as 'active'.
     :param snapshot: from Statistics.
     :param settings: what the node runs with, as {'backend': 'openvino'}.
+    :param fault: what is wrong beside the frames, empty for nothing.
     """
-    level, message = _summary(state, snapshot)
+    level, message = _summary(state, snapshot, fault)
     values = {'state': state, **settings}
     values |= {
         'input fps': f'{snapshot.input_fps:.1f}',
@@ -51,9 +53,11 @@ def diagnostic_array(
     return array
 
 
-def _summary(state: str, snapshot: Snapshot) -> tuple[bytes, str]:
+def _summary(state: str, snapshot: Snapshot, fault: str) -> tuple[bytes, str]:
     if state != 'active':
         return DiagnosticStatus.OK, state
+    if fault:
+        return DiagnosticStatus.WARN, fault
     faults = [f'{snapshot.new_drops[d]} x {d.value}' for d in _FAULTS if snapshot.new_drops.get(d)]
     if faults:
         return DiagnosticStatus.WARN, ', '.join(faults)

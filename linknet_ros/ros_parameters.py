@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -12,6 +14,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from linknet_ros.backends import BACKENDS, PRECISIONS
+from linknet_ros.backends.tensorrt_options import ZERO_COPY, TensorrtOptions, default_cache_dir
 from linknet_ros.errors import ParameterError
 
 
@@ -31,6 +34,11 @@ class Spec:
     limits: tuple[float, float] | None = None
     options: tuple[str, ...] = ()
     live: bool = False
+
+    @property
+    def field(self) -> str:
+        """Its field in Parameters."""
+        return self.name.replace('.', '_')
 
     def descriptor(self) -> ParameterDescriptor:
         """What `ros2 param describe` shows and rclpy checks."""
@@ -52,7 +60,7 @@ SPECS = (
     Spec(
         'backend',
         'auto',
-        'Inference back end; auto takes the first that works.',
+        'Inference back end; auto takes the first that works, in this order.',
         options=('auto', *BACKENDS),
     ),
     Spec(
@@ -62,6 +70,37 @@ SPECS = (
         options=PRECISIONS,
     ),
     Spec('threads', 0, 'Processor threads for inference; 0 lets the back end choose.', (0, 256)),
+    Spec(
+        'tensorrt.wait_for_engine',
+        False,
+        'Wait while TensorRT builds an engine, which takes minutes; else the processor serves '
+        'meanwhile.',
+    ),
+    Spec(
+        'tensorrt.cache_dir',
+        '',
+        'Folder of built engines; empty for ~/.cache/linknet_ros/engines.',
+    ),
+    Spec('tensorrt.device', 0, 'Index of the GPU.', (0, 15)),
+    Spec(
+        'tensorrt.zero_copy',
+        'auto',
+        "Let the GPU read frames from the processor's memory; auto does where they share it.",
+        options=ZERO_COPY,
+    ),
+    Spec('tensorrt.cuda_graph', True, 'Replay the network as one CUDA graph.'),
+    Spec(
+        'tensorrt.workspace_mib',
+        512,
+        'Memory that a layer may use while it runs, MiB.',
+        (1, 65536),
+    ),
+    Spec(
+        'tensorrt.optimization_level',
+        3,
+        'Effort of a build: 0 builds fast, 5 runs fast.',
+        (0, 5),
+    ),
     Spec(
         'network_width',
         0,
@@ -90,13 +129,20 @@ SPECS = (
 
 @dataclass(frozen=True)
 class Parameters:
-    """Values of all parameters; see SPECS."""
+    """Values of all parameters; see SPECS. A dot in a name is an underscore here."""
 
     autostart: bool
     model: str
     backend: str
     precision: str
     threads: int
+    tensorrt_wait_for_engine: bool
+    tensorrt_cache_dir: str
+    tensorrt_device: int
+    tensorrt_zero_copy: str
+    tensorrt_cuda_graph: bool
+    tensorrt_workspace_mib: int
+    tensorrt_optimization_level: int
     network_width: int
     network_height: int
     min_confidence: float
@@ -106,7 +152,7 @@ class Parameters:
 
     def __post_init__(self) -> None:
         for spec in SPECS:
-            value = getattr(self, spec.name)
+            value = getattr(self, spec.field)
             if spec.options and value not in spec.options:
                 raise ParameterError(
                     f"parameter {spec.name} is '{value}'; use one of {', '.join(spec.options)}"
@@ -117,9 +163,26 @@ class Parameters:
 
         :raises ParameterError: for a value that cannot work.
         """
-        known = {field.name: getattr(self, field.name) for field in fields(self)}
-        known.update({name: _plain(v) for name, v in values.items() if name in known})
-        return Parameters(**known)
+        known = {spec.name: spec.field for spec in SPECS}
+        return replace(self, **{known[n]: _plain(v) for n, v in values.items() if n in known})
+
+    def tensorrt_options(self, tell: Callable[[str], None]) -> TensorrtOptions:
+        """What the parameters say about TensorRT.
+
+        :param tell: see TensorrtOptions.
+        """
+        folder = self.tensorrt_cache_dir
+        return TensorrtOptions(
+            cache_dir=Path(os.path.abspath(os.path.expanduser(folder)))
+            if folder
+            else default_cache_dir(),
+            device=self.tensorrt_device,
+            zero_copy=self.tensorrt_zero_copy,
+            cuda_graph=self.tensorrt_cuda_graph,
+            workspace_mib=self.tensorrt_workspace_mib,
+            optimization_level=self.tensorrt_optimization_level,
+            tell=tell,
+        )
 
 
 def declare_parameter(node: Node, name: str, default: Any, descriptor: ParameterDescriptor) -> Any:
@@ -151,7 +214,7 @@ def declare_parameters(node: Node) -> Parameters:
     for spec in SPECS:
         default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
         value = declare_parameter(node, spec.name, default, spec.descriptor())
-        values[spec.name] = _plain(value)
+        values[spec.field] = _plain(value)
     return Parameters(**values)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import rclpy
+from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from linknet_ros.errors import LinknetError
@@ -38,3 +40,26 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
             raise
     finally:
         rclpy.try_shutdown()
+
+
+@contextmanager
+def set_at_shutdown(context: Context, event: threading.Event) -> Iterator[None]:
+    """Set an event when ROS shuts down within a with block.
+
+    By looking now and then: a signal ends the context, but rclpy calls no on_shutdown for it.
+    """
+    left = threading.Event()
+
+    def watch() -> None:
+        while not left.wait(0.1):
+            if not context.ok():
+                event.set()
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        left.set()
+        watcher.join()

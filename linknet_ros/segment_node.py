@@ -16,6 +16,7 @@ from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 
+from linknet_ros.backend_notes import BackendNotes
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_statistics import Statistics
 from linknet_ros.model_file import load_model_file
@@ -24,7 +25,7 @@ from linknet_ros.ros_outputs import Outputs
 from linknet_ros.ros_package import SHIPPED_MODEL, package_file
 from linknet_ros.ros_parameters import changes_of, declare_parameters
 from linknet_ros.ros_pipeline import Pipeline
-from linknet_ros.ros_process import ros_process
+from linknet_ros.ros_process import ros_process, set_at_shutdown
 from linknet_ros.segmenter import Segmenter
 
 Transition = Callable[['SegmentNode', LifecycleState], TransitionCallbackReturn]
@@ -58,6 +59,7 @@ class SegmentNode(LifecycleNode):
         self.parameters = declare_parameters(self)
         self.add_on_set_parameters_callback(self._change_parameters)
         self.statistics = Statistics()
+        self._notes = BackendNotes(self.get_logger().info)
         self._segmenter: Segmenter | None = None
         self._outputs: Outputs | None = None
         self._pipeline: Pipeline | None = None
@@ -70,15 +72,22 @@ class SegmentNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, open the back end, offer the topics."""
         values = self.parameters
+        self._notes = BackendNotes(self.get_logger().info)
+        tensorrt = values.tensorrt_options(self._notes.tell)
         try:
             model = load_model_file(values.model or package_file(SHIPPED_MODEL))
-            self._segmenter = Segmenter(
-                model,
-                backend=values.backend,
-                precision=values.precision,
-                network_size=(values.network_width, values.network_height),
-                threads=values.threads,
-            )
+            # So that a signal ends a node that waits for an engine.
+            with set_at_shutdown(self.context, tensorrt.cancel):
+                self._segmenter = Segmenter(
+                    model,
+                    backend=values.backend,
+                    precision=values.precision,
+                    network_size=(values.network_width, values.network_height),
+                    threads=values.threads,
+                    tensorrt=tensorrt,
+                    wait_for_engine=values.tensorrt_wait_for_engine,
+                    on_step_down=self._notes.step_down,
+                )
             self._outputs = Outputs(self, model.classes, values)
         except LinknetError as error:
             self.get_logger().error(f'cannot configure: {error}')
@@ -189,13 +198,16 @@ class SegmentNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _publish_diagnostics(self) -> None:
-        settings = {}
+        settings, fault = {}, ''
         if self._segmenter is not None:
             settings = {
                 'model': self._segmenter.model.name,
                 'backend': self._segmenter.backend,
                 'precision': self._segmenter.precision,
+                **self._notes.values(),
             }
+            if self.parameters.backend != 'auto':
+                fault = settings.get('passed over', '')
         self._diagnostics.publish(
             diagnostic_array(
                 self.get_clock().now().to_msg(),
@@ -203,6 +215,7 @@ class SegmentNode(LifecycleNode):
                 self._state,
                 self.statistics.snapshot(),
                 settings,
+                fault,
             )
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.backends import Backend, open_backend
+from linknet_ros.backends.tensorrt_options import TensorrtOptions
 from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import FrameError, ParameterError
 from linknet_ros.frame_fitting import Fit, FrameFitter, fit_frame
@@ -18,6 +21,8 @@ from linknet_ros.model_file import STRIDE, ModelFile
 
 #: Frame sizes kept ready at once; each holds a compiled network.
 _KEPT_SIZES = 3
+
+_LOG = logging.getLogger('linknet_ros')
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Segmenter:
     :param network_size: (width, height) in pixels that frames are fitted into; a 0 stands for
         the model's default. Larger sees finer things and takes longer.
     :param threads: processor threads of the back end, 0 lets it choose.
+    :param tensorrt: see open_backend, likewise `wait_for_engine` and `on_step_down`.
     :raises BackendError: when the back end does not open.
     :raises ParameterError: when the network size is too small.
     """
@@ -57,10 +63,20 @@ class Segmenter:
         precision: str = 'auto',
         network_size: tuple[int, int] = (0, 0),
         threads: int = 0,
+        tensorrt: TensorrtOptions | None = None,
+        wait_for_engine: bool = True,
+        on_step_down: Callable[[str], None] = _LOG.info,
     ) -> None:
         self.model = model
         self._open_backend = partial(
-            open_backend, model, backend=backend, precision=precision, threads=threads
+            open_backend,
+            model,
+            backend=backend,
+            precision=precision,
+            threads=threads,
+            tensorrt=tensorrt,
+            wait_for_engine=wait_for_engine,
+            on_step_down=on_step_down,
         )
         width, height = (n or d for n, d in zip(network_size, model.default_size, strict=True))
         if width < STRIDE or height < STRIDE:
@@ -68,9 +84,17 @@ class Segmenter:
         self._network_size = (width, height)
         self._ready: OrderedDict[Fit, tuple[FrameFitter, Backend]] = OrderedDict()
         # Opening now lets a back end that cannot run the model fail here, not on the road.
-        _, opened = self.prepare(width, height)
-        self.backend = opened.name
-        self.precision = opened.precision
+        self.prepare(width, height)
+
+    @property
+    def backend(self) -> str:
+        """Name of the back end that runs now, see Backend; it may change between two frames."""
+        return self._newest.name
+
+    @property
+    def precision(self) -> str:
+        """Arithmetic that runs now, likewise."""
+        return self._newest.precision
 
     def prepare(self, frame_width: int, frame_height: int) -> tuple[FrameFitter, Backend]:
         """Get ready for frames of a size; takes a moment for a size that is new."""
@@ -84,6 +108,7 @@ class Segmenter:
                 if all(kept is not oldest for _, kept in self._ready.values()):
                     oldest.close()
         self._ready.move_to_end(fit)
+        self._newest = ready[1]
         return ready
 
     def segment(self, frame: NDArray[np.uint8], min_confidence: float = 0.0) -> Segmentation:

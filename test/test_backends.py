@@ -1,7 +1,11 @@
 """Back ends: right labels, the same from each, and clear errors."""
 
 import importlib.util
+import itertools
+import os
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +49,20 @@ def native_bf16():
     import openvino
 
     return 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+
+
+def children_that_build():
+    """Processes on this machine that build an engine for this one."""
+    mine = []
+    for path in Path('/proc').glob('[0-9]*/cmdline'):
+        try:
+            words = path.read_bytes().split(b'\0')
+            status = (path.parent / 'stat').read_text().rpartition(')')[2].split()
+        except OSError:
+            continue
+        if b'linknet_ros.backends.tensorrt_build' in words and int(status[1]) == os.getpid():
+            mine.append(int(path.parent.name))
+    return mine
 
 
 # Results.
@@ -242,20 +260,7 @@ def test_auto_tells_why_each_backend_failed(model, monkeypatch):
         open_backend(model, 32, 32)
 
 
-@needs('openvino')
-def test_auto_leaves_tensorrt_to_those_who_name_it(model, fake_gpu):
-    fake_gpu()
-    assert open_backend(model, 32, 32).name == 'openvino'
-
-
-@pytest.fixture
-def auto_takes_tensorrt(monkeypatch):
-    """What `auto` will do when the node can build in the background."""
-    monkeypatch.setattr('linknet_ros.backends.AUTO_BACKENDS', BACKENDS)
-
-
 @needs('onnxruntime')
-@pytest.mark.usefixtures('auto_takes_tensorrt')
 def test_auto_tells_each_step_down(model, fake_gpu, monkeypatch):
     fake_gpu(devices=[])
     hide(monkeypatch, 'openvino')
@@ -267,7 +272,6 @@ def test_auto_tells_each_step_down(model, fake_gpu, monkeypatch):
     assert "backend 'openvino' cannot be imported" in openvino
 
 
-@pytest.mark.usefixtures('auto_takes_tensorrt')
 def test_auto_prefers_tensorrt_on_a_gpu(model, fake_gpu, tmp_path):
     fake_gpu()
     reasons = []
@@ -277,7 +281,6 @@ def test_auto_prefers_tensorrt_on_a_gpu(model, fake_gpu, tmp_path):
     backend.close()
 
 
-@pytest.mark.usefixtures('auto_takes_tensorrt')
 def test_auto_ends_with_a_cancelled_build(model, fake_gpu, tmp_path):
     fake_gpu(build='hangs')
     reasons = []
@@ -286,6 +289,105 @@ def test_auto_ends_with_a_cancelled_build(model, fake_gpu, tmp_path):
     with pytest.raises(BuildCancelledError):
         open_backend(model, 32, 32, tensorrt=options, on_step_down=reasons.append)
     assert reasons == []
+
+
+# An engine that has to be built while the node serves.
+
+
+def infer_until(backend, name):
+    """Infer, with right labels each time, until the back end of a name serves."""
+    deadline = time.monotonic() + 60
+    for seed in itertools.count():
+        image = random_image(32, 32, seed)
+        np.testing.assert_array_equal(backend.infer(image)[0], image.argmax(2))
+        if backend.name == name:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@needs('openvino')
+@pytest.mark.parametrize('backend', ['auto', 'tensorrt'])
+@pytest.mark.parametrize('precision', ['auto', 'fp16'])
+def test_processor_serves_until_the_engine_is_built(model, fake_gpu, tmp_path, backend, precision):
+    state = fake_gpu()
+    lines, reasons = [], []
+    options = TensorrtOptions(cache_dir=tmp_path / 'engines', tell=lines.append)
+    opened = open_backend(
+        model,
+        32,
+        32,
+        backend=backend,
+        precision=precision,
+        tensorrt=options,
+        wait_for_engine=False,
+        on_step_down=reasons.append,
+    )
+    assert opened.name == 'openvino'
+    assert lines == []
+    infer_until(opened, 'tensorrt')
+    assert opened.precision == 'fp16'
+    assert lines[-1] == 'tensorrt takes over, in fp16'
+    assert any(line.startswith('building an engine: ') for line in lines)
+    assert reasons == []
+    opened.close()
+    assert state.leaks() == {}
+
+
+def test_stored_engine_serves_at_once(model, fake_gpu, tmp_path):
+    fake_gpu()
+    options = TensorrtOptions(cache_dir=tmp_path / 'engines')
+    open_backend(model, 32, 32, backend='tensorrt', tensorrt=options).close()
+    again = open_backend(model, 32, 32, tensorrt=options, wait_for_engine=False)
+    assert again.name == 'tensorrt'
+    again.close()
+
+
+@needs('openvino')
+def test_processor_goes_on_where_the_build_fails(model, fake_gpu, tmp_path):
+    fake_gpu(build='fails')
+    reasons = []
+    options = TensorrtOptions(cache_dir=tmp_path / 'engines')
+    opened = open_backend(
+        model, 32, 32, tensorrt=options, wait_for_engine=False, on_step_down=reasons.append
+    )
+    deadline = time.monotonic() + 60
+    while not reasons and time.monotonic() < deadline:
+        opened.infer(random_image(32, 32))
+        time.sleep(0.02)
+    assert len(reasons) == 1
+    assert 'TensorRT' in reasons[0]
+    assert reasons[0].endswith('; openvino goes on')
+    image = random_image(32, 32, 1)
+    np.testing.assert_array_equal(opened.infer(image)[0], image.argmax(2))
+    opened.close()
+
+
+@needs('openvino')
+def test_closing_ends_the_build(model, fake_gpu, tmp_path):
+    fake_gpu(build='hangs')
+    lines = []
+    options = TensorrtOptions(cache_dir=tmp_path / 'engines', tell=lines.append)
+    opened = open_backend(model, 32, 32, tensorrt=options, wait_for_engine=False)
+    opened.infer(random_image(32, 32))
+    deadline = time.monotonic() + 60
+    while not any('building an engine: ' in line for line in lines):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    opened.close()
+    assert children_that_build() == []
+
+
+def test_waits_where_no_processor_back_end_is_installed(model, fake_gpu, tmp_path, monkeypatch):
+    fake_gpu()
+    for name in ('openvino', 'onnxruntime'):
+        hide(monkeypatch, name)
+    lines = []
+    options = TensorrtOptions(cache_dir=tmp_path / 'engines', tell=lines.append)
+    opened = open_backend(model, 32, 32, tensorrt=options, wait_for_engine=False)
+    assert opened.name == 'tensorrt'
+    assert any(line.endswith('on the processor; waiting for the engine') for line in lines)
+    opened.close()
 
 
 @needs('openvino', 'onnxruntime')

@@ -17,6 +17,7 @@ ROWS = {
     'errors': 0,
     'classes': 0,
     'metrics': 0,
+    'backend_notes': 0,
     'frame_slot': 0,
     'frame_statistics': 0,
     'onnx_graph': 0,

@@ -156,7 +156,7 @@ class Listener:
 
 
 def parameters(**changes):
-    return Parameters(**{spec.name: spec.default for spec in SPECS} | changes)
+    return Parameters(**{spec.field: spec.default for spec in SPECS} | changes)
 
 
 def publishers_of(node):

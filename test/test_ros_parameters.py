@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from linknet_ros.backends import BACKENDS, PRECISIONS
+from linknet_ros.backends.tensorrt_options import TensorrtOptions
 from linknet_ros.errors import ParameterError
 from linknet_ros.ros_parameters import (
     SPECS,
@@ -54,14 +55,14 @@ def open_node(context):
 @pytest.fixture
 def parameters():
     """Parameters with their defaults."""
-    return Parameters(**{spec.name: spec.default for spec in SPECS})
+    return Parameters(**{spec.field: spec.default for spec in SPECS})
 
 
 # The table.
 
 
 def test_every_parameter_has_a_field():
-    assert [spec.name for spec in SPECS] == [field.name for field in fields(Parameters)]
+    assert [spec.field for spec in SPECS] == [field.name for field in fields(Parameters)]
 
 
 def test_every_parameter_says_what_it_is():
@@ -121,6 +122,13 @@ def test_defaults(open_node, parameters):
         backend='auto',
         precision='auto',
         threads=0,
+        tensorrt_wait_for_engine=False,
+        tensorrt_cache_dir='',
+        tensorrt_device=0,
+        tensorrt_zero_copy='auto',
+        tensorrt_cuda_graph=True,
+        tensorrt_workspace_mib=512,
+        tensorrt_optimization_level=3,
         network_width=0,
         network_height=0,
         min_confidence=0.0,
@@ -170,6 +178,15 @@ def test_values_from_code(open_node):
         backend='onnxruntime',
         precision='fp32',
         threads=4,
+        **{
+            'tensorrt.wait_for_engine': True,
+            'tensorrt.cache_dir': 'engines',
+            'tensorrt.device': 1,
+            'tensorrt.zero_copy': 'off',
+            'tensorrt.cuda_graph': False,
+            'tensorrt.workspace_mib': 256,
+            'tensorrt.optimization_level': 5,
+        },
         network_width=640,
         network_height=480,
         min_confidence=0.25,
@@ -183,6 +200,13 @@ def test_values_from_code(open_node):
         backend='onnxruntime',
         precision='fp32',
         threads=4,
+        tensorrt_wait_for_engine=True,
+        tensorrt_cache_dir='engines',
+        tensorrt_device=1,
+        tensorrt_zero_copy='off',
+        tensorrt_cuda_graph=False,
+        tensorrt_workspace_mib=256,
+        tensorrt_optimization_level=5,
         network_width=640,
         network_height=480,
         min_confidence=0.25,
@@ -338,7 +362,7 @@ def test_parameters_of_others_are_no_changes():
 def test_changed(parameters):
     changed = parameters.changed({'overlay_opacity': 0.75, 'mask_classes': ['car', '']})
     assert changed == Parameters(
-        **{spec.name: spec.default for spec in SPECS}
+        **{spec.field: spec.default for spec in SPECS}
         | {'overlay_opacity': 0.75, 'mask_classes': ('car',)}
     )
     assert (parameters.overlay_opacity, parameters.mask_classes) == (0.5, ())
@@ -353,11 +377,43 @@ def test_changed_checks_options_too(parameters):
         parameters.changed({'precision': 'fp8'})
 
 
+def test_tensorrt_options_are_those_of_the_parameters(parameters, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', '/cache')
+    monkeypatch.setenv('HOME', '/home/robot')
+    said = []
+    options = parameters.tensorrt_options(said.append)
+    assert options == TensorrtOptions(cancel=options.cancel, tell=options.tell)
+    assert options.cache_dir == Path('/cache/linknet_ros/engines')
+    options.tell('building')
+    assert said == ['building']
+    changed = parameters.changed(
+        {
+            'tensorrt.cache_dir': '~/engines',
+            'tensorrt.device': 1,
+            'tensorrt.zero_copy': 'off',
+            'tensorrt.cuda_graph': False,
+            'tensorrt.workspace_mib': 256,
+            'tensorrt.optimization_level': 5,
+        }
+    ).tensorrt_options(said.append)
+    assert changed == TensorrtOptions(
+        cache_dir=Path('/home/robot/engines'),
+        device=1,
+        zero_copy='off',
+        cuda_graph=False,
+        workspace_mib=256,
+        optimization_level=5,
+        cancel=changed.cancel,
+        tell=changed.tell,
+    )
+
+
 # config/camvid.yaml.
 
 
 def test_file_gives_the_defaults(open_node, parameters):
     values = yaml.safe_load(CAMVID_YAML.read_text('utf-8'))['/**']['ros__parameters']
+    values |= {f'tensorrt.{name}': value for name, value in values.pop('tensorrt').items()}
     assert set(values) == set(SPEC)
     for name, value in values.items():
         # YAML has no empty list of strings.
@@ -378,13 +434,20 @@ def test_file_is_read(open_node, tmp_path):
 
 def test_file_explains_every_key():
     text = CAMVID_YAML.read_text('utf-8').partition('ros__parameters:\n')[2]
-    groups = [group.splitlines() for group in text.split('\n\n')]
-    comments = {}
-    for lines in groups:
-        comment = [line.strip() for line in lines if line.lstrip().startswith('#')]
-        assert lines[: len(comment)] == [line for line in lines if line.strip() in comment]
-        for line in lines[len(comment) :]:
-            comments[line.strip().partition(':')[0]] = ' '.join(comment)
+    comments, comment, group = {}, [], ''
+    for line in text.splitlines():
+        key, _, value = line.strip().partition(':')
+        if line.lstrip().startswith('#'):
+            comment.append(line.strip())
+        elif not line.strip():
+            comment, group = [], ''
+        elif not value:
+            group, comment = f'{key}.', []
+        else:
+            comments[group + key] = ' '.join(comment)
+            if group:
+                # Keys of a group stand close; each has a comment of its own.
+                comment = []
     assert set(comments) == set(SPEC)
     assert all(comments.values())
     for spec in SPECS:
@@ -400,5 +463,5 @@ def test_readme_has_every_parameter_with_its_default():
     rows = [line.split('|') for line in readme.splitlines() if line.startswith('| `')]
     defaults = {name.strip(' `'): row[2].strip() for row in rows for name in row[1].split(',')}
     for spec in SPECS:
-        default = {(): "['']", '': "''", True: 'true'}.get(spec.default, str(spec.default))
+        default = {(): "['']", '': "''"}.get(spec.default, str(spec.default).lower())
         assert defaults[spec.name] == default

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -357,6 +359,84 @@ def test_what_goes_wrong_in_a_transition_is_said(context, model, monkeypatch, ca
         robot.close()
 
 
+def diagnostics_of(robot):
+    """Newest status that the node published, as (level, message, values)."""
+    [status] = robot.received['/diagnostics'][-1].status
+    values = {value.key: value.value for value in status.values}
+    return status.level, status.message, values
+
+
+@pytest.fixture
+def gpu_robot(context, model, tmp_path):
+    """A robot whose TensorRT is a stand-in: `gpu_robot(parameter=value) -> Robot`, started."""
+    robots = []
+
+    def start(**parameters):
+        cache = {'tensorrt.cache_dir': str(tmp_path / 'engines')}
+        robot = Robot(context, model=str(model.path), **cache, **parameters)
+        robots.append(robot)
+        robot.start()
+        robot.subscribe('labels')
+        messages = robot.received['/diagnostics'] = []
+        robot.peer.create_subscription(DiagnosticArray, '/diagnostics', messages.append, 10)
+        return robot
+
+    yield start
+    for robot in robots:
+        robot.close()
+
+
+def send_until(robot, condition):
+    """Send frames, each with its own labels, until a condition holds."""
+
+    def sent():
+        number = len(robot.received['labels'])
+        frame = random_frame(64, 64, number)
+        robot.camera.publish(array_to_image(frame, 'bgr8', header(number)))
+        robot.until(lambda: len(robot.received['labels']) > number)
+        np.testing.assert_array_equal(plane(robot.received['labels'][-1]), frame.argmax(2))
+        return condition()
+
+    robot.until(sent, 60)
+
+
+def test_processor_serves_until_the_engine_takes_over(gpu_robot, fake_gpu):
+    fake_gpu()
+    robot = gpu_robot(network_width=64, network_height=64)
+    robot.until(lambda: robot.received['/diagnostics'])
+    _, _, values = diagnostics_of(robot)
+    assert values['backend'] in ('openvino', 'onnxruntime')
+    send_until(robot, lambda: diagnostics_of(robot)[2]['backend'] == 'tensorrt')
+    _, _, values = diagnostics_of(robot)
+    assert (values['precision'], values['engine']) == ('fp16', 'tensorrt takes over, in fp16')
+    assert 'passed over' not in values
+    counts = robot.node.statistics.snapshot()
+    assert counts.received == counts.published
+
+
+def test_failed_build_is_a_warning_for_those_who_asked_for_tensorrt(gpu_robot, fake_gpu):
+    fake_gpu(build='fails')
+    robot = gpu_robot(backend='tensorrt')
+
+    def warned():
+        return bool(robot.received['/diagnostics']) and diagnostics_of(robot)[0] == b'\x01'
+
+    send_until(robot, warned)
+    _, message, values = diagnostics_of(robot)
+    assert 'TensorRT' in message
+    assert message == values['passed over']
+    assert message.endswith(f'; {values["backend"]} goes on')
+
+
+def test_auto_says_why_tensorrt_was_passed_over(gpu_robot, fake_gpu):
+    fake_gpu(devices=[])
+    robot = gpu_robot()
+    robot.until(lambda: robot.received['/diagnostics'])
+    send_until(robot, lambda: diagnostics_of(robot)[0] == b'\x00')
+    _, _, values = diagnostics_of(robot)
+    assert 'cudaErrorInsufficientDriver (35)' in values['passed over']
+
+
 def environment():
     changes = {
         'ROS_DOMAIN_ID': str(random.randrange(1, 100)),
@@ -394,10 +474,35 @@ def test_a_users_mistake_is_one_line_and_exit_code_1(parameters, message):
 
 
 def test_unknown_class_is_one_line(model):
-    result = run_node(f'model:={model.path}', 'mask_classes:=[unicorn]')
+    result = run_node(f'model:={model.path}', 'backend:=openvino', 'mask_classes:=[unicorn]')
     assert result.returncode == 1
     [line] = [line for line in result.stderr.splitlines() if line]
     assert f"unknown class 'unicorn'; the model knows: {model.classes.names[0]}" in line
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_node_that_waits_for_an_engine(model, fake_gpu, tmp_path, number):
+    fake_gpu(build='hangs')
+    command = [sys.executable, '-m', 'linknet_ros.segment_node', '--ros-args']
+    for parameter in (
+        f'model:={model.path}',
+        f'tensorrt.cache_dir:={tmp_path / "engines"}',
+        'tensorrt.wait_for_engine:=true',
+        'backend:=tensorrt',
+    ):
+        command += ['-p', parameter]
+    fakes = str(Path(__file__).parent / 'fakes')
+    paths = os.pathsep.join([fakes, *filter(None, [os.environ.get('PYTHONPATH')])])
+    process = subprocess.Popen(
+        command, env=environment() | {'PYTHONPATH': paths}, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if 'building an engine: ' in line:
+            break
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert 'Traceback' not in errors
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

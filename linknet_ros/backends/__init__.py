@@ -7,25 +7,24 @@ that a robot needs only those of the back end it uses.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from linknet_ros.backends.standby_backend import StandbyBackend
 from linknet_ros.backends.tensorrt_options import TensorrtOptions
-from linknet_ros.errors import BackendError, BuildCancelledError
+from linknet_ros.errors import BackendError, BuildCancelledError, NoEngineError
 from linknet_ros.model_file import ModelFile
 
 #: Back ends that need no GPU.
 CPU_BACKENDS = ('openvino', 'onnxruntime')
 
-#: All back ends by preference, by the name of the package that each needs.
+#: All back ends, by the name of the package that each needs. `auto` takes the first that opens.
 BACKENDS = ('tensorrt', *CPU_BACKENDS)
-
-#: Those that `auto` tries; it takes the first that is installed and opens. TensorRT is for those
-#: who name it: building its engine takes minutes, in which the node could not serve.
-AUTO_BACKENDS = CPU_BACKENDS
 
 PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')
 
@@ -65,6 +64,7 @@ def open_backend(
     precision: str = 'auto',
     threads: int = 0,
     tensorrt: TensorrtOptions | None = None,
+    wait_for_engine: bool = True,
     on_step_down: Callable[[str], None] = _LOG.info,
 ) -> Backend:
     """Open a back end for a model at one network size.
@@ -76,7 +76,11 @@ def open_backend(
         change of the labels), 'fp32', 'fp16' (tensorrt) or 'bf16' (openvino).
     :param threads: processor threads, 0 for as many as the runtime likes.
     :param tensorrt: how tensorrt builds and runs; None for the defaults.
-    :param on_step_down: gets the reason, one line, for each back end that 'auto' passes over.
+    :param wait_for_engine: whether to wait, for minutes, where tensorrt has to build its engine.
+        Else the processor serves meanwhile, and `name` and `precision` change when the engine
+        takes over.
+    :param on_step_down: gets the reason, one line, for each back end that 'auto' passes over, and
+        for an engine that fails while the processor serves.
     :raises BackendError: when the back end or precision is unknown, not installed, or refuses.
     :raises BuildCancelledError: when the build of an engine was cancelled; 'auto' ends there.
     """
@@ -85,12 +89,62 @@ def open_backend(
     if precision not in PRECISIONS:
         raise BackendError(f"unknown precision '{precision}'; use {', '.join(PRECISIONS)}")
     options = tensorrt or TensorrtOptions()
+
+    open_one = partial(
+        _open,
+        model=model,
+        height=height,
+        width=width,
+        precision=precision,
+        threads=threads,
+        options=options,
+    )
+
+    def open_by_name(name: str) -> Backend:
+        if name == 'tensorrt' and not wait_for_engine:
+            return _stored_or_standby(open_one, precision, options, on_step_down)
+        return open_one(name)
+
     if backend != 'auto':
-        return _open(backend, model, height, width, precision, threads, options)
+        return open_by_name(backend)
+    return _first_of(BACKENDS, open_by_name, on_step_down)
+
+
+def _stored_or_standby(
+    open_one: Callable[..., Backend],
+    precision: str,
+    options: TensorrtOptions,
+    on_failure: Callable[[str], None],
+) -> Backend:
+    """TensorRT with a stored engine, else the processor until one is built."""
+    try:
+        return open_one('tensorrt', options=replace(options, build=False))
+    except NoEngineError:
+        pass
+    # What only a GPU computes in must not keep the processor from serving.
+    meanwhile = partial(open_one, precision='auto' if precision == 'fp16' else precision)
+    try:
+        serving = _first_of(CPU_BACKENDS, meanwhile, options.tell)
+    except BackendError as error:
+        options.tell(f'{error} on the processor; waiting for the engine')
+        return open_one('tensorrt')
+    return StandbyBackend(
+        serving,
+        lambda cancel: open_one('tensorrt', options=replace(options, cancel=cancel)),
+        options.tell,
+        on_failure,
+    )
+
+
+def _first_of(
+    names: Iterable[str],
+    open_one: Callable[[str], Backend],
+    on_step_down: Callable[[str], None],
+) -> Backend:
     reasons = []
-    for name in AUTO_BACKENDS:
+    for name in names:
         try:
-            return _open(name, model, height, width, precision, threads, options)
+            return open_one(name)
         except BuildCancelledError:
             raise
         except BackendError as error:

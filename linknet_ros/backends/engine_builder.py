@@ -22,8 +22,8 @@ _MODULE = 'linknet_ros.backends.tensorrt_build'
 #: Seconds between two looks at the cancel event.
 _PAUSE = 0.1
 
-#: Seconds from asking the child to stop to killing it; it gives itself 3.
-_GRACE = 5.0
+#: Seconds from asking the child to stop to killing it; it gives itself 1.
+_GRACE = 1.5
 
 
 def build_in_child(
@@ -68,7 +68,8 @@ def _start(request: BuildRequest) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=request.folder,
-            env={**os.environ, 'PYTHONPATH': path},
+            # What TensorRT writes for itself goes when the folder goes, even from a killed child.
+            env={**os.environ, 'PYTHONPATH': path, 'TMPDIR': request.folder},
             start_new_session=True,
         )
     except OSError as error:

@@ -20,7 +20,7 @@ from linknet_ros.backends.tensorrt_build import BuildRequest
 from linknet_ros.backends.tensorrt_library import Library, open_library
 from linknet_ros.backends.tensorrt_options import TensorrtOptions
 from linknet_ros.backends.tensorrt_run import EngineError, EngineRun
-from linknet_ros.errors import BackendError
+from linknet_ros.errors import BackendError, NoEngineError
 from linknet_ros.model_file import ModelFile
 
 _Result = TypeVar('_Result')
@@ -133,6 +133,8 @@ class TensorrtBackend:
             run = self._stored(key)
             if run is not None:
                 return run
+        if not options.build:
+            raise NoEngineError(f'no engine for {self._device.name} in {options.cache_dir}')
         with self._cache.lock(key, options.cancel):
             if not options.rebuild:
                 # Another process may have built it while this one waited for the lock.

@@ -24,7 +24,7 @@ from linknet_ros.model_file import load_model_file
 from linknet_ros.onnx_graph import fix_size, parse_onnx, to_float16
 
 #: Seconds that TensorRT gets to notice a cancelled build before the process ends itself.
-_GRACE = 3.0
+_GRACE = 1.0
 
 
 @dataclass(frozen=True)

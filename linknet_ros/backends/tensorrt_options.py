@@ -35,6 +35,7 @@ class TensorrtOptions:
     :param cuda_graph: replay the network as one CUDA graph where it can be recorded.
     :param workspace_mib: memory that a layer may use while it runs, MiB.
     :param optimization_level: 0 (built fast) to 5 (runs fast); 3 is TensorRT's default.
+    :param build: build an engine where none is stored; False raises NoEngineError there.
     :param rebuild: build even if a good engine is stored.
     :param cancel: set from another thread to give up a build.
     :param tell: gets one line at a time about what takes long and what is worked around, on the
@@ -48,6 +49,7 @@ class TensorrtOptions:
     cuda_graph: bool = True
     workspace_mib: int = 512
     optimization_level: int = 3
+    build: bool = True
     rebuild: bool = False
     cancel: threading.Event = field(default_factory=threading.Event)
     tell: Callable[[str], None] = _LOG.info

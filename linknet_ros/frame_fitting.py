@@ -57,15 +57,17 @@ def fit_frame(frame_width: int, frame_height: int, network_width: int, network_h
 
 
 class FrameFitter:
-    """Fits frames of one size; owns the buffer that the network reads.
+    """Fits frames of one size; owns the buffers that the network reads.
+
+    There are two, so that a frame can be fitted while the network reads the one before.
 
     :param fit: from fit_frame.
     """
 
     def __init__(self, fit: Fit) -> None:
         self.fit = fit
-        self._buffer = np.zeros((fit.buffer_height, fit.buffer_width, 3), np.uint8)
-        self._content = self._buffer[: fit.scaled_height, : fit.scaled_width]
+        shape = (fit.buffer_height, fit.buffer_width, 3)
+        self._buffers = [np.zeros(shape, np.uint8) for _ in range(2)]
         # Averaging avoids the aliasing that bilinear sampling has when it shrinks.
         shrinks = fit.scaled_width < fit.frame_width or fit.scaled_height < fit.frame_height
         self._how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -74,18 +76,21 @@ class FrameFitter:
         """The network's input for a frame.
 
         :param frame: (frame_height, frame_width, 3) uint8 BGR.
-        :returns: (buffer_height, buffer_width, 3) uint8, overwritten by the next call.
+        :returns: (buffer_height, buffer_width, 3) uint8, overwritten by the call after the next.
         """
+        self._buffers.reverse()
+        buffer = self._buffers[0]
         width, height = self.fit.scaled_width, self.fit.scaled_height
+        content = buffer[:height, :width]
         if self.fit.scales:
-            cv2.resize(frame, (width, height), dst=self._content, interpolation=self._how)
+            cv2.resize(frame, (width, height), dst=content, interpolation=self._how)
         else:
-            np.copyto(self._content, frame)
+            np.copyto(content, frame)
         if width < self.fit.buffer_width:
-            self._buffer[:height, width:] = self._buffer[:height, width - 1 : width]
+            buffer[:height, width:] = buffer[:height, width - 1 : width]
         if height < self.fit.buffer_height:
-            self._buffer[height:] = self._buffer[height - 1]
-        return self._buffer
+            buffer[height:] = buffer[height - 1]
+        return buffer
 
     def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """View of the part of a network output that shows the frame."""

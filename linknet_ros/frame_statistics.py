@@ -16,13 +16,15 @@ class Drop(Enum):
 
     REPLACED = 'replaced by a newer frame'
     NO_SUBSCRIBER = 'nobody subscribed'
+    TOO_OLD = 'older than max_age'
     BAD_FRAME = 'bad frame'
     FAILED = 'processing failed'
     INACTIVE = 'node deactivated'
 
 
-#: Stages of a frame in their order; 'latency' is from the header's stamp to the end of publishing.
-STAGES = ('wait', 'fit', 'infer', 'publish', 'latency')
+#: What the time from a frame's arrival to the end of its publishing is spent on: converting and
+#: scaling it, the network, computing what is published, sending it, and waiting in between.
+STAGES = ('wait', 'fit', 'infer', 'products', 'publish')
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Snapshot:
     :param output_fps: published per second since then.
     :param new_drops: dropped since then, by reason.
     :param stage_ms: mean time per stage since then, milliseconds; empty when nothing passed.
+    :param latency_ms: mean time from the header's stamp to the end of publishing, milliseconds;
+        None when nothing with a stamp passed. Negative when the camera's clock is ahead.
     :param input_age: seconds since the last frame came, None before the first.
     """
 
@@ -49,6 +53,7 @@ class Snapshot:
     output_fps: float
     new_drops: Mapping[Drop, int]
     stage_ms: Mapping[str, float]
+    latency_ms: float | None
     input_age: float | None
 
 
@@ -61,6 +66,7 @@ class Statistics:
         self._published = 0
         self._dropped: Counter[Drop] = Counter()
         self._stage_seconds = dict.fromkeys(STAGES, 0.0)
+        self._latency_sum, self._latency_count = 0.0, 0
         self._last_input: float | None = None
         self._before = (time.monotonic(), 0, 0, Counter[Drop]())
 
@@ -75,16 +81,20 @@ class Statistics:
         with self._lock:
             self._dropped[reason] += 1
 
-    def publish(self, stage_seconds: Mapping[str, float]) -> None:
+    def publish(self, stage_seconds: Mapping[str, float], latency: float | None) -> None:
         """A frame was published.
 
         :param stage_seconds: seconds spent by stage, one entry for each of STAGES.
+        :param latency: seconds since its stamp, None when it has none.
         """
         seconds = [stage_seconds[stage] for stage in STAGES]
         with self._lock:
             self._published += 1
             for stage, passed in zip(STAGES, seconds, strict=True):
                 self._stage_seconds[stage] += passed
+            if latency is not None:
+                self._latency_sum += latency
+                self._latency_count += 1
 
     def snapshot(self) -> Snapshot:
         """Totals and rates; starts a new interval for the rates."""
@@ -107,8 +117,12 @@ class Statistics:
                 output_fps=passed / seconds,
                 new_drops=MappingProxyType(dict(self._dropped - dropped)),
                 stage_ms=MappingProxyType(stage_ms),
+                latency_ms=1000 * self._latency_sum / self._latency_count
+                if self._latency_count
+                else None,
                 input_age=None if self._last_input is None else now - self._last_input,
             )
             self._before = (now, self._received, self._published, self._dropped.copy())
             self._stage_seconds = dict.fromkeys(STAGES, 0.0)
+            self._latency_sum, self._latency_count = 0.0, 0
             return result

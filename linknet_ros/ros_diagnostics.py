@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -13,7 +13,11 @@ from linknet_ros.frame_statistics import Drop, Snapshot
 STALE_AFTER = 2.0
 
 #: Drops that say that something is wrong; the others are how the node is meant to work.
-_FAULTS = (Drop.BAD_FRAME, Drop.FAILED)
+_FAULTS = (Drop.BAD_FRAME, Drop.TOO_OLD, Drop.FAILED)
+
+#: Frames that seem to come from the future by this much, or to be this late, have the stamps of
+#: another clock; milliseconds.
+_AHEAD_MS, _BEHIND_MS = 50.0, 10_000.0
 
 
 def diagnostic_array(
@@ -22,16 +26,16 @@ def diagnostic_array(
     state: str,
     snapshot: Snapshot,
     settings: Mapping[str, str],
-    fault: str = '',
+    faults: Sequence[str] = (),
 ) -> DiagnosticArray:
     """The node's state as one status, named `node: subcomponent` (REP 107).
 
     :param state: lifecycle state, as 'active'.
     :param snapshot: from Statistics.
     :param settings: what the node runs with, as {'backend': 'openvino'}.
-    :param fault: what is wrong beside the frames, empty for nothing.
+    :param faults: what is wrong beside the frames, a line each.
     """
-    level, message = _summary(state, snapshot, fault)
+    level, message = _summary(state, snapshot, faults)
     values = {'state': state, **settings}
     values |= {
         'input fps': f'{snapshot.input_fps:.1f}',
@@ -41,6 +45,8 @@ def diagnostic_array(
     }
     values |= {f'dropped, {d.value}': str(snapshot.dropped.get(d, 0)) for d in Drop}
     values |= {f'{stage} ms': f'{ms:.1f}' for stage, ms in snapshot.stage_ms.items()}
+    if snapshot.latency_ms is not None:
+        values['latency ms'] = f'{snapshot.latency_ms:.1f}'
     status = DiagnosticStatus(
         level=level,
         name=f'{node_name}: segmentation',
@@ -53,18 +59,34 @@ def diagnostic_array(
     return array
 
 
-def _summary(state: str, snapshot: Snapshot, fault: str) -> tuple[bytes, str]:
+def _summary(state: str, snapshot: Snapshot, faults: Sequence[str]) -> tuple[bytes, str]:
     if state != 'active':
         return DiagnosticStatus.OK, state
-    if fault:
-        return DiagnosticStatus.WARN, fault
-    faults = [f'{snapshot.new_drops[d]} x {d.value}' for d in _FAULTS if snapshot.new_drops.get(d)]
-    if faults:
-        return DiagnosticStatus.WARN, ', '.join(faults)
-    if snapshot.input_age is None:
-        return DiagnosticStatus.WARN, 'no frame yet; is the image topic right?'
-    if snapshot.input_age > STALE_AFTER:
-        return DiagnosticStatus.WARN, f'no frame for {snapshot.input_age:.0f} s'
+    problems = [*faults, *_frame_faults(snapshot)]
+    if problems:
+        return DiagnosticStatus.WARN, '; '.join(problems)
     if not snapshot.output_fps and snapshot.new_drops.get(Drop.NO_SUBSCRIBER):
         return DiagnosticStatus.OK, 'idle: nobody subscribes'
     return DiagnosticStatus.OK, f'{snapshot.output_fps:.1f} frames per second'
+
+
+def _frame_faults(snapshot: Snapshot) -> Iterator[str]:
+    for reason in _FAULTS:
+        if snapshot.new_drops.get(reason):
+            yield f'{snapshot.new_drops[reason]} x {reason.value}'
+    if snapshot.input_age is None:
+        yield 'no frame yet; is the image topic right?'
+    elif snapshot.input_age > STALE_AFTER:
+        yield f'no frame for {snapshot.input_age:.0f} s'
+    if snapshot.stage_ms and snapshot.latency_ms is None:
+        yield 'frames have no stamp, so nobody knows how old they are; see to the camera driver'
+    elif snapshot.latency_ms is not None and snapshot.latency_ms < -_AHEAD_MS:
+        yield (
+            f'stamps are {-snapshot.latency_ms / 1000:.1f} s ahead of the clock; synchronise the '
+            "camera's clock"
+        )
+    elif snapshot.latency_ms is not None and snapshot.latency_ms > _BEHIND_MS:
+        yield (
+            f'stamps are {snapshot.latency_ms / 1000:.0f} s behind the clock; synchronise the '
+            "camera's clock, or for a recording set use_sim_time"
+        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
+import time
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,40 +89,53 @@ class Outputs:
         result: Segmentation,
         header: Header,
         camera_info: CameraInfo | None,
-    ) -> None:
-        """Compute and publish what somebody subscribes to.
+    ) -> float:
+        """Compute and publish what somebody subscribes to, what planners read first.
 
         :param frame: (H, W, 3) uint8 BGR.
         :param result: the frame's labels.
         :param header: of the frame; goes out unchanged with everything.
         :param camera_info: the newest of the camera, or None.
+        :returns: seconds spent on sending.
         """
-        labels = result.labels
+        sending = 0.0
         with self._lock:
-            images = self._images
-            if camera_info is not None and _heard(self._camera_info):
-                height, width = labels.shape
-                info = camera_info_for(camera_info, header, width, height)
-                self._camera_info.publish(info)
-            if _heard(images['labels']):
-                images['labels'].publish(array_to_image(labels, 'mono8', header))
-            if _heard(images['drivable']):
-                mask = class_mask(labels, self._drivable_table)
-                images['drivable'].publish(array_to_image(mask, 'mono8', header))
-            if _heard(images['confidence']):
-                confidence = array_to_image(result.confidence, 'mono8', header)
-                images['confidence'].publish(confidence)
-            for name, publisher in self._masks.items():
-                if _heard(publisher):
-                    mask = class_mask(labels, self._tables[name])
-                    publisher.publish(array_to_image(mask, 'mono8', header))
-            if _heard(images['color']) or _heard(images['overlay']):
-                colors = colorize(labels, self._palette)
-                if _heard(images['color']):
-                    images['color'].publish(array_to_image(colors, 'bgr8', header))
-                if _heard(images['overlay']):
-                    overlay = blend(frame, colors, labels, self._opacity)
-                    images['overlay'].publish(array_to_image(overlay, 'bgr8', header))
+            for publisher, message in self._messages(frame, result, header, camera_info):
+                start = time.perf_counter()
+                publisher.publish(message)
+                sending += time.perf_counter() - start
+        return sending
+
+    def _messages(
+        self,
+        frame: NDArray[np.uint8],
+        result: Segmentation,
+        header: Header,
+        camera_info: CameraInfo | None,
+    ) -> Iterator[tuple[Publisher, Image | CameraInfo]]:
+        """What goes out where; each is computed when the one before has been sent."""
+        labels, images = result.labels, self._images
+        if camera_info is not None and _heard(self._camera_info):
+            height, width = labels.shape
+            yield self._camera_info, camera_info_for(camera_info, header, width, height)
+        if _heard(images['labels']):
+            yield images['labels'], array_to_image(labels, 'mono8', header)
+        if _heard(images['drivable']):
+            mask = class_mask(labels, self._drivable_table)
+            yield images['drivable'], array_to_image(mask, 'mono8', header)
+        if _heard(images['confidence']):
+            yield images['confidence'], array_to_image(result.confidence, 'mono8', header)
+        for name, publisher in self._masks.items():
+            if _heard(publisher):
+                mask = class_mask(labels, self._tables[name])
+                yield publisher, array_to_image(mask, 'mono8', header)
+        if _heard(images['color']) or _heard(images['overlay']):
+            colors = colorize(labels, self._palette)
+            if _heard(images['color']):
+                yield images['color'], array_to_image(colors, 'bgr8', header)
+            if _heard(images['overlay']):
+                overlay = blend(frame, colors, labels, self._opacity)
+                yield images['overlay'], array_to_image(overlay, 'bgr8', header)
 
     def destroy(self) -> None:
         """Take the topics away."""

@@ -117,6 +117,14 @@ SPECS = (
         live=True,
     ),
     Spec(
+        'max_age',
+        0.0,
+        'Frames older than this by their stamp, seconds, are dropped when their turn comes; 0 for '
+        'no limit.',
+        (0.0, 3600.0),
+        live=True,
+    ),
+    Spec(
         'drivable_classes',
         (),
         'Classes that ~/drivable joins; empty for those the model flags as drivable.',
@@ -146,6 +154,7 @@ class Parameters:
     network_width: int
     network_height: int
     min_confidence: float
+    max_age: float
     drivable_classes: tuple[str, ...]
     mask_classes: tuple[str, ...]
     overlay_opacity: float

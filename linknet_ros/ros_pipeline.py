@@ -1,34 +1,57 @@
-"""From an image message to published results, on a thread of its own."""
+"""From an image message to published results, in three steps that overlap, a thread for each."""
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
 from linknet_ros.errors import FrameError
+from linknet_ros.frame_pace import FramePace
 from linknet_ros.frame_slot import FrameSlot
 from linknet_ros.frame_statistics import Drop, Statistics
 from linknet_ros.ros_images import image_to_bgr
 from linknet_ros.ros_outputs import Outputs
-from linknet_ros.segmenter import Segmenter
+from linknet_ros.segmenter import Fitted, Inferred, Segmenter
 
 #: A fault that repeats with every frame is logged once in this many seconds.
 _LOG_PERIOD = 5.0
 
 
+@dataclass
+class _Frame:
+    """A frame on its way; each step fills in what the next one needs."""
+
+    message: Image
+    arrived: float
+    seconds: dict[str, float] = field(default_factory=dict)
+    bgr: NDArray[np.uint8] | None = None
+    fitted: Fitted | None = None
+    inferred: Inferred | None = None
+
+
 class Pipeline:
     """Takes frames from construction to stop, each at most once, the newest first.
 
-    `take_image` and `take_camera_info` are subscription callbacks and never wait; everything else
-    happens on the worker thread, so the executor is not blocked and old frames do not queue up.
+    `take_image` and `take_camera_info` are subscription callbacks and never wait. One thread
+    converts and fits a frame while the network has the one before, and a third publishes the one
+    before that; each step holds one frame, so nothing queues up. Fitting begins as late as it can
+    (FramePace), so that the newest frame is taken.
 
     :param node: for log and clock.
-    :param segmenter: used by the worker alone until stop.
+    :param segmenter: used by the pipeline alone until stop.
     :param min_confidence: 0 to 1; can be set at any time and holds from the next frame.
+    :param max_age: seconds, likewise; older frames, and those without a stamp, are dropped when
+        their turn comes; 0 for no limit.
     """
 
     def __init__(
@@ -37,41 +60,61 @@ class Pipeline:
         segmenter: Segmenter,
         outputs: Outputs,
         statistics: Statistics,
-        min_confidence: float,
+        *,
+        min_confidence: float = 0.0,
+        max_age: float = 0.0,
     ) -> None:
         self.min_confidence = min_confidence
+        self.max_age = max_age
         self._node = node
         self._segmenter = segmenter
         self._outputs = outputs
         self._statistics = statistics
         self._camera_info: CameraInfo | None = None
-        self._slot: FrameSlot[tuple[Image, float]] = FrameSlot()
-        self._worker = threading.Thread(target=self._work, name='segment')
-        self._worker.start()
+        self._slot: FrameSlot[_Frame] = FrameSlot()
+        self._pace = FramePace()
+        fitted: queue.Queue[_Frame | None] = queue.Queue(1)
+        inferred: queue.Queue[_Frame | None] = queue.Queue(1)
+        steps = (
+            (self._take_newest, self._fit, fitted.put),
+            (partial(self._take_fitted, fitted), self._infer, inferred.put),
+            (inferred.get, self._publish, lambda _: None),
+        )
+        self._threads = [threading.Thread(target=self._run, args=step) for step in steps]
+        for thread in self._threads:
+            thread.start()
 
     def take_camera_info(self, message: CameraInfo) -> None:
         """Keep the camera's newest numbers."""
         self._camera_info = message
 
     def take_image(self, message: Image) -> None:
-        """Leave a frame for the worker."""
+        """Leave a frame for the first step."""
         self._statistics.receive()
         if not self._outputs.wanted():
             self._statistics.drop(Drop.NO_SUBSCRIBER)
-        elif self._slot.put((message, time.perf_counter())) is not None:
+        elif self._slot.put(_Frame(message, time.perf_counter())) is not None:
             self._statistics.drop(Drop.REPLACED)
 
     def stop(self) -> None:
-        """Finish the frame in work, drop the one that waits, end the worker."""
+        """Finish the frames in work, drop the one that waits, end the threads."""
         if self._slot.close() is not None:
             self._statistics.drop(Drop.INACTIVE)
-        self._worker.join()
+        self._pace.close()
+        for thread in self._threads:
+            thread.join()
 
-    def _work(self) -> None:
+    def _run(
+        self,
+        take: Callable[[], _Frame | None],
+        work: Callable[[_Frame], None],
+        pass_on: Callable[[_Frame | None], None],
+    ) -> None:
+        """One step: take a frame, work on it, pass it on; None is the end."""
         log = self._node.get_logger()
-        while (item := self._slot.take()) is not None:
+        while (frame := take()) is not None:
             try:
-                self._segment(*item)
+                work(frame)
             except FrameError as error:
                 self._statistics.drop(Drop.BAD_FRAME)
                 log.warning(f'frame skipped: {error}', throttle_duration_sec=_LOG_PERIOD)
@@ -80,32 +123,66 @@ class Pipeline:
                     # The process is being stopped; there is nobody left to publish to.
                     self._statistics.drop(Drop.INACTIVE)
                     continue
-                # The worker must outlive whatever one frame does to a library below it.
+                # The thread must outlive whatever one frame does to a library below it.
                 self._statistics.drop(Drop.FAILED)
                 log.error(
                     f'frame failed: {type(error).__name__}: {error}',
                     throttle_duration_sec=_LOG_PERIOD,
                 )
+            else:
+                pass_on(frame)
+        pass_on(None)
 
-    def _segment(self, message: Image, arrived: float) -> None:
+    def _take_newest(self) -> _Frame | None:
+        while True:
+            self._pace.wait()
+            frame = self._slot.take()
+            if frame is None or not self._too_old(frame):
+                return frame
+            self._statistics.drop(Drop.TOO_OLD)
+
+    def _too_old(self, frame: _Frame) -> bool:
+        if not self.max_age:
+            return False
+        age = self._age(frame)
+        return age is None or age > self.max_age
+
+    def _fit(self, frame: _Frame) -> None:
         start = time.perf_counter()
-        frame = image_to_bgr(message)
-        converted = time.perf_counter()
-        result = self._segmenter.segment(frame, self.min_confidence)
-        segmented = time.perf_counter()
-        self._outputs.publish(frame, result, message.header, self._camera_info_for(message))
-        published = time.perf_counter()
-        now = self._node.get_clock().now()
-        stamp = Time.from_msg(message.header.stamp, clock_type=now.clock_type)
-        self._statistics.publish(
-            {
-                'wait': start - arrived,
-                'fit': converted - start + result.fit_seconds,
-                'infer': result.infer_seconds,
-                'publish': published - segmented,
-                'latency': (now - stamp).nanoseconds * 1e-9,
-            }
+        frame.bgr = image_to_bgr(frame.message)
+        frame.fitted = self._segmenter.fit(frame.bgr)
+        frame.seconds['fit'] = time.perf_counter() - start
+        # Before it is passed on: the next step says at once that it took the frame.
+        self._pace.fitted(frame.seconds['fit'])
+
+    def _take_fitted(self, fitted: queue.Queue[_Frame | None]) -> _Frame | None:
+        self._pace.free()
+        frame = fitted.get()
+        self._pace.busy()
+        return frame
+
+    def _infer(self, frame: _Frame) -> None:
+        start = time.perf_counter()
+        frame.inferred = self._segmenter.infer(frame.fitted)
+        frame.seconds['infer'] = time.perf_counter() - start
+
+    def _publish(self, frame: _Frame) -> None:
+        start = time.perf_counter()
+        result = self._segmenter.finish(frame.inferred, self.min_confidence)
+        header = frame.message.header
+        sending = self._outputs.publish(
+            frame.bgr, result, header, self._camera_info_for(frame.message)
         )
+        end = time.perf_counter()
+        frame.seconds |= {'products': end - start - sending, 'publish': sending}
+        frame.seconds['wait'] = end - frame.arrived - sum(frame.seconds.values())
+        self._statistics.publish(frame.seconds, self._age(frame))
+
+    def _age(self, frame: _Frame) -> float | None:
+        """Seconds since the frame's stamp by the node's clock; None for a frame without one."""
+        now = self._node.get_clock().now()
+        stamp = Time.from_msg(frame.message.header.stamp, clock_type=now.clock_type)
+        return (now - stamp).nanoseconds * 1e-9 if stamp.nanoseconds else None
 
     def _camera_info_for(self, message: Image) -> CameraInfo | None:
         info = self._camera_info

@@ -10,6 +10,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
@@ -17,6 +18,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from linknet_ros.backend_notes import BackendNotes
+from linknet_ros.clock_watch import ClockWatch
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_statistics import Statistics
 from linknet_ros.model_file import load_model_file
@@ -26,7 +28,11 @@ from linknet_ros.ros_package import SHIPPED_MODEL, package_file
 from linknet_ros.ros_parameters import changes_of, declare_parameters
 from linknet_ros.ros_pipeline import Pipeline
 from linknet_ros.ros_process import ros_process, set_at_shutdown
+from linknet_ros.ros_qos import qos_faults
 from linknet_ros.segmenter import Segmenter
+
+#: QoS is looked at with every so many diagnostics.
+_QOS_LOOKS = 5
 
 Transition = Callable[['SegmentNode', LifecycleState], TransitionCallbackReturn]
 
@@ -66,7 +72,12 @@ class SegmentNode(LifecycleNode):
         self._inputs: list[object] = []
         self._state = 'unconfigured'
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self.create_timer(1.0, self._publish_diagnostics)
+        self._clock_watch = ClockWatch()
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._qos_faults: list[str] = []
+        self._looks = 0
+        # On the steady clock: simulated time may stand still, and that must be said.
+        self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
 
     @_reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -108,7 +119,8 @@ class SegmentNode(LifecycleNode):
             self._segmenter,
             self._outputs,
             self.statistics,
-            self.parameters.min_confidence,
+            min_confidence=self.parameters.min_confidence,
+            max_age=self.parameters.max_age,
         )
         overriding = QoSOverridingOptions.with_default_policies()
         self._inputs = [
@@ -194,11 +206,13 @@ class SegmentNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=str(error))
         if self._pipeline is not None:
             self._pipeline.min_confidence = changed.min_confidence
+            self._pipeline.max_age = changed.max_age
         self.parameters = changed
         return SetParametersResult(successful=True)
 
     def _publish_diagnostics(self) -> None:
-        settings, fault = {}, ''
+        settings = {}
+        faults = []
         if self._segmenter is not None:
             settings = {
                 'model': self._segmenter.model.name,
@@ -206,16 +220,30 @@ class SegmentNode(LifecycleNode):
                 'precision': self._segmenter.precision,
                 **self._notes.values(),
             }
-            if self.parameters.backend != 'auto':
-                fault = settings.get('passed over', '')
+            if self.parameters.backend != 'auto' and 'passed over' in settings:
+                faults.append(settings['passed over'])
+        now = self.get_clock().now()
+        simulated = self.get_parameter('use_sim_time').value
+        fault = self._clock_watch.look(
+            now.nanoseconds * 1e-9, self._steady.now().nanoseconds * 1e-9, simulated=simulated
+        )
+        faults += [fault] if fault else []
+        settings |= {
+            'use_sim_time': str(simulated).lower(),
+            'clock jumps': str(self._clock_watch.jumps),
+        }
+        # Asking the graph is not free, and nothing there changes often.
+        if self._looks % _QOS_LOOKS == 0:
+            self._qos_faults = qos_faults(self)
+        self._looks += 1
         self._diagnostics.publish(
             diagnostic_array(
-                self.get_clock().now().to_msg(),
+                now.to_msg(),
                 self.get_fully_qualified_name().lstrip('/'),
                 self._state,
                 self.statistics.snapshot(),
                 settings,
-                fault,
+                [*faults, *self._qos_faults],
             )
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,23 +25,46 @@ _LOG = logging.getLogger('linknet_ros')
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """A frame in the form that the network takes; gone with the frame after the next.
+
+    :param image: (H, W, 3) uint8 BGR, sides are multiples of 32.
+    """
+
+    fitter: FrameFitter
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What the network says of a frame, at its own resolution; the arrays are the receiver's.
+
+    :param labels: (H, W) uint8 class ids, without padding.
+    :param confidence: likewise, round(255 * softmax maximum).
+    """
+
+    fitter: FrameFitter
+    labels: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """Result for one frame; the arrays are the receiver's own.
 
     :param labels: (H, W) uint8 class ids of the frame's size, 255 where unlabelled.
     :param confidence: (H, W) uint8, round(255 * softmax maximum), of the frame's size.
-    :param fit_seconds: time spent on scaling the frame in and the labels out.
-    :param infer_seconds: time spent in the back end.
     """
 
     labels: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
-    fit_seconds: float
-    infer_seconds: float
 
 
 class Segmenter:
-    """Segments frames of any size with one model; used by one thread at a time.
+    """Segments frames of any size with one model.
+
+    `segment` does it all. Its three steps can also be called one by one, each from a thread of
+    its own, so that one frame is fitted and another finished while a third is in the network.
 
     :param model: from load_model_file.
     :param backend: 'auto', 'tensorrt', 'openvino' or 'onnxruntime'.
@@ -82,7 +104,8 @@ class Segmenter:
         if width < STRIDE or height < STRIDE:
             raise ParameterError(f'network size {width}x{height} is too small, use 32x32 or more')
         self._network_size = (width, height)
-        self._ready: OrderedDict[Fit, tuple[FrameFitter, Backend]] = OrderedDict()
+        self._fitters: OrderedDict[Fit, FrameFitter] = OrderedDict()
+        self._backends: OrderedDict[tuple[int, int], Backend] = OrderedDict()
         # Opening now lets a back end that cannot run the model fail here, not on the road.
         self.prepare(width, height)
 
@@ -96,20 +119,10 @@ class Segmenter:
         """Arithmetic that runs now, likewise."""
         return self._newest.precision
 
-    def prepare(self, frame_width: int, frame_height: int) -> tuple[FrameFitter, Backend]:
-        """Get ready for frames of a size; takes a moment for a size that is new."""
+    def prepare(self, frame_width: int, frame_height: int) -> None:
+        """Get ready for frames of a size, which takes a moment; infer does it where it is new."""
         fit = fit_frame(frame_width, frame_height, *self._network_size)
-        ready = self._ready.get(fit)
-        if ready is None:
-            backend = self._open(fit)
-            ready = self._ready[fit] = (FrameFitter(fit), backend)
-            if len(self._ready) > _KEPT_SIZES:
-                _, (_, oldest) = self._ready.popitem(last=False)
-                if all(kept is not oldest for _, kept in self._ready.values()):
-                    oldest.close()
-        self._ready.move_to_end(fit)
-        self._newest = ready[1]
-        return ready
+        self._backend_for(fit.buffer_height, fit.buffer_width)
 
     def segment(self, frame: NDArray[np.uint8], min_confidence: float = 0.0) -> Segmentation:
         """Segment one frame.
@@ -118,37 +131,63 @@ class Segmenter:
         :param min_confidence: pixels less certain than this, 0 to 1, become unlabelled.
         :raises FrameError: when the array is no colour image.
         """
+        return self.finish(self.infer(self.fit(frame)), min_confidence)
+
+    def fit(self, frame: NDArray[np.uint8]) -> Fitted:
+        """First step: scale a frame into the network's size; see segment."""
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
             raise FrameError(
                 f'frame is {frame.dtype} of shape {frame.shape}, expected uint8 (H, W, 3) BGR'
             )
         height, width = frame.shape[:2]
-        fitter, backend = self.prepare(width, height)
-        start = time.perf_counter()
-        image = fitter.to_network(frame)
-        fitted = time.perf_counter()
-        labels, confidence = backend.infer(image)
-        inferred = time.perf_counter()
+        fit = fit_frame(width, height, *self._network_size)
+        fitter = self._fitters.get(fit)
+        if fitter is None:
+            fitter = self._fitters[fit] = FrameFitter(fit)
+        self._fitters.move_to_end(fit)
+        if len(self._fitters) > _KEPT_SIZES:
+            self._fitters.popitem(last=False)
+        return Fitted(fitter, fitter.to_network(frame))
+
+    def infer(self, fitted: Fitted) -> Inferred:
+        """Second step: run the network.
+
+        :raises BackendError: when the back end fails.
+        """
+        height, width = fitted.image.shape[:2]
+        labels, confidence = self._backend_for(height, width).infer(fitted.image)
         # Copies: the results outlive the back end's buffers, which the next frame overwrites.
-        labels = fitter.crop(labels).copy()
-        confidence = fitter.crop(confidence).copy()
+        crop = fitted.fitter.crop
+        return Inferred(fitted.fitter, crop(labels).copy(), crop(confidence).copy())
+
+    def finish(self, inferred: Inferred, min_confidence: float = 0.0) -> Segmentation:
+        """Third step: labels of the frame's size, unlabelled where they are not certain enough.
+
+        :param inferred: from infer; its labels are changed.
+        :param min_confidence: see segment.
+        """
+        labels, confidence = inferred.labels, inferred.confidence
         # A softmax maximum is never below 1 / classes, so a confidence of 0 means that the
         # network computed nonsense (NaN): unlabelled too, whatever class the argmax names.
         labels[confidence < max(1, round(255 * min_confidence))] = UNLABELED
-        labels = fitter.to_frame(labels)
-        confidence = fitter.to_frame(confidence)
-        end = time.perf_counter()
-        return Segmentation(labels, confidence, fitted - start + end - inferred, inferred - fitted)
+        to_frame = inferred.fitter.to_frame
+        return Segmentation(to_frame(labels), to_frame(confidence))
 
     def close(self) -> None:
         """Free the back ends."""
-        for backend in {id(backend): backend for _, backend in self._ready.values()}.values():
+        for backend in self._backends.values():
             backend.close()
-        self._ready.clear()
+        self._backends.clear()
 
-    def _open(self, fit: Fit) -> Backend:
-        for other, (_, backend) in self._ready.items():
-            # Frames of another size can share a network of the same input size.
-            if (other.buffer_height, other.buffer_width) == (fit.buffer_height, fit.buffer_width):
-                return backend
-        return self._open_backend(height=fit.buffer_height, width=fit.buffer_width)
+    def _backend_for(self, height: int, width: int) -> Backend:
+        """The back end of a network size; frames of several sizes can share one."""
+        backend = self._backends.get((height, width))
+        if backend is None:
+            backend = self._backends[height, width] = self._open_backend(
+                height=height, width=width
+            )
+            if len(self._backends) > _KEPT_SIZES:
+                self._backends.popitem(last=False)[1].close()
+        self._backends.move_to_end((height, width))
+        self._newest = backend
+        return backend

@@ -8,7 +8,14 @@ import pytest
 from linknet_ros import frame_statistics
 from linknet_ros.frame_statistics import STAGES, Drop, Statistics
 
-STAGE_SECONDS = {'wait': 0.001, 'fit': 0.002, 'infer': 0.020, 'publish': 0.003, 'latency': 0.030}
+STAGE_SECONDS = {
+    'wait': 0.001,
+    'fit': 0.002,
+    'infer': 0.020,
+    'products': 0.004,
+    'publish': 0.003,
+}
+LATENCY = 0.040
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ def test_totals_and_rates(statistics, clock):
     for _ in range(6):
         statistics.receive()
     for _ in range(3):
-        statistics.publish(STAGE_SECONDS)
+        statistics.publish(STAGE_SECONDS, LATENCY)
     statistics.drop(Drop.REPLACED)
     statistics.drop(Drop.REPLACED)
     statistics.drop(Drop.BAD_FRAME)
@@ -56,7 +63,7 @@ def test_rates_are_since_the_snapshot_before_and_totals_are_not(statistics, cloc
     statistics.receive()
     statistics.receive()
     statistics.drop(Drop.FAILED)
-    statistics.publish(STAGE_SECONDS)
+    statistics.publish(STAGE_SECONDS, LATENCY)
     clock.now += 1
     statistics.snapshot()
     statistics.receive()
@@ -83,25 +90,38 @@ def test_drops_of_the_same_reason_are_new_again(statistics):
 
 
 def test_stage_times_are_means_in_milliseconds(statistics):
-    statistics.publish(STAGE_SECONDS)
-    statistics.publish({stage: 3 * seconds for stage, seconds in STAGE_SECONDS.items()})
+    statistics.publish(STAGE_SECONDS, LATENCY)
+    statistics.publish(
+        {stage: 3 * seconds for stage, seconds in STAGE_SECONDS.items()}, 3 * LATENCY
+    )
     stage_ms = statistics.snapshot().stage_ms
     assert tuple(stage_ms) == STAGES
     assert dict(stage_ms) == pytest.approx(
-        {'wait': 2, 'fit': 4, 'infer': 40, 'publish': 6, 'latency': 60}
+        {'wait': 2, 'fit': 4, 'infer': 40, 'products': 8, 'publish': 6}
     )
 
 
 def test_stage_times_start_again_after_a_snapshot(statistics):
-    statistics.publish(STAGE_SECONDS)
+    statistics.publish(STAGE_SECONDS, LATENCY)
     statistics.snapshot()
-    statistics.publish(dict.fromkeys(STAGES, 0.5))
+    statistics.publish(dict.fromkeys(STAGES, 0.5), 0.5)
     assert dict(statistics.snapshot().stage_ms) == pytest.approx(dict.fromkeys(STAGES, 500))
+
+
+def test_latency_is_the_mean_of_the_frames_that_have_a_stamp(statistics):
+    assert statistics.snapshot().latency_ms is None
+    for latency in (0.010, None, 0.030):
+        statistics.publish(STAGE_SECONDS, latency)
+    assert statistics.snapshot().latency_ms == pytest.approx(20)
+    statistics.publish(STAGE_SECONDS, None)
+    assert statistics.snapshot().latency_ms is None
+    statistics.publish(STAGE_SECONDS, -2.0)
+    assert statistics.snapshot().latency_ms == pytest.approx(-2000)
 
 
 def test_every_stage_must_be_given(statistics):
     with pytest.raises(KeyError, match='infer'):
-        statistics.publish({'wait': 0.0, 'fit': 0.0})
+        statistics.publish({'wait': 0.0, 'fit': 0.0}, 0.0)
 
 
 def test_input_age(statistics, clock):
@@ -136,7 +156,7 @@ def test_counts_from_several_threads(statistics):
             statistics.receive()
             statistics.drop(Drop.REPLACED)
             statistics.receive()
-            statistics.publish(STAGE_SECONDS)
+            statistics.publish(STAGE_SECONDS, LATENCY)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

@@ -19,6 +19,8 @@ ROWS = {
     'metrics': 0,
     'backend_notes': 0,
     'frame_slot': 0,
+    'frame_pace': 0,
+    'clock_watch': 0,
     'frame_statistics': 0,
     'onnx_graph': 0,
     'package_files': 0,

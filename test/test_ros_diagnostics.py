@@ -27,7 +27,8 @@ def snapshot(**changes):
         'input_fps': 29.96,
         'output_fps': 24.04,
         'new_drops': {Drop.REPLACED: 6},
-        'stage_ms': {'wait': 0.26, 'fit': 1.0, 'infer': 33.33, 'publish': 2.06, 'latency': 40.0},
+        'stage_ms': {'wait': 0.26, 'fit': 1.0, 'infer': 33.33, 'products': 0.5, 'publish': 2.06},
+        'latency_ms': 40.0,
         'input_age': 0.03,
     }
     return Snapshot(**(values | changes))
@@ -35,12 +36,13 @@ def snapshot(**changes):
 
 def before_the_first_frame(**changes):
     nothing = {'received': 0, 'published': 0, 'dropped': NOTHING, 'new_drops': NOTHING}
-    rates = {'input_fps': 0.0, 'output_fps': 0.0, 'stage_ms': NOTHING, 'input_age': None}
+    rates = {'input_fps': 0.0, 'output_fps': 0.0, 'stage_ms': NOTHING}
+    rates |= {'latency_ms': None, 'input_age': None}
     return snapshot(**(nothing | rates | changes))
 
 
-def status_of(snapshot, state='active', settings=NOTHING):
-    array = diagnostic_array(Time(), 'linknet', state, snapshot, settings)
+def status_of(snapshot, state='active', settings=NOTHING, faults=()):
+    array = diagnostic_array(Time(), 'linknet', state, snapshot, settings, faults)
     (status,) = array.status
     return status
 
@@ -71,12 +73,14 @@ def test_values():
         'published': '100',
         'dropped, replaced by a newer frame': '15',
         'dropped, nobody subscribed': '5',
+        'dropped, older than max_age': '0',
         'dropped, bad frame': '0',
         'dropped, processing failed': '0',
         'dropped, node deactivated': '0',
         'wait ms': '0.3',
         'fit ms': '1.0',
         'infer ms': '33.3',
+        'products ms': '0.5',
         'publish ms': '2.1',
         'latency ms': '40.0',
     }
@@ -133,7 +137,7 @@ def test_bad_frames():
 
 def test_both_faults():
     status = status_of(snapshot(new_drops={Drop.FAILED: 2, Drop.BAD_FRAME: 1}))
-    assert (status.level, status.message) == (WARN, '1 x bad frame, 2 x processing failed')
+    assert (status.level, status.message) == (WARN, '1 x bad frame; 2 x processing failed')
 
 
 def test_faults_of_the_past_are_counted_but_not_reported_again():
@@ -150,3 +154,38 @@ def test_drops_that_are_meant_are_no_fault(reason):
 def test_idle_says_so():
     status = status_of(snapshot(output_fps=0.0, new_drops={Drop.NO_SUBSCRIBER: 30}))
     assert (status.level, status.message) == (OK, 'idle: nobody subscribes')
+
+
+def test_faults_beside_the_frames_come_first():
+    faults = ['no engine', 'the clock jumped by +3.0 s']
+    status = status_of(snapshot(new_drops={Drop.TOO_OLD: 4}), faults=faults)
+    assert status.level == WARN
+    assert status.message == 'no engine; the clock jumped by +3.0 s; 4 x older than max_age'
+    assert status_of(snapshot(), 'inactive', faults=faults).level == OK
+
+
+@pytest.mark.parametrize(
+    ('latency_ms', 'message'),
+    [
+        (None, 'frames have no stamp, so nobody knows how old they are; see to the camera driver'),
+        (-1500.0, "stamps are 1.5 s ahead of the clock; synchronise the camera's clock"),
+        (
+            86400e3,
+            "stamps are 86400 s behind the clock; synchronise the camera's clock, or for a "
+            'recording set use_sim_time',
+        ),
+    ],
+)
+def test_stamps_of_another_clock(latency_ms, message):
+    status = status_of(snapshot(latency_ms=latency_ms))
+    assert (status.level, status.message) == (WARN, message)
+
+
+@pytest.mark.parametrize('latency_ms', [-49.0, 0.0, 9999.0])
+def test_stamps_of_this_clock(latency_ms):
+    assert status_of(snapshot(latency_ms=latency_ms)).level == OK
+
+
+def test_no_stamp_is_no_fault_when_no_frame_passed():
+    nothing = snapshot(latency_ms=None, stage_ms=NOTHING, output_fps=0.0)
+    assert status_of(nothing).level == OK

@@ -35,7 +35,7 @@ FRAME = np.array(
     [[[0, 0, 0], [0, 10, 20], [20, 30, 40]], [[7, 8, 9], [128, 64, 128], [142, 100, 200]]],
     np.uint8,
 )
-RESULT = Segmentation(LABELS, CONFIDENCE, fit_seconds=0.0, infer_seconds=0.0)
+RESULT = Segmentation(LABELS, CONFIDENCE)
 
 ROAD = np.array([[255, 0, 0], [0, 255, 0]], np.uint8)
 CAR = np.array([[0, 255, 0], [0, 0, 255]], np.uint8)

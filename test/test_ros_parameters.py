@@ -132,6 +132,7 @@ def test_defaults(open_node, parameters):
         network_width=0,
         network_height=0,
         min_confidence=0.0,
+        max_age=0.0,
         drivable_classes=(),
         mask_classes=(),
         overlay_opacity=0.5,
@@ -190,6 +191,7 @@ def test_values_from_code(open_node):
         network_width=640,
         network_height=480,
         min_confidence=0.25,
+        max_age=0.5,
         drivable_classes=['road', 'pavement'],
         mask_classes=['car'],
         overlay_opacity=1.0,
@@ -210,6 +212,7 @@ def test_values_from_code(open_node):
         network_width=640,
         network_height=480,
         min_confidence=0.25,
+        max_age=0.5,
         drivable_classes=('road', 'pavement'),
         mask_classes=('car',),
         overlay_opacity=1.0,
@@ -323,7 +326,7 @@ def test_ranges_hold_while_running(open_node):
 
 def test_live_parameters():
     assert {spec.name for spec in SPECS if spec.live} == {
-        *('min_confidence', 'drivable_classes', 'mask_classes', 'overlay_opacity')
+        *('min_confidence', 'max_age', 'drivable_classes', 'mask_classes', 'overlay_opacity')
     }
 
 

@@ -1,0 +1,43 @@
+"""Notices that a clock jumps or stands still."""
+
+from __future__ import annotations
+
+#: A clock that gains or loses more than this between two looks has jumped; seconds.
+_JUMP = 0.5
+
+#: A jump is shown for this long; seconds.
+_SHOWN = 10.0
+
+
+class ClockWatch:
+    """Compares a clock with the steady one, which cannot be set."""
+
+    def __init__(self) -> None:
+        self.jumps = 0
+        self._before: tuple[float, float] | None = None
+        self._jump = ''
+        self._jumped_at = 0.0
+
+    def look(self, clock: float, steady: float, *, simulated: bool) -> str:
+        """Look at the clocks, about once a second.
+
+        :param clock: the clock that is watched, seconds.
+        :param steady: the steady clock, seconds.
+        :param simulated: whether it is ROS's simulated time, which may run at any speed and stand
+            still, but not run backwards.
+        :returns: what is wrong, one line; empty for nothing.
+        """
+        before, self._before = self._before, (clock, steady)
+        if simulated and clock == 0:
+            return 'use_sim_time is set, but no time comes on /clock; play it, or unset it'
+        if before is not None and before[0] != 0:
+            jump = clock - before[0]
+            if not simulated:
+                jump -= steady - before[1]
+            if jump < -_JUMP or (jump > _JUMP and not simulated):
+                self.jumps += 1
+                self._jumped_at = steady
+                self._jump = f'the clock jumped by {jump:+.1f} s'
+        if self._jump and steady - self._jumped_at < _SHOWN:
+            return self._jump
+        return ''

@@ -1,0 +1,78 @@
+"""Peers that QoS keeps apart from a node, named with the fix."""
+
+import time
+
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+
+import rclpy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from std_msgs.msg import Empty
+
+from linknet_ros.ros_qos import qos_faults
+
+BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+@pytest.fixture
+def nodes(context):
+    made = [
+        rclpy.create_node('mine', context=context),
+        rclpy.create_node('driver', namespace='/front', context=context),
+    ]
+    yield made
+    for node in made:
+        node.destroy_node()
+
+
+def known(node, topic, publishers, subscriptions):
+    deadline = time.monotonic() + 20
+    while (
+        len(node.get_publishers_info_by_topic(topic)) < publishers
+        or len(node.get_subscriptions_info_by_topic(topic)) < subscriptions
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_all_fits(nodes):
+    mine, driver = nodes
+    mine.create_subscription(Empty, '/a', print, BEST_EFFORT)
+    driver.create_publisher(Empty, '/a', RELIABLE)
+    mine.create_publisher(Empty, '/b', RELIABLE)
+    driver.create_subscription(Empty, '/b', print, BEST_EFFORT)
+    known(mine, '/a', 1, 1)
+    known(mine, '/b', 1, 1)
+    assert qos_faults(mine) == []
+
+
+def test_publisher_that_the_node_cannot_hear(nodes):
+    mine, driver = nodes
+    mine.create_subscription(Empty, '/a', print, RELIABLE)
+    driver.create_publisher(Empty, '/a', BEST_EFFORT)
+    known(mine, '/a', 1, 1)
+    [fault] = qos_faults(mine)
+    assert fault.startswith('/a and /front/driver: Best effort publisher and reliable subscript')
+    assert fault.endswith('; set qos_overrides./a.subscription.*, or the QoS there')
+    # The same pair, from the other side.
+    [fault] = qos_faults(driver)
+    assert fault.startswith('/a and /mine: ')
+    assert fault.endswith('; set qos_overrides./a.publisher.*, or the QoS there')
+
+
+def test_subscriber_that_cannot_hear_the_node(nodes):
+    mine, driver = nodes
+    mine.create_publisher(Empty, '/b', RELIABLE)
+    driver.create_subscription(Empty, '/b', print, LATCHED)
+    driver.create_subscription(Empty, '/b', print, RELIABLE)
+    known(mine, '/b', 1, 2)
+    [fault] = qos_faults(mine)
+    assert fault.startswith('/b and /front/driver: ')
+    assert 'transient local' in fault.lower()

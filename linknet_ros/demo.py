@@ -24,7 +24,7 @@ from linknet_ros.errors import LinknetError
 from linknet_ros.frame_sources import STREET, open_source
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.model_file import ModelFile, load_model_file
-from linknet_ros.ros_package import SHIPPED_MODEL, SHM_PROFILE, package_file
+from linknet_ros.package_files import SHIPPED_MODEL, SHM_PROFILE, package_file
 
 #: Seconds without anything new after which the demo stops waiting.
 _PATIENCE = 20.0

@@ -20,9 +20,9 @@ from linknet_ros.backend_notes import BackendNotes
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_statistics import Statistics
 from linknet_ros.model_file import load_model_file
+from linknet_ros.package_files import SHIPPED_MODEL, package_file
 from linknet_ros.ros_diagnostics import diagnostic_array
 from linknet_ros.ros_outputs import Outputs
-from linknet_ros.ros_package import SHIPPED_MODEL, package_file
 from linknet_ros.ros_parameters import changes_of, declare_parameters
 from linknet_ros.ros_pipeline import Pipeline
 from linknet_ros.ros_process import ros_process, set_at_shutdown

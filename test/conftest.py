@@ -255,7 +255,7 @@ def cuda_library(tmp_path, monkeypatch):
 def context():
     """Context of rclpy in a ROS domain of its own, which child processes share."""
     rclpy = pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
-    from linknet_ros.ros_package import SHM_PROFILE, package_file
+    from linknet_ros.package_files import SHM_PROFILE, package_file
 
     profile = str(package_file(SHM_PROFILE))
     with pytest.MonkeyPatch.context() as patch:
@@ -267,6 +267,31 @@ def context():
         rclpy.init(args=[], context=context)
         yield context
         rclpy.try_shutdown(context=context)
+
+
+@pytest.fixture
+def open_node(context):
+    """Make a node: `open_node('-p', 'threads:=2', name=value) -> node`, with ROS arguments."""
+    from rclpy.node import Node
+    from rclpy.parameter import Parameter
+
+    nodes = []
+
+    def make(*arguments, node_name='linknet', **overrides):
+        node = Node(
+            node_name,
+            context=context,
+            cli_args=['--ros-args', *map(str, arguments)],
+            parameter_overrides=[Parameter(n, value=value) for n, value in overrides.items()],
+            start_parameter_services=False,
+            enable_rosout=False,
+        )
+        nodes.append(node)
+        return node
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
 
 
 @pytest.fixture(scope='module')

@@ -9,7 +9,6 @@ import yaml
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from linknet_ros.backends import BACKENDS, PRECISIONS
@@ -28,28 +27,6 @@ CAMVID_YAML = Path(__file__).resolve().parent.parent / 'config' / 'camvid.yaml'
 SPEC = {spec.name: spec for spec in SPECS}
 
 STRINGS = Parameter.Type.STRING_ARRAY
-
-
-@pytest.fixture
-def open_node(context):
-    """Make a node: `open_node('-p', 'threads:=2', name=value) -> node`, with ROS arguments."""
-    nodes = []
-
-    def make(*arguments, **overrides):
-        node = Node(
-            'linknet',
-            context=context,
-            cli_args=['--ros-args', *map(str, arguments)],
-            parameter_overrides=[Parameter(n, value=value) for n, value in overrides.items()],
-            start_parameter_services=False,
-            enable_rosout=False,
-        )
-        nodes.append(node)
-        return node
-
-    yield make
-    for node in nodes:
-        node.destroy_node()
 
 
 @pytest.fixture

@@ -136,6 +136,7 @@ class SegmentNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; the frame in work is finished."""
         self._stop()
+        self.get_logger().info('deactivated: no longer listening')
         self._state = 'inactive'
         return super().on_deactivate(state)
 
@@ -143,6 +144,7 @@ class SegmentNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give model and topics back."""
         self._release()
+        self.get_logger().info('cleaned up: model and topics are given back')
         self._state = 'unconfigured'
         return TransitionCallbackReturn.SUCCESS
 
@@ -150,6 +152,7 @@ class SegmentNode(LifecycleNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give everything back, from any state."""
         self._release()
+        self.get_logger().info('shut down')
         self._state = 'finalized'
         return TransitionCallbackReturn.SUCCESS
 

@@ -5,6 +5,7 @@ training is tested with: a tiny data set and a tiny network.
 import importlib
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -249,6 +250,22 @@ def cuda_library(tmp_path, monkeypatch):
         return path
 
     return build
+
+
+@pytest.fixture
+def help_of(monkeypatch, capsys):
+    """Texts of the options of a command line: `help_of(main) -> {'--out': 'folder of ...'}`."""
+    monkeypatch.setenv('COLUMNS', '1000')
+
+    def read(main):
+        with pytest.raises(SystemExit):
+            main(['--help'])
+        shown = capsys.readouterr().out
+        lines = re.findall(r'^  (?:-h, )?(-?-?\w[-\w]*)(.*(?:\n {10,}.*)*)', shown, re.MULTILINE)
+        # What stands behind two spaces or on a line of its own is no metavariable.
+        return {name: ''.join(re.split(r'\s{2,}', rest)[1:]) for name, rest in lines}
+
+    return read
 
 
 @pytest.fixture(scope='module')

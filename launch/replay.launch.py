@@ -6,12 +6,18 @@ Publishes /camera/image_raw and /camera/camera_info, where segment.launch.py lis
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.conditions import IfCondition
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+
+from linknet_ros.launch_arguments import (
+    LOG_LEVELS,
+    argument_value,
+    full_namespace,
+    log_level_arguments,
+)
 
 SHARE = Path(get_package_share_directory('linknet_ros'))
 
@@ -28,40 +34,46 @@ ARGUMENTS = (
     *((name, default, text) for name, default, text, _ in PARAMETER_ARGUMENTS),
     ('namespace', 'camera', 'Namespace of image_raw and camera_info.'),
     ('shm_profile', 'true', 'Let Fast DDS use enough shared memory (config/fastdds_shm.xml).'),
-    ('log_level', 'info', 'debug, info, warn or error.'),
+    ('log_level', 'info', "The node's own: debug, info, warn, error or fatal."),
 )
+
+
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """DDS profile and node; nothing where an argument cannot work."""
+    text = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
+    level = argument_value('log_level', text['log_level'], str, LOG_LEVELS)
+    with_profile = argument_value('shm_profile', text['shm_profile'], bool)
+    parameters = {
+        name: ParameterValue(argument_value(name, text[name], kind), value_type=kind)
+        for name, _, _, kind in PARAMETER_ARGUMENTS
+    }
+    outer = context.launch_configurations.get('ros_namespace', '')
+    namespace = full_namespace(outer, text['namespace'])
+    profile = str(SHARE / 'config' / 'fastdds_shm.xml')
+    # Jazzy and older read the first name, newer distributions the second.
+    variables = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+    return [
+        *(SetEnvironmentVariable(name, profile) for name in variables if with_profile),
+        Node(
+            package='linknet_ros',
+            executable='replay_node',
+            name='replay',
+            namespace=f'/{namespace}',
+            parameters=[parameters],
+            ros_arguments=log_level_arguments(namespace, 'replay', level),
+            output='screen',
+        ),
+    ]
 
 
 def generate_launch_description() -> LaunchDescription:
     """Arguments, DDS profile and node."""
-    profile = str(SHARE / 'config' / 'fastdds_shm.xml')
-    with_profile = IfCondition(LaunchConfiguration('shm_profile'))
     return LaunchDescription(
         [
             *(
                 DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, default, text in ARGUMENTS
             ),
-            # Jazzy and older read the first name, newer distributions the second.
-            SetEnvironmentVariable(
-                'FASTRTPS_DEFAULT_PROFILES_FILE', profile, condition=with_profile
-            ),
-            SetEnvironmentVariable(
-                'FASTDDS_DEFAULT_PROFILES_FILE', profile, condition=with_profile
-            ),
-            Node(
-                package='linknet_ros',
-                executable='replay_node',
-                name='replay',
-                namespace=LaunchConfiguration('namespace'),
-                parameters=[
-                    {
-                        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-                        for name, _, _, kind in PARAMETER_ARGUMENTS
-                    }
-                ],
-                ros_arguments=['--log-level', LaunchConfiguration('log_level')],
-                output='screen',
-            ),
+            OpaqueFunction(function=start),
         ]
     )

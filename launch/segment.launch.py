@@ -1,13 +1,25 @@
 """Segment a camera: ros2 launch linknet_ros segment.launch.py image:=/camera/image_raw."""
 
+import os
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
-from launch import LaunchContext, LaunchDescription
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from linknet_ros.launch_arguments import (
+    LOG_LEVELS,
+    argument_value,
+    full_namespace,
+    log_level_arguments,
+)
 
 SHARE = Path(get_package_share_directory('linknet_ros'))
 
@@ -26,7 +38,7 @@ ARGUMENTS = (
     ('namespace', '', 'Namespace of the node, one per camera.'),
     ('rviz', 'false', 'Show camera, overlay, labels and drivable mask in RViz.'),
     ('shm_profile', 'true', 'Let Fast DDS use enough shared memory (config/fastdds_shm.xml).'),
-    ('log_level', 'info', 'debug, info, warn or error.'),
+    ('log_level', 'info', "The node's own: debug, info, warn, error or fatal."),
 )
 
 
@@ -34,59 +46,73 @@ ARGUMENTS = (
 RVIZ_TOPICS = ('overlay', 'color', 'drivable')
 
 
-def nodes(context: LaunchContext) -> list[Node]:
-    """The node, with those parameters that arguments set, and RViz for its topics."""
-    value = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
-    if not Path(value['params_file']).is_file():
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """DDS profile, RViz and the node; nothing where an argument cannot work."""
+    text = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
+    level = argument_value('log_level', text['log_level'], str, LOG_LEVELS)
+    with_profile = argument_value('shm_profile', text['shm_profile'], bool)
+    with_rviz = argument_value('rviz', text['rviz'], bool)
+    if not Path(text['params_file']).is_file():
         # launch_ros would start the node without it and say nothing.
-        raise FileNotFoundError(
-            f"no params_file '{value['params_file']}'; give a path that exists"
-        )
-    given = {name: value[name] for name, _ in PARAMETER_ARGUMENTS if value[name]}
-    namespace = value['namespace'].strip('/')
-    prefix = f'/{namespace}' if namespace else ''
+        raise FileNotFoundError(f"no params_file '{text['params_file']}'; give a path that exists")
+    given = {
+        name: ParameterValue(text[name], value_type=str)
+        for name, _ in PARAMETER_ARGUMENTS
+        if text[name]
+    }
+    outer = context.launch_configurations.get('ros_namespace', '')
+    namespace = full_namespace(outer, text['namespace'].strip('/'))
+    profile = str(SHARE / 'config' / 'fastdds_shm.xml')
+    # Jazzy and older read the first name, newer distributions the second.
+    variables = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
     return [
+        *(SetEnvironmentVariable(name, profile) for name in variables if with_profile),
+        # First: where it cannot be started, no node is left behind.
+        *([rviz(text['image'], namespace)] if with_rviz else []),
         Node(
             package='linknet_ros',
             executable='segment_node',
             name='linknet',
-            namespace=namespace,
-            parameters=[value['params_file'], given],
-            remappings=[('image', value['image']), ('camera_info', value['camera_info'])],
-            ros_arguments=['--log-level', value['log_level']],
+            namespace=f'/{namespace}',
+            parameters=[text['params_file'], given],
+            remappings=[('image', text['image']), ('camera_info', text['camera_info'])],
+            ros_arguments=log_level_arguments(namespace, 'linknet', level),
             output='screen',
-        ),
-        Node(
-            package='rviz2',
-            executable='rviz2',
-            arguments=['-d', str(SHARE / 'config' / 'segment.rviz')],
-            remappings=[
-                ('/camera/image_raw', value['image']),
-                *((f'/linknet/{t}', f'{prefix}/linknet/{t}') for t in RVIZ_TOPICS),
-            ],
-            output='screen',
-            condition=IfCondition(value['rviz']),
         ),
     ]
 
 
+def rviz(image: str, namespace: str) -> Node:
+    """RViz for the camera's images and the node's topics."""
+    try:
+        get_package_prefix('rviz2')
+    except PackageNotFoundError:
+        distribution = os.environ.get('ROS_DISTRO', '<distribution>')
+        raise RuntimeError(
+            'rviz:=true, but rviz2 is not installed; '
+            f'sudo apt install ros-{distribution}-rviz2, or use rviz:=false'
+        ) from None
+    prefix = f'/{namespace}' if namespace else ''
+    return Node(
+        package='rviz2',
+        executable='rviz2',
+        arguments=['-d', str(SHARE / 'config' / 'segment.rviz')],
+        remappings=[
+            ('/camera/image_raw', image),
+            *((f'/linknet/{t}', f'{prefix}/linknet/{t}') for t in RVIZ_TOPICS),
+        ],
+        output='screen',
+    )
+
+
 def generate_launch_description() -> LaunchDescription:
     """Arguments, DDS profile and nodes."""
-    profile = str(SHARE / 'config' / 'fastdds_shm.xml')
-    with_profile = IfCondition(LaunchConfiguration('shm_profile'))
     return LaunchDescription(
         [
             *(
                 DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, default, text in ARGUMENTS
             ),
-            # Jazzy and older read the first name, newer distributions the second.
-            SetEnvironmentVariable(
-                'FASTRTPS_DEFAULT_PROFILES_FILE', profile, condition=with_profile
-            ),
-            SetEnvironmentVariable(
-                'FASTDDS_DEFAULT_PROFILES_FILE', profile, condition=with_profile
-            ),
-            OpaqueFunction(function=nodes),
+            OpaqueFunction(function=start),
         ]
     )

@@ -1,4 +1,4 @@
-"""Builds TensorRT engines ahead of time: python -m linknet_ros.build_engine MODEL.
+"""Builds TensorRT engines ahead of time: ros2 run linknet_ros build_engine --frame 1280x720.
 
 An engine belongs to one GPU, TensorRT and network size, and takes minutes; without this command
 the node builds those that it misses when it starts. Give the sizes of your cameras' frames, and
@@ -20,6 +20,7 @@ from linknet_ros.backends.tensorrt_options import ZERO_COPY, TensorrtOptions, de
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_fitting import fit_frame
 from linknet_ros.model_file import load_model_file
+from linknet_ros.package_files import SHIPPED_MODEL, package_file
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,35 +36,61 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='build_engine',
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = argparse.ArgumentParser(prog='build_engine', description=__doc__)
+    add = parser.add_argument
+    add('model', type=Path, nargs='?', help='model file (.onnx); default: the one that ships')
+    add(
+        '--frame',
+        type=_size,
+        nargs='*',
+        default=[],
+        metavar='WxH',
+        help="sizes of your cameras' frames, pixels; default: the network size only",
     )
-    parser.add_argument('model', type=Path, help='model file (.onnx)')
-    parser.add_argument(
-        '--frame', type=_size, nargs='*', default=[], metavar='WxH', help='frame sizes, pixels'
-    )
-    parser.add_argument(
+    add(
         '--network-size',
         type=_size,
         metavar='WxH',
-        help='size in pixels that frames are fitted into (default: the one of the model)',
+        help="size in pixels that frames are fitted into; default: the model's own",
     )
-    parser.add_argument('--precision', default='auto', choices=('auto', 'fp16', 'fp32'))
-    parser.add_argument('--cache-dir', type=Path, default=default_cache_dir())
-    parser.add_argument('--device', type=int, default=0, help='index of the GPU')
-    parser.add_argument('--workspace-mib', type=int, default=512, help='MiB that a layer may use')
-    parser.add_argument(
-        '--optimization-level', type=int, default=3, help='0 builds fast, 5 runs fast'
+    add(
+        '--precision',
+        default='auto',
+        choices=('auto', 'fp16', 'fp32'),
+        help='arithmetic; auto is fp16 (default: %(default)s)',
     )
-    parser.add_argument('--zero-copy', default='auto', choices=ZERO_COPY)
-    parser.add_argument('--rebuild', action='store_true', help='build what is there already, too')
+    add(
+        '--cache-dir',
+        type=Path,
+        default=default_cache_dir(),
+        help='folder of built engines (default: %(default)s)',
+    )
+    add('--device', type=int, default=0, help='index of the GPU (default: %(default)s)')
+    add(
+        '--workspace-mib',
+        type=int,
+        default=512,
+        help='memory that a layer may use while it runs, MiB (default: %(default)s)',
+    )
+    add(
+        '--optimization-level',
+        type=int,
+        default=3,
+        help='0 builds fast, 5 runs fast (default: %(default)s)',
+    )
+    add(
+        '--zero-copy',
+        default='auto',
+        choices=ZERO_COPY,
+        help="let the GPU read frames from the processor's memory in the trial run; auto does "
+        'where they share it (default: %(default)s)',
+    )
+    add('--rebuild', action='store_true', help='build what is there already, too')
     return parser
 
 
 def _build(options: argparse.Namespace, cancel: threading.Event) -> None:
-    model = load_model_file(options.model)
+    model = load_model_file(options.model or package_file(SHIPPED_MODEL))
     network_size = options.network_size or model.default_size
     tensorrt = TensorrtOptions(
         cache_dir=options.cache_dir.absolute(),
@@ -94,7 +121,8 @@ def _size(text: str) -> tuple[int, int]:
         if min(width, height) < 1:
             raise ValueError
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no size; write it as 1280x720") from None
+        hint = 'write MODEL before --frame' if text.endswith('.onnx') else 'write it as 1280x720'
+        raise argparse.ArgumentTypeError(f"'{text}' is no size; {hint}") from None
     return width, height
 
 

@@ -18,13 +18,14 @@ from typing import Any
 import cv2
 import numpy as np
 
+from linknet_ros.backends import BACKENDS, PRECISIONS
 from linknet_ros.contact_sheet import contact_sheet
 from linknet_ros.demo_node import PICTURES, ROWS, DemoNode, open_demo_node
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_sources import STREET, open_source
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.model_file import ModelFile, load_model_file
-from linknet_ros.ros_package import SHIPPED_MODEL, SHM_PROFILE, package_file
+from linknet_ros.package_files import SHIPPED_MODEL, SHM_PROFILE, package_file
 
 #: Seconds without anything new after which the demo stops waiting.
 _PATIENCE = 20.0
@@ -40,19 +41,30 @@ _REPLAY = 'replay: source'
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog='demo', description=__doc__)
-    parser.add_argument('--source', default=STREET, help='street, a folder of images or a video')
-    parser.add_argument('--out', type=Path, default=Path('out/demo'))
-    parser.add_argument('--rate', type=float, default=5.0, help='frames per second')
+    parser.add_argument(
+        '--source', default=STREET, help='street (the default), a folder of images or a video'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('out/demo'),
+        help='folder of report and contact sheet, %(default)s by default',
+    )
+    parser.add_argument('--rate', type=float, default=5.0, help='frames per second, 5 by default')
     parser.add_argument('--count', type=int, default=0, help='frames; 0: all, 100 of the street')
-    parser.add_argument('--model', type=Path, default=None)
+    parser.add_argument('--model', type=Path, help='model file; the one that ships by default')
     parser.add_argument(
         '--domain-id',
         type=int,
         default=random.randrange(1, 100),
         help='ROS domain, random by default',
     )
-    parser.add_argument('--backend', default='auto')
-    parser.add_argument('--precision', default='auto')
+    parser.add_argument(
+        '--backend', default='auto', help=f'auto (the default), {", ".join(BACKENDS)}'
+    )
+    parser.add_argument(
+        '--precision', default='auto', help=f'auto (the default), {", ".join(PRECISIONS[1:])}'
+    )
     options = parser.parse_args(arguments)
     try:
         model = load_model_file(options.model or package_file(SHIPPED_MODEL))

@@ -22,11 +22,13 @@ from linknet_ros.package_files import SHIPPED_MODEL, package_file
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog='doctor', description=__doc__)
-    parser.add_argument('--model', type=Path, default=None, help='the model that ships by default')
-    parser.add_argument('--topic', help="the camera's, as /camera/image_raw")
-    parser.add_argument('--backend', default='auto', help="the node's parameter")
-    parser.add_argument('--precision', default='auto', help="the node's parameter")
-    parser.add_argument('--json', action='store_true')
+    parser.add_argument('--model', type=Path, help='model file; the one that ships by default')
+    parser.add_argument('--topic', help="the camera's, as /camera/image_raw; not tried by default")
+    parser.add_argument('--backend', default='auto', help="the node's parameter, auto by default")
+    parser.add_argument('--precision', default='auto', help="the node's parameter, likewise")
+    parser.add_argument(
+        '--json', action='store_true', help='print one JSON object in place of lines'
+    )
     # `ros2 run` and launch add --ros-args.
     options, _ = parser.parse_known_args(arguments)
     findings = []

@@ -30,6 +30,13 @@ _BUILT_FOR_NUMPY_1 = re.compile(
     r'|dtype size changed|compiled against A[BP]I version'
 )
 
+#: What the back end needs, in the order it asks. Not as the extra `gpu`: on a Jetson TensorRT
+#: comes from apt, and a container has it already.
+_GET_TENSORRT = (
+    "pip install tensorrt, and cuda-bindings of the driver's CUDA version; on a Jetson see "
+    'docs/jetson.md, Install'
+)
+
 #: Where the traces of an NVIDIA GPU are: a driver in the kernel, a Jetson.
 _GPU_TRACES = ('/proc/driver/nvidia/version', '/dev/nvidia0', '/etc/nv_tegra_release')
 
@@ -162,7 +169,7 @@ def backends(model: Path | None, wanted: str, precision: str, gpu: bool) -> Iter
         runs[name] = run or library
         yield _backend(name, library, run, gpu)
     if model is not None:
-        yield _inference(names, runs, wanted)
+        yield _inference(names, runs, wanted, gpu)
 
 
 def _backend(name: str, library: Outcome, run: Outcome | None, gpu: bool) -> Finding:
@@ -170,8 +177,8 @@ def _backend(name: str, library: Outcome, run: Outcome | None, gpu: bool) -> Fin
     needless = name == 'tensorrt' and not gpu
     if library.lacks(name):
         if name == 'tensorrt' and gpu:
-            fix = 'pip install tensorrt; on a Jetson sudo apt install python3-libnvinfer'
-            return Finding(name, 'warning', 'not installed: the GPU is not used', fix)
+            text = 'not installed: the GPU is not used'
+            return Finding(name, 'warning', text, _GET_TENSORRT)
         return ok(name, 'not installed' + (', and no GPU for it' if needless else ''))
     if not library.works and (run is None or not run.works):
         if built_for_numpy_1(library):
@@ -195,7 +202,7 @@ def _backend(name: str, library: Outcome, run: Outcome | None, gpu: bool) -> Fin
     return Finding(name, 'warning', f'{text}; fails to run the model: {run.message}', fix)
 
 
-def _inference(names: list[str], runs: dict[str, Outcome], wanted: str) -> Finding:
+def _inference(names: list[str], runs: dict[str, Outcome], wanted: str, gpu: bool) -> Finding:
     """What the node takes: as open_backend does, which goes on only after a BackendError."""
     working = [name for name in names if runs[name].works]
     if wanted != 'auto' and wanted not in names:
@@ -210,9 +217,14 @@ def _inference(names: list[str], runs: dict[str, Outcome], wanted: str) -> Findi
             text = f'backend {wanted} ends with {name}, which fails: {run.message}'
             other = f'set the parameter backend to {working[0]}' if working else 'see above'
             return Finding('inference', 'error', text, other)
+    if wanted == 'tensorrt' and not gpu:
+        text = "backend 'tensorrt' needs an NVIDIA GPU, and none works here"
+        other = f'set the parameter backend to {working[0]} or auto' if working else _ABOVE
+        return Finding('inference', 'error', text, other)
     if wanted != 'auto' and runs[wanted].lacks(wanted):
         text = f"backend '{wanted}' is not installed"
-        return Finding('inference', 'error', text, f'pip install {wanted}')
+        fix = _GET_TENSORRT if wanted == 'tensorrt' else f'pip install {wanted}'
+        return Finding('inference', 'error', text, fix)
     if wanted != 'auto' and working:
         fix = f'see above, or set the parameter backend to {working[0]} or auto'
         return Finding('inference', 'error', f"backend '{wanted}' does not run the model", fix)

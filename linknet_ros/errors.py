@@ -1,5 +1,10 @@
 """Exceptions. Each message names the thing that is wrong and the way out."""
 
+import re
+
+#: Where in its C sources rcl found fault, which tells a user nothing.
+_SOURCE = re.compile(r',? at /\S+\.(?:c|h|cpp|hpp):\d+')
+
 
 class LinknetError(Exception):
     """Base of every error that this package raises for a user's mistake."""
@@ -38,6 +43,9 @@ class SourceError(LinknetError):
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an exception's text that says something, or its type, for a message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """First line of an exception's text that says something, or its type, for a message.
+
+    Without the places in C sources that rcl appends.
+    """
+    lines = [line.strip() for line in _SOURCE.sub('', str(error)).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

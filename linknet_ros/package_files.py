@@ -1,4 +1,4 @@
-"""Files that come with the package, found without ROS: the doctor and the benchmark need them."""
+"""Files that come with the package, installed or in a checkout; found with and without ROS."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 from linknet_ros.errors import SourceError
 from linknet_ros.frame_sources import STREET, FrameSource, SourceFrame, open_source
 from linknet_ros.ros_images import array_to_image
-from linknet_ros.ros_parameters import declare_parameter
+from linknet_ros.ros_parameters import declare_parameter, warn_of_unknown_parameters
 from linknet_ros.ros_process import ros_process
 from linknet_ros.street_drive import PinholeCamera
 
@@ -43,6 +43,7 @@ class ReplayNode(Node):
         super().__init__('replay')
         for name, default, description, limits in PARAMETERS:
             declare_parameter(self, name, default, _descriptor(description, default, limits))
+        warn_of_unknown_parameters(self, (name for name, *_ in PARAMETERS))
         self.finished = False
         self.sent = 0
         self.failed = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -9,13 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, ParameterException
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterException,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from linknet_ros.backends import BACKENDS, PRECISIONS
 from linknet_ros.backends.tensorrt_options import ZERO_COPY, TensorrtOptions, default_cache_dir
 from linknet_ros.errors import ParameterError
+
+#: How a message calls the type of a value: a default's, or one from outside.
+_KINDS = {
+    bool: 'true or false',
+    int: 'an integer',
+    float: 'a number with a decimal point, as 0.5',
+    str: 'a string',
+    list: 'a list of strings, as [road, car]',
+}
+
+#: Parameters of rclpy's own, which not every version declares.
+_OF_RCLPY = ('use_sim_time', 'start_type_description_service')
 
 
 @dataclass(frozen=True)
@@ -209,13 +226,62 @@ def declare_parameter(node: Node, name: str, default: Any, descriptor: Parameter
             return node.get_parameter(name).value
         return node.declare_parameter(name, default, descriptor).value
     except ParameterException as error:
-        number = isinstance(error, InvalidParameterTypeException) and isinstance(default, float)
-        hint = '; write it with a decimal point, as 0.5' if number else ''
-        raise ParameterError(f'parameter {name}: {error}{hint}') from error
+        reason = _reason(error, _overrides(node).get(name), default, descriptor)
+        raise ParameterError(f'parameter {name}{reason}') from error
+
+
+def _overrides(node: Node) -> Mapping[str, Parameter]:
+    """Parameters from outside, of code, command line and files, by name.
+
+    rclpy has no public way to them but to declare them all, of any type; without its private one
+    messages say less, and nothing is said of parameters that do not exist.
+    """
+    return getattr(node, '_parameter_overrides', {})
+
+
+def _reason(
+    error: ParameterException,
+    given: Parameter | None,
+    default: Any,
+    descriptor: ParameterDescriptor,
+) -> str:
+    """What follows a parameter's name in a message, in fewer words than rclpy's."""
+    if given is None:
+        return f': {error}'
+    value = given.value
+    if isinstance(error, InvalidParameterTypeException):
+        kind = given.type_.name.lower().replace('_', ' ')
+        article = 'an' if kind[0] in 'aeiou' else 'a'
+        return f' is {value!r}, {article} {kind}; it takes {_KINDS[type(default)]}'
+    for limits in (*descriptor.integer_range, *descriptor.floating_point_range):
+        if isinstance(error, InvalidParameterValueException):
+            ends = [
+                f'{end:g}' if isinstance(end, float) else str(end)
+                for end in (limits.from_value, limits.to_value)
+            ]
+            return f' is {value}; use {" to ".join(ends)}'
+    return f': {error}'
+
+
+def warn_of_unknown_parameters(node: Node, known: Iterable[str]) -> None:
+    """Say which parameters from outside nobody reads, once all are declared.
+
+    :param known: names of the node's own, to find what was meant.
+    """
+    known = list(known)
+    for name in sorted(_overrides(node)):
+        if node.has_parameter(name) or name in _OF_RCLPY or name.startswith('qos_overrides.'):
+            # A topic's QoS is declared when the topic is made.
+            continue
+        near = [n for n in known if n.endswith(f'.{name}')] or difflib.get_close_matches(
+            name, known
+        )
+        hint = f"did you mean '{near[0]}'?" if near else f'there are {", ".join(known)}'
+        node.get_logger().warning(f"unknown parameter '{name}' is ignored; {hint}")
 
 
 def declare_parameters(node: Node) -> Parameters:
-    """Declare all parameters of SPECS on a node and read them.
+    """Declare all parameters of SPECS on a node, read them, and warn of those that it has not.
 
     :raises ParameterError: when a value from outside cannot work.
     """
@@ -224,6 +290,7 @@ def declare_parameters(node: Node) -> Parameters:
         default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
         value = declare_parameter(node, spec.name, default, spec.descriptor())
         values[spec.field] = _plain(value)
+    warn_of_unknown_parameters(node, (spec.name for spec in SPECS))
     return Parameters(**values)
 
 

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import rclpy
+import rclpy.logging
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-from linknet_ros.errors import LinknetError
+from linknet_ros.errors import LinknetError, first_line
+
+#: What an argument of ROS may be, by what it starts with.
+_ARGUMENTS = {
+    '--log-level': 'debug, info, warn, error or fatal, as --log-level warn',
+    '--params-file': 'a YAML file that exists, as --params-file camvid.yaml',
+    '-p': 'name:=value, as -p threads:=2',
+    '--param': 'name:=value, as -p threads:=2',
+    '-r': 'from:=to with names of letters, digits and _, as -r __ns:=/front',
+    '--remap': 'from:=to with names of letters, digits and _, as -r __ns:=/front',
+}
 
 
 @contextmanager
 def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThreadedExecutor]:
     """ROS for the length of a with block.
 
-    A signal ends the block quietly, a LinknetError with one line in the log and exit code 1.
+    A signal ends the block quietly; a LinknetError, and an argument that ROS cannot read, with one
+    line in the log and exit code 1.
 
     :param name: of the node, for the log.
     :param arguments: of the command line, None for the process's own.
     :returns: the executor to spin; made first of all, because one made while a signal shuts ROS
         down prints a page.
     """
-    rclpy.init(args=arguments)
+    try:
+        rclpy.init(args=arguments)
+    except Exception as error:
+        # Arguments, the middleware, ROS_DOMAIN_ID: nothing has started that could be at fault.
+        rclpy.logging.get_logger(name).error(_why_not_started(error))
+        sys.exit(1)
     try:
         yield SingleThreadedExecutor()
     except LinknetError as error:
@@ -40,6 +58,20 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
             raise
     finally:
         rclpy.try_shutdown()
+
+
+def _why_not_started(error: Exception) -> str:
+    """One line on what rclpy.init raised, with the way out where an argument is at fault."""
+    text = first_line(error)
+    # rcl: "... Couldn't parse log level: '--log-level loud'. Error: Argument does not use ..."
+    argument = re.search(r"'((-[-\w]+) .*)'\. Error: (.*)", text)
+    if argument is not None:
+        use = _ARGUMENTS.get(argument[2])
+        hint = f'; use {use}' if use else ''
+        return f"cannot read the argument '{argument[1]}' ({argument[3]}){hint}"
+    if type(error).__name__ == 'UnknownROSArgsError':
+        return f'unknown arguments {text}; after --ros-args come only those of ROS, as -p or -r'
+    return f'ROS does not start: {text}; see `ros2 run linknet_ros doctor`'
 
 
 @contextmanager

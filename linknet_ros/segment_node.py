@@ -22,9 +22,9 @@ from linknet_ros.clock_watch import ClockWatch
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_statistics import Statistics
 from linknet_ros.model_file import load_model_file
+from linknet_ros.package_files import SHIPPED_MODEL, package_file
 from linknet_ros.ros_diagnostics import diagnostic_array
 from linknet_ros.ros_outputs import Outputs
-from linknet_ros.ros_package import SHIPPED_MODEL, package_file
 from linknet_ros.ros_parameters import changes_of, declare_parameters
 from linknet_ros.ros_pipeline import Pipeline
 from linknet_ros.ros_process import ros_process, set_at_shutdown
@@ -148,6 +148,7 @@ class SegmentNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; the frame in work is finished."""
         self._stop()
+        self.get_logger().info('deactivated: no longer listening')
         self._state = 'inactive'
         return super().on_deactivate(state)
 
@@ -155,6 +156,7 @@ class SegmentNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give model and topics back."""
         self._release()
+        self.get_logger().info('cleaned up: model and topics are given back')
         self._state = 'unconfigured'
         return TransitionCallbackReturn.SUCCESS
 
@@ -162,6 +164,7 @@ class SegmentNode(LifecycleNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give everything back, from any state."""
         self._release()
+        self.get_logger().info('shut down')
         self._state = 'finalized'
         return TransitionCallbackReturn.SUCCESS
 

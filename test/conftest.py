@@ -5,6 +5,7 @@ training is tested with: a tiny data set and a tiny network.
 import importlib
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -251,11 +252,27 @@ def cuda_library(tmp_path, monkeypatch):
     return build
 
 
+@pytest.fixture
+def help_of(monkeypatch, capsys):
+    """Texts of the options of a command line: `help_of(main) -> {'--out': 'folder of ...'}`."""
+    monkeypatch.setenv('COLUMNS', '1000')
+
+    def read(main):
+        with pytest.raises(SystemExit):
+            main(['--help'])
+        shown = capsys.readouterr().out
+        lines = re.findall(r'^  (?:-h, )?(-?-?\w[-\w]*)(.*(?:\n {10,}.*)*)', shown, re.MULTILINE)
+        # What stands behind two spaces or on a line of its own is no metavariable.
+        return {name: ''.join(re.split(r'\s{2,}', rest)[1:]) for name, rest in lines}
+
+    return read
+
+
 @pytest.fixture(scope='module')
 def context():
     """Context of rclpy in a ROS domain of its own, which child processes share."""
     rclpy = pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
-    from linknet_ros.ros_package import SHM_PROFILE, package_file
+    from linknet_ros.package_files import SHM_PROFILE, package_file
 
     profile = str(package_file(SHM_PROFILE))
     with pytest.MonkeyPatch.context() as patch:
@@ -267,6 +284,31 @@ def context():
         rclpy.init(args=[], context=context)
         yield context
         rclpy.try_shutdown(context=context)
+
+
+@pytest.fixture
+def open_node(context):
+    """Make a node: `open_node('-p', 'threads:=2', name=value) -> node`, with ROS arguments."""
+    from rclpy.node import Node
+    from rclpy.parameter import Parameter
+
+    nodes = []
+
+    def make(*arguments, node_name='linknet', **overrides):
+        node = Node(
+            node_name,
+            context=context,
+            cli_args=['--ros-args', *map(str, arguments)],
+            parameter_overrides=[Parameter(n, value=value) for n, value in overrides.items()],
+            start_parameter_services=False,
+            enable_rosout=False,
+        )
+        nodes.append(node)
+        return node
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
 
 
 @pytest.fixture(scope='module')

@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from linknet_ros import build_engine
+from linknet_ros.package_files import SHIPPED_MODEL
 from linknet_ros.segmenter import Segmenter
 
 
@@ -86,6 +87,30 @@ def test_no_size(model, tmp_path, capsys, size):
     with pytest.raises(SystemExit):
         run(model, tmp_path, '--frame', size)
     assert f"'{size}' is no size; write it as 1280x720" in capsys.readouterr().err
+
+
+def test_model_behind_the_sizes(model, capsys):
+    with pytest.raises(SystemExit):
+        build_engine.main(['--frame', '64x64', str(model.path)])
+    assert 'is no size; write MODEL before --frame' in capsys.readouterr().err
+
+
+def test_shipped_model_by_default(model, fake_gpu, tmp_path, capsys, monkeypatch):
+    fake_gpu()
+    asked = []
+    monkeypatch.setattr(build_engine, 'package_file', lambda n: asked.append(n) or model.path)
+    build_engine.main(['--cache-dir', str(tmp_path), '--frame', '300x90'])
+    assert asked == [SHIPPED_MODEL]
+    assert '96x64 in fp16: ' in capsys.readouterr().out
+
+
+def test_help_explains_every_option(help_of):
+    texts = help_of(build_engine.main)
+    assert {'model', '--frame', '--zero-copy', '--cache-dir'} <= set(texts)
+    for name, text in texts.items():
+        assert text, name
+        assert text.count('default') <= 1, name
+        assert 'None' not in text, name
 
 
 def test_interrupted(model, fake_gpu, tmp_path, monkeypatch):

@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
+from linknet_ros.demo import main
+
 
 def demo(*arguments):
     command = [sys.executable, '-m', 'linknet_ros.demo', *map(str, arguments)]
@@ -65,3 +67,9 @@ def test_mistakes_end_with_one_line(model, tmp_path, arguments, message):
     assert result.returncode == 1
     assert message in result.stderr
     assert 'Traceback' not in result.stderr
+
+
+def test_help_explains_every_option(help_of):
+    texts = help_of(main)
+    assert {'--source', '--out', '--model', '--backend', '--precision'} <= set(texts)
+    assert all(texts.values()), texts

@@ -177,6 +177,12 @@ def test_arguments_of_ros_are_no_mistake(checks):
     assert end('--ros-args', '-r', '__node:=x') == 0
 
 
+def test_help_explains_every_option(help_of):
+    texts = help_of(main)
+    assert {'--model', '--topic', '--backend', '--precision', '--json'} <= set(texts)
+    assert all(texts.values()), texts
+
+
 def test_the_doctor_itself_imports_no_library():
     heavy = "{'numpy', 'cv2', 'onnx', 'openvino', 'onnxruntime', 'rclpy', 'tensorrt'}"
     source = f'import linknet_ros.doctor, sys; print({heavy} & set(sys.modules))'

@@ -319,8 +319,28 @@ def test_tensorrt_is_missed_where_there_is_a_gpu(missing):
     missing('tensorrt')
     findings = seen(None, gpu=True)
     assert findings['tensorrt'].state == 'warning'
-    assert 'pip install tensorrt' in findings['tensorrt'].fix
+    assert 'pip install tensorrt, and cuda-bindings' in findings['tensorrt'].fix
+    assert 'docs/jetson.md' in findings['tensorrt'].fix
     assert seen(None, gpu=False)['tensorrt'].text == 'not installed, and no GPU for it'
+
+
+def test_wanted_tensorrt_that_is_missing(model_path, missing):
+    """The back end asks for cuda-bindings before TensorRT: both must be named at once."""
+    missing('tensorrt')
+    findings = seen(model_path, wanted='tensorrt', gpu=True)
+    assert findings['inference'].text == "backend 'tensorrt' is not installed"
+    assert findings['inference'].fix == findings['tensorrt'].fix
+    assert 'cuda-bindings' in findings['inference'].fix
+
+
+def test_wanted_tensorrt_without_a_gpu(model_path, missing):
+    missing('tensorrt')
+    finding = seen(model_path, wanted='tensorrt', gpu=False)['inference']
+    assert (finding.state, finding.text) == (
+        'error',
+        "backend 'tensorrt' needs an NVIDIA GPU, and none works here",
+    )
+    assert finding.fix == 'set the parameter backend to openvino or auto'
 
 
 def test_tensorrt_version(stand_in):

@@ -24,6 +24,7 @@ ROWS = {
     'frame_statistics': 0,
     'onnx_graph': 0,
     'package_files': 0,
+    'launch_arguments': 0,
     'child_process': 0,
     'cuda_driver': 0,
     'findings': 0,

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
+from linknet_ros.errors import ParameterError
 from linknet_ros.replay_node import PARAMETERS
 from linknet_ros.ros_parameters import SPECS
 
@@ -78,17 +79,12 @@ def described(monkeypatch):
     """Function that describes a launch file with arguments: its nodes and environment."""
     pytest.importorskip('launch_ros', reason='launch_ros is not on PyPI')
     launch = pytest.importorskip('launch')
-    import ament_index_python.packages
-    from launch.actions import (
-        DeclareLaunchArgument,
-        OpaqueFunction,
-        SetEnvironmentVariable,
-    )
+    from ament_index_python import packages
+    from launch.actions import OpaqueFunction, SetEnvironmentVariable
     from launch_ros.actions import Node
 
-    monkeypatch.setattr(
-        ament_index_python.packages, 'get_package_share_directory', lambda _: str(ROOT)
-    )
+    monkeypatch.setattr(packages, 'get_package_share_directory', lambda _: str(ROOT))
+    monkeypatch.setattr(packages, 'get_package_prefix', lambda _: '/opt/ros/jazzy')
 
     def describe(file, **arguments):
         spec = importlib.util.spec_from_file_location('launch_file', LAUNCH / file)
@@ -96,39 +92,98 @@ def described(monkeypatch):
         spec.loader.exec_module(module)
         context = launch.LaunchContext()
         context.launch_configurations.update(arguments)
-        nodes, environment = [], []
+        entities = []
         for entity in module.generate_launch_description().entities:
-            if isinstance(entity, DeclareLaunchArgument):
-                entity.execute(context)
-            elif isinstance(entity, SetEnvironmentVariable):
-                if entity.condition is None or entity.condition.evaluate(context):
-                    environment.append(entity)
-            elif isinstance(entity, OpaqueFunction):
-                nodes += entity.execute(context)
-            elif isinstance(entity, Node):
-                nodes.append(entity)
-        started = [n for n in nodes if n.condition is None or n.condition.evaluate(context)]
-        return started, environment
+            # Declared arguments and functions; anything else would be started unchecked.
+            entities += entity.execute(context) or []
+            assert isinstance(entity, (launch.actions.DeclareLaunchArgument, OpaqueFunction))
+        nodes = [entity for entity in entities if isinstance(entity, Node)]
+        environment = [e for e in entities if isinstance(e, SetEnvironmentVariable)]
+        assert entities == [*environment, *nodes]
+        for node in nodes:
+            node._perform_substitutions(context)
+        return nodes, environment
 
     return describe
 
 
+def level_of(node):
+    """Argument after --log-level, as text."""
+    words = [''.join(part.text for part in word if hasattr(part, 'text')) for word in node.cmd]
+    return words[words.index('--log-level') + 1]
+
+
 def test_segment_starts_one_node_with_the_profile(described):
-    nodes, environment = described('segment.launch.py')
-    assert [node.node_executable for node in nodes] == ['segment_node']
+    [node], environment = described('segment.launch.py')
+    assert node.node_executable == 'segment_node'
+    assert node.node_name == '/linknet'
     assert len(environment) == 2
 
 
-def test_segment_starts_rviz_and_leaves_the_profile_out(described):
+def test_segment_starts_rviz_first_and_leaves_the_profile_out(described):
     nodes, environment = described('segment.launch.py', rviz='true', shm_profile='false')
-    assert [node.node_executable for node in nodes] == ['segment_node', 'rviz2']
+    assert [node.node_executable for node in nodes] == ['rviz2', 'segment_node']
     assert environment == []
 
 
+def test_segment_without_an_installed_rviz_starts_nothing(described, monkeypatch):
+    from ament_index_python import packages
+
+    def nowhere(name):
+        raise packages.PackageNotFoundError(name)
+
+    monkeypatch.setattr(packages, 'get_package_prefix', nowhere)
+    monkeypatch.setenv('ROS_DISTRO', 'jazzy')
+    message = (
+        '^rviz:=true, but rviz2 is not installed; sudo apt install ros-jazzy-rviz2, or use '
+        r'rviz:=false\Z'
+    )
+    with pytest.raises(RuntimeError, match=message):
+        described('segment.launch.py', rviz='true')
+    assert len(described('segment.launch.py')[0]) == 1
+
+
 def test_replay_starts_one_node(described):
-    nodes, environment = described('replay.launch.py')
-    assert [node.node_executable for node in nodes] == ['replay_node']
+    [node], environment = described('replay.launch.py')
+    assert node.node_executable == 'replay_node'
+    assert node.node_name == '/camera/replay'
     assert len(environment) == 2
+
+
+@pytest.mark.parametrize('file', ['segment.launch.py', 'replay.launch.py'])
+@pytest.mark.parametrize(
+    ('namespace', 'outer', 'expected'),
+    [
+        ('', '', ''),
+        ('front', '', 'front.'),
+        ('/front', '', 'front.'),
+        ('front/left', '', 'front.left.'),
+        ('front', '/robot', 'robot.front.'),
+    ],
+)
+def test_log_level_is_that_of_the_nodes_own_logger(described, file, namespace, outer, expected):
+    arguments = {'namespace': namespace, 'log_level': 'debug'}
+    [node], _ = described(file, **arguments, **({'ros_namespace': outer} if outer else {}))
+    assert level_of(node) == f'{node.node_name[1:].replace("/", ".")}:=debug'
+    assert level_of(node).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ('file', 'name', 'value', 'message'),
+    [
+        ('segment.launch.py', 'rviz', 'maybe', "rviz is 'maybe'; it takes true or false"),
+        ('segment.launch.py', 'shm_profile', '', "shm_profile is ''; it takes true or false"),
+        ('segment.launch.py', 'log_level', 'loud', "log_level is 'loud'; use one of debug, info"),
+        ('replay.launch.py', 'log_level', 'loud', "log_level is 'loud'; use one of debug, info"),
+        ('replay.launch.py', 'shm_profile', 'x', "shm_profile is 'x'; it takes true or false"),
+        ('replay.launch.py', 'rate', 'fast', "rate is 'fast'; it takes a number"),
+        ('replay.launch.py', 'seed', 'a', "seed is 'a'; it takes an integer"),
+        ('replay.launch.py', 'loop', 'perhaps', "loop is 'perhaps'; it takes true or false"),
+    ],
+)
+def test_bad_argument_starts_nothing_and_is_named(described, file, name, value, message):
+    with pytest.raises(ParameterError, match=f'^{message}'):
+        described(file, **{name: value})
 
 
 def test_missing_params_file_is_an_error(described):

@@ -30,17 +30,44 @@ def module_at(monkeypatch):
 
 
 def test_checkout():
-    assert package_file(SHM_PROFILE) == ROOT / 'config' / 'fastdds_shm.xml'
+    assert package_file('config/camvid.yaml') == ROOT / 'config' / 'camvid.yaml'
+    assert package_file('none.txt') == ROOT / 'none.txt'
+
+
+def test_paths_that_others_rely_on():
+    assert SHIPPED_MODEL == 'models/linknet_camvid.onnx'
+    assert SHM_PROFILE == 'config/fastdds_shm.xml'
     assert package_file(SHIPPED_MODEL).is_file()
+    assert package_file(SHM_PROFILE).is_file()
 
 
-def test_share_beside_lib(module_at, tmp_path):
+def test_share_beside_lib(module_at, tmp_path, monkeypatch):
+    """As colcon and pip install it."""
+    monkeypatch.delenv('AMENT_PREFIX_PATH', raising=False)
     folder = share(tmp_path / 'install')
     module_at(tmp_path / 'install' / 'lib' / 'python3.12' / 'site-packages')
     assert package_file(SHIPPED_MODEL) == folder / 'models' / 'linknet_camvid.onnx'
 
 
+def test_share_above_local(module_at, tmp_path, monkeypatch):
+    """Colcon on Ubuntu 22.04 puts modules below local/, and share/ beside it."""
+    monkeypatch.delenv('AMENT_PREFIX_PATH', raising=False)
+    folder = share(tmp_path / 'install')
+    module_at(tmp_path / 'install' / 'local' / 'lib' / 'python3.10' / 'dist-packages')
+    assert package_file(SHM_PROFILE) == folder / SHM_PROFILE
+
+
+def test_own_prefix_is_before_a_listed_one(module_at, tmp_path, monkeypatch):
+    """An overlay whose module runs must not use the files of the package below it."""
+    folder = share(tmp_path / 'overlay')
+    share(tmp_path / 'underlay')
+    module_at(tmp_path / 'overlay' / 'lib' / 'python3.12' / 'site-packages')
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path / 'underlay'))
+    assert package_file(SHIPPED_MODEL) == folder / SHIPPED_MODEL
+
+
 def test_share_of_a_listed_prefix(module_at, tmp_path, monkeypatch):
+    """`colcon build --symlink-install`: the module is in build/, the files in install/."""
     folder = share(tmp_path / 'second')
     module_at(tmp_path / 'build')
     monkeypatch.setenv('AMENT_PREFIX_PATH', f'{tmp_path / "first"}::{tmp_path / "second"}')

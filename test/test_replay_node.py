@@ -129,6 +129,28 @@ def test_nothing_to_replay_is_one_line_and_exit_code_1(replay, tmp_path, source,
     assert message in line
 
 
+@pytest.mark.parametrize(
+    ('parameters', 'message'),
+    [
+        ({'rate': '0.0'}, 'parameter rate is 0.0; use 0.1 to 1000'),
+        ({'rate': '5'}, 'parameter rate is 5, an integer; it takes a number with a decimal point'),
+        ({'count': 'all'}, "parameter count is 'all', a string; it takes an integer"),
+        ({'seed': '-1'}, 'parameter seed is -1; use 0 to 1000000'),
+    ],
+)
+def test_parameter_that_cannot_work_is_one_line_and_exit_code_1(replay, parameters, message):
+    _, log, code = replay(**parameters)
+    assert code == 1
+    [line] = [line for line in log.splitlines() if line]
+    assert message in line
+
+
+def test_unknown_parameter_is_named(replay):
+    _, log, code = replay(sourec='street', count=1, width=64, height=48)
+    assert code == 0
+    assert "unknown parameter 'sourec' is ignored; did you mean 'source'?" in log
+
+
 def test_camera_info_without_a_camera_is_uncalibrated():
     info = camera_info(None, Header(frame_id='camera'), 32, 24)
     assert (info.width, info.height, info.k[0], info.header.frame_id) == (32, 24, 0.0, 'camera')

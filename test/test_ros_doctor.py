@@ -84,3 +84,5 @@ def test_name_that_is_none(context):
     finding = topic('/no topic')
     assert finding.state == 'error'
     assert finding.fix == 'write the topic as /camera/image_raw'
+    # Not where in its sources rcl found that.
+    assert finding.text.endswith("'_', '~', '{', or '}'")

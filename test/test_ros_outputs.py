@@ -9,7 +9,6 @@ pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
 from builtin_interfaces.msg import Time
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.validate_topic_name import validate_topic_name
@@ -62,36 +61,15 @@ IMAGES = ('labels', 'color', 'overlay', 'confidence', 'drivable')
 
 
 @pytest.fixture
-def open_node(context):
-    """Make a node: `open_node(name, *arguments) -> node`, with ROS arguments."""
-    nodes = []
-
-    def make(name, *arguments):
-        node = Node(
-            name,
-            context=context,
-            cli_args=['--ros-args', *arguments],
-            start_parameter_services=False,
-            enable_rosout=False,
-        )
-        nodes.append(node)
-        return node
-
-    yield make
-    for node in nodes:
-        node.destroy_node()
-
-
-@pytest.fixture
 def node(open_node):
-    return open_node('linknet')
+    return open_node()
 
 
 @pytest.fixture
 def listener(context, open_node, node):
     """Listener to what the node publishes."""
     executor = SingleThreadedExecutor(context=context)
-    yield Listener(open_node('listener'), node, executor)
+    yield Listener(open_node(node_name='listener'), node, executor)
     executor.shutdown()
 
 
@@ -209,7 +187,7 @@ def test_topics_and_types(node, listener, open_outputs):
 
 
 def test_private_topics_follow_the_node(open_node, class_table):
-    node = open_node('linknet', '-r', '__ns:=/front', '-r', '__node:=segmentation')
+    node = open_node('-r', '__ns:=/front', '-r', '__node:=segmentation')
     Outputs(node, class_table, parameters(mask_classes=('car',)))
     topics = {publisher.topic_name for publisher in node.publishers}
     assert {'/front/segmentation/labels', '/front/segmentation/masks/car'} <= topics
@@ -217,7 +195,7 @@ def test_private_topics_follow_the_node(open_node, class_table):
 
 def test_reliable_unless_overridden(open_node, listener, class_table):
     override = 'qos_overrides./linknet/color.publisher.reliability:=best_effort'
-    node = open_node('linknet', '-p', override)
+    node = open_node('-p', override)
     Outputs(node, class_table, parameters())
 
     def reliability(name):

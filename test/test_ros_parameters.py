@@ -9,9 +9,9 @@ import yaml
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from linknet_ros import ros_parameters
 from linknet_ros.backends import BACKENDS, PRECISIONS
 from linknet_ros.backends.tensorrt_options import TensorrtOptions
 from linknet_ros.errors import ParameterError
@@ -28,28 +28,6 @@ CAMVID_YAML = Path(__file__).resolve().parent.parent / 'config' / 'camvid.yaml'
 SPEC = {spec.name: spec for spec in SPECS}
 
 STRINGS = Parameter.Type.STRING_ARRAY
-
-
-@pytest.fixture
-def open_node(context):
-    """Make a node: `open_node('-p', 'threads:=2', name=value) -> node`, with ROS arguments."""
-    nodes = []
-
-    def make(*arguments, **overrides):
-        node = Node(
-            'linknet',
-            context=context,
-            cli_args=['--ros-args', *map(str, arguments)],
-            parameter_overrides=[Parameter(n, value=value) for n, value in overrides.items()],
-            start_parameter_services=False,
-            enable_rosout=False,
-        )
-        nodes.append(node)
-        return node
-
-    yield make
-    for node in nodes:
-        node.destroy_node()
 
 
 @pytest.fixture
@@ -167,8 +145,17 @@ def test_one_parameter(open_node):
 
 def test_one_parameter_of_a_wrong_type(open_node):
     node = open_node(rate='fast')
-    message = "^parameter rate: .*'fast' of type 'STRING', expecting type 'DOUBLE'"
+    message = (
+        r"^parameter rate is 'fast', a string; it takes a number with a decimal point, as 0.5\Z"
+    )
     with pytest.raises(ParameterError, match=message):
+        declare_parameter(node, 'rate', 10.0, ParameterDescriptor())
+
+
+def test_one_parameter_where_rclpy_keeps_its_overrides_elsewhere(open_node, monkeypatch):
+    node = open_node(rate='fast')
+    monkeypatch.setattr(ros_parameters, '_overrides', lambda node: {})
+    with pytest.raises(ParameterError, match=r"^parameter rate: .*'fast'.*'DOUBLE'"):
         declare_parameter(node, 'rate', 10.0, ParameterDescriptor())
 
 
@@ -254,23 +241,31 @@ def test_empty_list_while_running(open_node):
 @pytest.mark.parametrize(
     ('argument', 'message'),
     [
-        ('autostart:=1', "^parameter autostart: .*'1' of type 'INTEGER', expecting type 'BOOL'"),
-        ('model:=5', "^parameter model: .*'5' of type 'INTEGER', expecting type 'STRING'"),
-        ('threads:=two', "^parameter threads: .*'two' of type 'STRING', expecting type 'INTEGER'"),
-        ('threads:=2.0', "^parameter threads: .*'DOUBLE', expecting type 'INTEGER'"),
-        ('mask_classes:=car', "^parameter mask_classes: .*'STRING', expecting .*'STRING_ARRAY'"),
-        ('mask_classes:=[1, 2]', "^parameter mask_classes: .*'INTEGER_ARRAY', expecting"),
-        ('drivable_classes:=road', '^parameter drivable_classes: .*expecting .*STRING_ARRAY'),
+        ('autostart:=1', 'autostart is 1, an integer; it takes true or false'),
+        ('model:=5', 'model is 5, an integer; it takes a string'),
+        ('threads:=many', "threads is 'many', a string; it takes an integer"),
+        ('threads:=2.0', 'threads is 2.0, a double; it takes an integer'),
+        (
+            'mask_classes:=car',
+            "mask_classes is 'car', a string; it takes a list of strings, as [road, car]",
+        ),
         (
             'overlay_opacity:=1',
-            "^parameter overlay_opacity: .*expecting type 'DOUBLE'.*; write it with a decimal poi",
+            'overlay_opacity is 1, an integer; it takes a number with a decimal point, as 0.5',
         ),
     ],
 )
 def test_wrong_type(open_node, argument, message):
     node = open_node('-p', argument)
-    with pytest.raises(ParameterError, match=message):
+    with pytest.raises(ParameterError) as refused:
         declare_parameters(node)
+    assert str(refused.value) == f'parameter {message}'
+
+
+def test_numbers_for_a_list_of_names(open_node):
+    message = '^parameter mask_classes is .*, an integer array; it takes a list of strings'
+    with pytest.raises(ParameterError, match=message):
+        declare_parameters(open_node('-p', 'mask_classes:=[1, 2]'))
 
 
 @pytest.mark.parametrize(
@@ -282,10 +277,13 @@ def test_wrong_type(open_node, argument, message):
     ],
 )
 def test_out_of_range(open_node, argument):
-    name = argument.partition(':=')[0]
+    name, _, value = argument.partition(':=')
     node = open_node('-p', argument)
-    with pytest.raises(ParameterError, match=rf'^parameter {name}: .*{name} out of range'):
+    low, high = SPEC[name].limits
+    with pytest.raises(ParameterError) as refused:
         declare_parameters(node)
+    value = value.lstrip('.')
+    assert str(refused.value) == f'parameter {name} is {value}; use {low:g} to {high:g}'
 
 
 @pytest.mark.parametrize('name', ['threads', 'network_width', 'network_height'])
@@ -319,6 +317,52 @@ def test_ranges_hold_while_running(open_node):
         assert not result.successful
         assert 'out of range' in result.reason
         assert node.get_parameter(name).value == SPEC[name].default
+
+
+# Names that do not exist.
+
+
+def warnings_of(node, capfd):
+    """What is logged while the node's parameters are declared."""
+    capfd.readouterr()
+    declare_parameters(node)
+    return [line.partition(']: ')[2] for line in capfd.readouterr().err.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ('name', 'hint'),
+    [
+        ('thraeds', "did you mean 'threads'?"),
+        ('opacity', "did you mean 'overlay_opacity'?"),
+        ('device', "did you mean 'tensorrt.device'?"),
+        ('tensorrt.wait_for_engin', "did you mean 'tensorrt.wait_for_engine'?"),
+        ('qos', f'there are {", ".join(SPEC)}'),
+    ],
+)
+def test_unknown_name_is_named_once_with_the_nearest(open_node, capfd, name, hint):
+    expected = f"unknown parameter '{name}' is ignored; {hint}"
+    assert warnings_of(open_node('-p', f'{name}:=1'), capfd) == [expected]
+
+
+def test_unknown_keys_of_a_file(open_node, capfd, tmp_path):
+    file = tmp_path / 'params.yaml'
+    keys = '{threads: 2, thraeds: 2, tensorrt: {devise: 1}}'
+    file.write_text(f'/**: {{ros__parameters: {keys}}}')
+    assert warnings_of(open_node('--params-file', file), capfd) == [
+        "unknown parameter 'tensorrt.devise' is ignored; did you mean 'tensorrt.device'?",
+        "unknown parameter 'thraeds' is ignored; did you mean 'threads'?",
+    ]
+
+
+def test_known_names_are_no_news(open_node, capfd):
+    overrides = {
+        **{spec.name: spec.default for spec in SPECS if spec.default != ()},
+        'use_sim_time': False,
+        'start_type_description_service': False,
+        'qos_overrides./image.subscription.depth': 3,
+    }
+    assert warnings_of(open_node(**overrides), capfd) == []
+    assert warnings_of(open_node('--params-file', CAMVID_YAML), capfd) == []
 
 
 # Changed while running.

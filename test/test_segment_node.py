@@ -29,8 +29,8 @@ from std_msgs.msg import Header
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.masks import class_mask, mask_table
 from linknet_ros.model_file import load_model_file
+from linknet_ros.package_files import SHIPPED_MODEL, package_file
 from linknet_ros.ros_images import array_to_image
-from linknet_ros.ros_package import SHIPPED_MODEL, package_file
 from linknet_ros.segment_node import SegmentNode
 from linknet_ros.segmenter import Segmenter
 from linknet_ros.street_drive import StreetDrive
@@ -418,6 +418,23 @@ def test_failed_configure_can_be_put_right(context, model, tmp_path):
         robot.close()
 
 
+def test_each_transition_is_logged(context, model, capfd):
+    robot = Robot(context, model=str(model.path), backend='onnxruntime')
+    try:
+        robot.start()
+        for transition, line in (
+            (robot.node.trigger_deactivate, 'deactivated: no longer listening'),
+            (robot.node.trigger_cleanup, 'cleaned up: model and topics are given back'),
+            (robot.node.trigger_shutdown, 'shut down'),
+        ):
+            capfd.readouterr()
+            assert transition() == OK
+            [said] = capfd.readouterr().err.splitlines()
+            assert said.endswith(f'[linknet]: {line}')
+    finally:
+        robot.close()
+
+
 def test_what_goes_wrong_in_a_transition_is_said(context, model, monkeypatch, capfd):
     def broken(path):
         raise RuntimeError('the library below is broken')
@@ -532,9 +549,9 @@ def run_node(*parameters):
         (['model:=/nowhere.onnx'], "no model file '/nowhere.onnx'; check the model parameter"),
         (['model:=README.md'], 'README.md is no readable ONNX file'),
         (['backend:=tpu'], "parameter backend is 'tpu'; use one of auto, tensorrt"),
-        (['min_confidence:=1.5'], 'min_confidence out of range'),
-        (['min_confidence:=1'], 'write it with a decimal point'),
-        (['threads:=many'], 'parameter threads'),
+        (['min_confidence:=1.5'], 'parameter min_confidence is 1.5; use 0 to 1'),
+        (['min_confidence:=1'], 'it takes a number with a decimal point, as 0.5'),
+        (['threads:=many'], "parameter threads is 'many', a string; it takes an integer"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_1(parameters, message):

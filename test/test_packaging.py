@@ -10,11 +10,8 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
-from ament_index_python.packages import PackageNotFoundError
-
 import linknet_ros
-from linknet_ros import ros_package
-from linknet_ros.ros_package import SHIPPED_MODEL, SHM_PROFILE, package_file
+from linknet_ros.package_files import SHM_PROFILE
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,45 +31,6 @@ def setup_arguments(monkeypatch):
     runpy.run_path('setup.py')
     (arguments,) = calls
     return arguments
-
-
-# Files of the package.
-
-
-def test_file_of_a_checkout():
-    assert package_file('config/camvid.yaml') == ROOT / 'config' / 'camvid.yaml'
-    assert package_file('config/camvid.yaml').is_file()
-    assert package_file('none.txt') == ROOT / 'none.txt'
-
-
-@pytest.fixture
-def installed(tmp_path, monkeypatch):
-    """Pretend that the module lies in a site-packages folder; returns that folder."""
-    module = tmp_path / 'site-packages' / 'linknet_ros' / 'ros_package.py'
-    module.parent.mkdir(parents=True)
-    monkeypatch.setattr(ros_package, '__file__', str(module))
-    return module.parents[1]
-
-
-def test_file_of_an_installed_package(installed, tmp_path, monkeypatch):
-    shares = {'linknet_ros': str(tmp_path / 'share' / 'linknet_ros')}
-    monkeypatch.setattr(ros_package, 'get_package_share_directory', shares.__getitem__)
-    expected = tmp_path / 'share' / 'linknet_ros' / 'models' / 'linknet_camvid.onnx'
-    assert package_file(SHIPPED_MODEL) == expected
-
-
-def test_file_without_ament(installed, monkeypatch):
-    def unknown(name):
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(ros_package, 'get_package_share_directory', unknown)
-    assert package_file('config/camvid.yaml') == installed / 'config' / 'camvid.yaml'
-
-
-def test_paths_that_others_rely_on():
-    assert SHIPPED_MODEL == 'models/linknet_camvid.onnx'
-    assert SHM_PROFILE == 'config/fastdds_shm.xml'
-    assert package_file(SHM_PROFILE).is_file()
 
 
 # package.xml.

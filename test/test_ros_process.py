@@ -1,0 +1,92 @@
+"""How a process of a node starts and ends, seen from outside."""
+
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+
+SOURCE = """
+import sys
+from linknet_ros.errors import LinknetError
+from linknet_ros.ros_process import ros_process
+with ros_process('camera', ['program', *sys.argv[2:]]):
+    print('started')
+    exec(compile(sys.argv[1], 'test', 'exec'))
+"""
+
+
+def run(code, *arguments, **variables):
+    """Exit code, output and log of a process that runs some code within ros_process."""
+    local = {'ROS_DOMAIN_ID': str(random.randrange(1, 100))}
+    local['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    result = subprocess.run(
+        [sys.executable, '-c', SOURCE, code, *arguments],
+        env={**os.environ, **local, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    # rcl has a line of its own, which says less.
+    log = [line for line in result.stderr.splitlines() if '[rcl]' not in line]
+    return result.returncode, result.stdout, log
+
+
+def test_good_end():
+    assert run('pass', '--ros-args', '--log-level', 'camera:=debug') == (0, 'started\n', [])
+
+
+@pytest.mark.parametrize('error', ['KeyboardInterrupt', 'ExternalShutdownException'])
+def test_end_from_outside_is_quiet(error):
+    code = 'from rclpy.executors import ExternalShutdownException\n'
+    assert run(f'{code}raise {error}') == (0, 'started\n', [])
+
+
+def test_own_error_is_one_line():
+    code, _, [line] = run("raise LinknetError('no camera; plug it in')")
+    assert code == 1
+    assert line.startswith('[ERROR] ')
+    assert line.endswith('[camera]: no camera; plug it in')
+
+
+def test_fault_of_ours_has_a_traceback():
+    code, _, log = run('1 / 0')
+    assert code == 1
+    assert log[0].startswith('Traceback')
+    assert log[-1] == 'ZeroDivisionError: division by zero'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (
+            ['--log-level', 'loud'],
+            "cannot read the argument '--log-level loud' (Argument does not use a valid severity "
+            'level); use debug, info, warn, error or fatal, as --log-level warn',
+        ),
+        (['-p', 'threads'], "cannot read the argument '-p threads' ("),
+        (['-p', 'threads'], '; use name:=value, as -p threads:=2'),
+        (['-r', 'image'], "cannot read the argument '-r image' ("),
+        (['-r', '__ns:=front-left'], '; use from:=to with names of letters, digits and _, as -r'),
+        (['--params-file', '/nowhere'], "cannot read the argument '--params-file /nowhere' ("),
+        (['--params-file', '/nowhere'], '; use a YAML file that exists, as --params-file'),
+        (['--nonsense'], "unknown arguments ['--nonsense']; after --ros-args come only those of"),
+    ],
+)
+def test_bad_argument_is_one_line(arguments, message):
+    code, out, [line] = run('pass', '--ros-args', *arguments)
+    assert (code, out) == (1, '')
+    assert '[camera]: ' in line
+    assert message in line
+    assert '.c:' not in line
+
+
+def test_bad_environment_is_one_line():
+    code, out, log = run('pass', ROS_DOMAIN_ID='many')
+    assert (code, out) == (1, '')
+    assert 'ROS does not start: ' in log[-1]
+    assert not any('Traceback' in line for line in log)

@@ -7,12 +7,12 @@ import time
 
 from rclpy.node import Node
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from linknet_ros.errors import FrameError
 from linknet_ros.frame_slot import FrameSlot
 from linknet_ros.frame_statistics import Drop, Statistics
-from linknet_ros.ros_images import image_to_bgr
+from linknet_ros.ros_compressed import message_to_bgr
 from linknet_ros.ros_outputs import Outputs
 from linknet_ros.segmenter import Segmenter
 
@@ -45,7 +45,7 @@ class Pipeline:
         self._outputs = outputs
         self._statistics = statistics
         self._camera_info: CameraInfo | None = None
-        self._slot: FrameSlot[tuple[Image, float]] = FrameSlot()
+        self._slot: FrameSlot[tuple[Image | CompressedImage, float]] = FrameSlot()
         self._worker = threading.Thread(target=self._work, name='segment')
         self._worker.start()
 
@@ -53,7 +53,7 @@ class Pipeline:
         """Keep the camera's newest numbers."""
         self._camera_info = message
 
-    def take_image(self, message: Image) -> None:
+    def take_image(self, message: Image | CompressedImage) -> None:
         """Leave a frame for the worker."""
         self._statistics.receive()
         if not self._outputs.wanted():
@@ -87,9 +87,9 @@ class Pipeline:
                     throttle_duration_sec=_LOG_PERIOD,
                 )
 
-    def _segment(self, message: Image, arrived: float) -> None:
+    def _segment(self, message: Image | CompressedImage, arrived: float) -> None:
         start = time.perf_counter()
-        frame = image_to_bgr(message)
+        frame = message_to_bgr(message)
         converted = time.perf_counter()
         result = self._segmenter.segment(frame, self.min_confidence)
         segmented = time.perf_counter()
@@ -107,7 +107,7 @@ class Pipeline:
             }
         )
 
-    def _camera_info_for(self, message: Image) -> CameraInfo | None:
+    def _camera_info_for(self, message: Image | CompressedImage) -> CameraInfo | None:
         info = self._camera_info
         if info is not None and info.header.frame_id != message.header.frame_id:
             self._node.get_logger().warning(

@@ -18,6 +18,7 @@ ROWS = {
     'classes': 0,
     'metrics': 0,
     'backend_notes': 0,
+    'encoded_images': 0,
     'frame_slot': 0,
     'frame_statistics': 0,
     'onnx_graph': 0,

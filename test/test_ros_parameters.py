@@ -118,6 +118,7 @@ def test_defaults(open_node, parameters):
     assert declare_parameters(node) == parameters
     assert parameters == Parameters(
         autostart=True,
+        image_transport='raw',
         model='',
         backend='auto',
         precision='auto',
@@ -135,6 +136,7 @@ def test_defaults(open_node, parameters):
         drivable_classes=(),
         mask_classes=(),
         overlay_opacity=0.5,
+        jpeg_quality=80,
     )
     for spec in SPECS:
         value = node.get_parameter(spec.name).value
@@ -174,6 +176,7 @@ def test_one_parameter_of_a_wrong_type(open_node):
 def test_values_from_code(open_node):
     node = open_node(
         autostart=False,
+        image_transport='compressed',
         model='/robot/model.onnx',
         backend='onnxruntime',
         precision='fp32',
@@ -193,9 +196,11 @@ def test_values_from_code(open_node):
         drivable_classes=['road', 'pavement'],
         mask_classes=['car'],
         overlay_opacity=1.0,
+        jpeg_quality=100,
     )
     assert declare_parameters(node) == Parameters(
         autostart=False,
+        image_transport='compressed',
         model='/robot/model.onnx',
         backend='onnxruntime',
         precision='fp32',
@@ -213,6 +218,7 @@ def test_values_from_code(open_node):
         drivable_classes=('road', 'pavement'),
         mask_classes=('car',),
         overlay_opacity=1.0,
+        jpeg_quality=100,
     )
 
 
@@ -276,6 +282,7 @@ def test_wrong_type(open_node, argument, message):
         *('threads:=-1', 'threads:=257', 'network_width:=4097', 'network_height:=-32'),
         *('min_confidence:=1.01', 'min_confidence:=-0.5', 'min_confidence:=.nan'),
         *('overlay_opacity:=50.0', 'overlay_opacity:=-0.1', 'overlay_opacity:=.inf'),
+        *('jpeg_quality:=0', 'jpeg_quality:=101'),
     ],
 )
 def test_out_of_range(open_node, argument):
@@ -285,7 +292,7 @@ def test_out_of_range(open_node, argument):
         declare_parameters(node)
 
 
-@pytest.mark.parametrize('name', ['threads', 'network_width', 'network_height'])
+@pytest.mark.parametrize('name', ['threads', 'network_width', 'network_height', 'jpeg_quality'])
 def test_ends_of_a_range_are_allowed(open_node, name):
     for value in SPEC[name].limits:
         node = open_node(**{name: value})
@@ -298,6 +305,7 @@ def test_ends_of_a_range_are_allowed(open_node, name):
         ('backend', 'tensorflow', 'auto, tensorrt, openvino, onnxruntime'),
         ('backend', '', 'auto, tensorrt, openvino, onnxruntime'),
         ('precision', 'int4', 'auto, fp32, fp16, bf16'),
+        ('image_transport', 'theora', 'raw, compressed'),
     ],
 )
 def test_unknown_option(open_node, name, value, options):
@@ -323,7 +331,7 @@ def test_ranges_hold_while_running(open_node):
 
 def test_live_parameters():
     assert {spec.name for spec in SPECS if spec.live} == {
-        *('min_confidence', 'drivable_classes', 'mask_classes', 'overlay_opacity')
+        *('min_confidence', 'drivable_classes', 'mask_classes', 'overlay_opacity', 'jpeg_quality')
     }
 
 

@@ -25,6 +25,7 @@ SHARE = Path(get_package_share_directory('linknet_ros'))
 
 #: Arguments that set the node's parameter of the same name; empty ones leave it to params_file.
 PARAMETER_ARGUMENTS = (
+    ('image_transport', 'raw, or compressed: JPEG or PNG on <image>/compressed.'),
     ('model', 'Model file (.onnx).'),
     ('backend', 'auto, tensorrt, openvino or onnxruntime.'),
     ('precision', 'auto, fp32, fp16 or bf16.'),

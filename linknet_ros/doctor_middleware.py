@@ -25,7 +25,7 @@ _MEMORY = '/dev/shm'
 _FAST_DDS_2 = ('humble', 'iron', 'jazzy')
 _OLD_NAME, _NEW_NAME = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
 
-_IMAGE = 'sensor_msgs/msg/Image'
+_IMAGE, _COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 
 
 def probe(name: str, *arguments: str, seconds: float = 60.0) -> Outcome:
@@ -189,15 +189,16 @@ def camera(seen: dict[str, Any]) -> Finding:
     if not publishers:
         images = f'; image topics here: {", ".join(seen["images"][:5])}' if seen['images'] else ''
         fix = f'start the camera driver, in ROS_DOMAIN_ID {_domain()}; `ros2 topic list`'
+        if f'{seen["topic"]}/compressed' in seen['images']:
+            fix = 'set image_transport:=compressed: the camera sends compressed images only'
         return Finding('camera', 'error', f'{text}nobody publishes{images}', fix)
     text += '; '.join(f'{p["node"]} ({p["type"]}, {p["qos"]})' for p in publishers)
-    usable = [p for p in publishers if p['type'] == _IMAGE]
+    usable = [p for p in publishers if p['type'] in (_IMAGE, _COMPRESSED)]
     if not usable:
-        fix = f'take a topic of type {_IMAGE}' + (
-            '; `ros2 run image_transport republish compressed raw` makes one'
-            if publishers[0]['type'].endswith('CompressedImage')
-            else ''
-        )
+        return Finding('camera', 'error', text, f'take a topic of type {_IMAGE}')
+    compressed = usable[0]['type'] == _COMPRESSED
+    if compressed and not seen['topic'].endswith('/compressed'):
+        fix = f'remap it to {seen["topic"]}/compressed, where image_transport:=compressed listens'
         return Finding('camera', 'error', text, fix)
     problems = [p['problem'] for p in usable if p['problem']]
     if len(problems) == len(usable):
@@ -210,4 +211,7 @@ def camera(seen: dict[str, Any]) -> Finding:
     if seen['problem']:
         reason, _, fix = seen['problem'].rpartition('; ')
         return Finding('camera', 'error', f'{text}: {reason or fix}', fix)
+    if compressed:
+        text += f'; for image:={seen["topic"].removesuffix("/compressed")}'
+        text += ' image_transport:=compressed'
     return ok('camera', text)

@@ -12,15 +12,19 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.errors import SourceError
 from linknet_ros.frame_sources import STREET, FrameSource, SourceFrame, open_source
+from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg
 from linknet_ros.ros_images import array_to_image
 from linknet_ros.ros_parameters import declare_parameter, warn_of_unknown_parameters
 from linknet_ros.ros_process import ros_process
 from linknet_ros.street_drive import PinholeCamera
+
+#: Of the compressed images, as image_transport's.
+_JPEG_QUALITY = 95
 
 #: Name, default, description and limits of each parameter.
 PARAMETERS = (
@@ -28,7 +32,7 @@ PARAMETERS = (
     ('rate', 10.0, 'Frames per second.', (0.1, 1000.0)),
     ('loop', True, 'Start again at the end; false ends the node.', None),
     ('count', 0, 'End after this many frames; 0 for no end.', (0, 1_000_000_000)),
-    ('wait_for', 0, 'Start once the image has this many subscribers.', (0, 100)),
+    ('wait_for', 0, 'Start once the image has this many subscribers, of both kinds.', (0, 100)),
     ('frame_id', 'camera_optical_frame', 'Frame of the camera, in all headers.', None),
     ('seed', 0, 'Another seed is another street.', (0, 1_000_000)),
     ('width', 480, 'Width of the street, pixels.', (16, 8192)),
@@ -37,7 +41,10 @@ PARAMETERS = (
 
 
 class ReplayNode(Node):
-    """Node `replay`: publishes `image_raw`, `camera_info` and, where known, true labels."""
+    """Node `replay`: publishes `image_raw`, `camera_info` and, where known, true labels.
+
+    The image goes out on `image_raw/compressed` as well (JPEG), where somebody subscribes to it.
+    """
 
     def __init__(self) -> None:
         super().__init__('replay')
@@ -55,6 +62,9 @@ class ReplayNode(Node):
             'qos_overriding_options': QoSOverridingOptions.with_default_policies(),
         }
         self._image = self.create_publisher(Image, 'image_raw', **options)
+        # Beside the image, wherever that is remapped to.
+        topic = self._image.topic_name + SUFFIX
+        self._compressed = self.create_publisher(CompressedImage, topic, **options)
         self._camera_info = self.create_publisher(CameraInfo, 'camera_info', **options)
         self._truth = self.create_publisher(Image, 'ground_truth/labels', **options)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -76,9 +86,8 @@ class ReplayNode(Node):
         )
 
     def _tick(self) -> None:
-        if self.finished or (
-            self._waiting and self._image.get_subscription_count() < self._value('wait_for')
-        ):
+        raw, compressed = (p.get_subscription_count() for p in (self._image, self._compressed))
+        if self.finished or (self._waiting and raw + compressed < self._value('wait_for')):
             return
         self._waiting = False
         frame = self._next_frame()
@@ -91,7 +100,10 @@ class ReplayNode(Node):
         if frame.labels is not None and self._truth.get_subscription_count():
             self._truth.publish(array_to_image(frame.labels, 'mono8', header))
         self._camera_info.publish(camera_info(self._source.camera, header, width, height))
-        self._image.publish(array_to_image(frame.bgr, 'bgr8', header))
+        if raw:
+            self._image.publish(array_to_image(frame.bgr, 'bgr8', header))
+        if compressed:
+            self._compressed.publish(bgr_to_jpeg(frame.bgr, _JPEG_QUALITY, header))
         self.sent += 1
         self.finished = self.sent == self._value('count')
 
@@ -133,7 +145,8 @@ class ReplayNode(Node):
     def say_goodbye(self) -> None:
         """Last diagnostics and a line in the log, once the last frame has arrived."""
         self._publish_diagnostics()
-        for publisher in (self._truth, self._camera_info, self._image, self._diagnostics):
+        images = (self._truth, self._image, self._compressed)
+        for publisher in (*images, self._camera_info, self._diagnostics):
             # A publisher that goes away takes with it what is still on its way.
             publisher.wait_for_all_acked(Duration(seconds=1))
         unreadable = f', {self.failed} unreadable' if self.failed else ''

@@ -50,10 +50,10 @@ def _topic(name: str) -> Any:
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.qos import QoSCompatibility, qos_check_compatible, qos_profile_sensor_data
-    from sensor_msgs.msg import Image
+    from sensor_msgs.msg import CompressedImage, Image
 
     from linknet_ros.errors import FrameError
-    from linknet_ros.ros_images import image_to_bgr
+    from linknet_ros.ros_compressed import message_to_bgr
 
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
@@ -82,27 +82,40 @@ def _topic(name: str) -> Any:
             }
         )
     result: dict[str, Any] = {'topic': topic, 'publishers': publishers, 'frame': None}
-    result['images'] = sorted(
+    kinds = {'sensor_msgs/msg/Image': Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
+    images = {
         other
         for other, types in node.get_topic_names_and_types()
-        if 'sensor_msgs/msg/Image' in types and not other.startswith(f'{topic}/')
-    )
-    frames: list[Image] = []
-    if any(p['type'] == 'sensor_msgs/msg/Image' and not p['problem'] for p in publishers):
-        node.create_subscription(Image, topic, frames.append, qos_profile_sensor_data)
+        if not kinds.keys().isdisjoint(types) and not other.endswith('/compressedDepth')
+    }
+    # A compressed topic beside the raw one says nothing new.
+    result['images'] = sorted(images - {f'{other}/compressed' for other in images})
+    frames: list[Any] = []
+    usable = [p['type'] for p in publishers if p['type'] in kinds and not p['problem']]
+    if usable:
+        node.create_subscription(kinds[usable[0]], topic, frames.append, qos_profile_sensor_data)
         if _wait(executor, _FIRST_FRAME, lambda: frames):
             image = frames.pop()
             frames.clear()
             start = time.monotonic()
             _wait(executor, _COUNTING, lambda: False)
-            result['frame'] = f'{image.encoding} {image.width}x{image.height}'
             result['rate'] = len(frames) / (time.monotonic() - start)
             result['problem'] = ''
+            result['frame'] = _described(image)
             try:
-                image_to_bgr(image)
+                height, width = message_to_bgr(image).shape[:2]
+                if isinstance(image, CompressedImage):
+                    result['frame'] += f' {width}x{height}'
             except FrameError as error:
                 result['problem'] = str(error)
     return result
+
+
+def _described(image: Any) -> str:
+    """Encoding and size of an image message, or format and bytes of a compressed one."""
+    if hasattr(image, 'encoding'):
+        return f'{image.encoding} {image.width}x{image.height}'
+    return f"'{image.format}' of {len(image.data) / 1000:.0f} kB,"
 
 
 def _wait(executor: Any, seconds: float, ready: Any) -> Any:

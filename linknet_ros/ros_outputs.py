@@ -13,13 +13,14 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError
 from linknet_ros.masks import class_mask, mask_table
 from linknet_ros.rendering import blend, colorize
+from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg, labels_to_png
 from linknet_ros.ros_images import array_to_image, camera_info_for
 from linknet_ros.ros_parameters import Parameters
 from linknet_ros.segmenter import Segmentation
@@ -43,6 +44,10 @@ class Outputs:
         self.check(parameters)
         images = ('labels', 'color', 'overlay', 'confidence', 'drivable')
         self._images = {name: self._publisher(Image, f'~/{name}') for name in images}
+        self._compressed = {
+            name: self._publisher(CompressedImage, f'~/{name}{SUFFIX}')
+            for name in ('labels', 'overlay')
+        }
         self._camera_info = self._publisher(CameraInfo, '~/camera_info')
         self.configure(parameters)
 
@@ -63,7 +68,7 @@ class Outputs:
                 )
 
     def configure(self, parameters: Parameters) -> None:
-        """Take over classes and opacity, from the next frame on.
+        """Take over classes, opacity and quality, from the next frame on.
 
         :raises ClassNameError: as check does; nothing is changed then.
         """
@@ -72,6 +77,7 @@ class Outputs:
         tables = {name: mask_table(self._classes.ids([name])) for name in parameters.mask_classes}
         with self._lock:
             self._opacity = parameters.overlay_opacity
+            self._jpeg_quality = parameters.jpeg_quality
             self._drivable_table = mask_table(self._classes.ids(drivable))
             self._tables = tables
             for name in set(self._masks) - set(tables):
@@ -81,7 +87,8 @@ class Outputs:
 
     def wanted(self) -> bool:
         """Whether anybody subscribes to anything that needs the network."""
-        return any(map(_heard, (*self._images.values(), *self._masks.values())))
+        images = (self._images, self._compressed, self._masks)
+        return any(_heard(publisher) for group in images for publisher in list(group.values()))
 
     def publish(
         self,
@@ -112,9 +119,9 @@ class Outputs:
         result: Segmentation,
         header: Header,
         camera_info: CameraInfo | None,
-    ) -> Iterator[tuple[Publisher, Image | CameraInfo]]:
+    ) -> Iterator[tuple[Publisher, Image | CompressedImage | CameraInfo]]:
         """What goes out where; each is computed when the one before has been sent."""
-        labels, images = result.labels, self._images
+        labels, images, compressed = result.labels, self._images, self._compressed
         if camera_info is not None and _heard(self._camera_info):
             height, width = labels.shape
             yield self._camera_info, camera_info_for(camera_info, header, width, height)
@@ -129,21 +136,29 @@ class Outputs:
             if _heard(publisher):
                 mask = class_mask(labels, self._tables[name])
                 yield publisher, array_to_image(mask, 'mono8', header)
-        if _heard(images['color']) or _heard(images['overlay']):
+        # Last, what people look at: no planner waits for an encoder.
+        if _heard(compressed['labels']):
+            yield compressed['labels'], labels_to_png(labels, header)
+        overlays = _heard(images['overlay']), _heard(compressed['overlay'])
+        if _heard(images['color']) or any(overlays):
             colors = colorize(labels, self._palette)
             if _heard(images['color']):
                 yield images['color'], array_to_image(colors, 'bgr8', header)
-            if _heard(images['overlay']):
+            if any(overlays):
                 overlay = blend(frame, colors, labels, self._opacity)
+            if overlays[0]:
                 yield images['overlay'], array_to_image(overlay, 'bgr8', header)
+            if overlays[1]:
+                yield compressed['overlay'], bgr_to_jpeg(overlay, self._jpeg_quality, header)
 
     def destroy(self) -> None:
         """Take the topics away."""
         with self._lock:
-            for publisher in (*self._images.values(), *self._masks.values(), self._camera_info):
-                self._node.destroy_publisher(publisher)
-            self._masks.clear()
-            self._images.clear()
+            for group in (self._images, self._compressed, self._masks):
+                for publisher in group.values():
+                    self._node.destroy_publisher(publisher)
+                group.clear()
+            self._node.destroy_publisher(self._camera_info)
 
     def _publisher(self, kind: type, topic: str) -> Publisher:
         # Reliable reaches both kinds of subscriber; depth 1 because only the newest counts.

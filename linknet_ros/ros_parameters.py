@@ -73,6 +73,12 @@ class Spec:
 
 SPECS = (
     Spec('autostart', True, 'Configure and activate without a lifecycle manager.'),
+    Spec(
+        'image_transport',
+        'raw',
+        'What the camera sends: images on `image`, or JPEG or PNG on `image/compressed`.',
+        options=('raw', 'compressed'),
+    ),
     Spec('model', '', 'Path of the model file (.onnx); empty for the CamVid model that ships.'),
     Spec(
         'backend',
@@ -149,6 +155,7 @@ SPECS = (
     ),
     Spec('mask_classes', (), 'Classes that get a mask of their own, ~/masks/<class>.', live=True),
     Spec('overlay_opacity', 0.5, 'Opacity of the class colours in ~/overlay.', (0, 1), live=True),
+    Spec('jpeg_quality', 80, 'Of ~/overlay/compressed; higher is larger.', (1, 100), live=True),
 )
 
 
@@ -157,6 +164,7 @@ class Parameters:
     """Values of all parameters; see SPECS. A dot in a name is an underscore here."""
 
     autostart: bool
+    image_transport: str
     model: str
     backend: str
     precision: str
@@ -175,6 +183,7 @@ class Parameters:
     drivable_classes: tuple[str, ...]
     mask_classes: tuple[str, ...]
     overlay_opacity: float
+    jpeg_quality: int
 
     def __post_init__(self) -> None:
         for spec in SPECS:

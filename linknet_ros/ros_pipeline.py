@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from linknet_ros.errors import FrameError
 from linknet_ros.frame_pace import FramePace
 from linknet_ros.frame_slot import FrameSlot
 from linknet_ros.frame_statistics import Drop, Statistics
-from linknet_ros.ros_images import image_to_bgr
+from linknet_ros.ros_compressed import message_to_bgr
 from linknet_ros.ros_outputs import Outputs
 from linknet_ros.segmenter import Fitted, Inferred, Segmenter
 
@@ -31,7 +31,7 @@ _LOG_PERIOD = 5.0
 class _Frame:
     """A frame on its way; each step fills in what the next one needs."""
 
-    message: Image
+    message: Image | CompressedImage
     arrived: float
     seconds: dict[str, float] = field(default_factory=dict)
     bgr: NDArray[np.uint8] | None = None
@@ -75,12 +75,15 @@ class Pipeline:
         self._pace = FramePace()
         fitted: queue.Queue[_Frame | None] = queue.Queue(1)
         inferred: queue.Queue[_Frame | None] = queue.Queue(1)
-        steps = (
-            (self._take_newest, self._fit, fitted.put),
-            (partial(self._take_fitted, fitted), self._infer, inferred.put),
-            (inferred.get, self._publish, lambda _: None),
-        )
-        self._threads = [threading.Thread(target=self._run, args=step) for step in steps]
+        steps = {
+            'fit': (self._take_newest, self._fit, fitted.put),
+            'infer': (partial(self._take_fitted, fitted), self._infer, inferred.put),
+            'publish': (inferred.get, self._publish, lambda _: None),
+        }
+        self._threads = [
+            threading.Thread(target=self._run, args=step, name=name)
+            for name, step in steps.items()
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -88,7 +91,7 @@ class Pipeline:
         """Keep the camera's newest numbers."""
         self._camera_info = message
 
-    def take_image(self, message: Image) -> None:
+    def take_image(self, message: Image | CompressedImage) -> None:
         """Leave a frame for the first step."""
         self._statistics.receive()
         if not self._outputs.wanted():
@@ -149,7 +152,7 @@ class Pipeline:
 
     def _fit(self, frame: _Frame) -> None:
         start = time.perf_counter()
-        frame.bgr = image_to_bgr(frame.message)
+        frame.bgr = message_to_bgr(frame.message)
         frame.fitted = self._segmenter.fit(frame.bgr)
         frame.seconds['fit'] = time.perf_counter() - start
         # Before it is passed on: the next step says at once that it took the frame.
@@ -184,7 +187,7 @@ class Pipeline:
         stamp = Time.from_msg(frame.message.header.stamp, clock_type=now.clock_type)
         return (now - stamp).nanoseconds * 1e-9 if stamp.nanoseconds else None
 
-    def _camera_info_for(self, message: Image) -> CameraInfo | None:
+    def _camera_info_for(self, message: Image | CompressedImage) -> CameraInfo | None:
         info = self._camera_info
         if info is not None and info.header.frame_id != message.header.frame_id:
             self._node.get_logger().warning(

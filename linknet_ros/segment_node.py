@@ -15,7 +15,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from linknet_ros.backend_notes import BackendNotes
 from linknet_ros.clock_watch import ClockWatch
@@ -23,6 +23,7 @@ from linknet_ros.errors import LinknetError
 from linknet_ros.frame_statistics import Statistics
 from linknet_ros.model_file import load_model_file
 from linknet_ros.package_files import SHIPPED_MODEL, package_file
+from linknet_ros.ros_compressed import SUFFIX
 from linknet_ros.ros_diagnostics import diagnostic_array
 from linknet_ros.ros_outputs import Outputs
 from linknet_ros.ros_parameters import changes_of, declare_parameters
@@ -123,10 +124,11 @@ class SegmentNode(LifecycleNode):
             max_age=self.parameters.max_age,
         )
         overriding = QoSOverridingOptions.with_default_policies()
+        kind, topic = self._camera()
         self._inputs = [
             self.create_subscription(
-                Image,
-                'image',
+                kind,
+                topic,
                 self._pipeline.take_image,
                 qos_profile_sensor_data,
                 qos_overriding_options=overriding,
@@ -139,7 +141,7 @@ class SegmentNode(LifecycleNode):
                 qos_overriding_options=overriding,
             ),
         ]
-        topic = self.resolve_topic_name('image')
+        topic = self.resolve_topic_name(topic)
         self.get_logger().info(f'waiting for frames on {topic}')
         self._state = 'active'
         return super().on_activate(state)
@@ -179,6 +181,14 @@ class SegmentNode(LifecycleNode):
         """Stop the worker before the handles it uses go away."""
         self._release()
         super().destroy_node()
+
+    def _camera(self) -> tuple[type, str]:
+        """Type and name of the camera's topic."""
+        if self.parameters.image_transport == 'raw':
+            return Image, 'image'
+        # A remapping of `image` does not hold for names below it. One to the compressed topic
+        # itself says what is meant.
+        return CompressedImage, self.resolve_topic_name('image').removesuffix(SUFFIX) + SUFFIX
 
     def _stop(self) -> None:
         for subscription in self._inputs:

@@ -370,7 +370,13 @@ def test_camera():
             {'publisher': {'type': 'sensor_msgs/msg/CompressedImage'}},
             'error',
             '(sensor_msgs/msg/CompressedImage, best effort, volatile)',
-            '`ros2 run image_transport republish compressed raw` makes one',
+            'remap it to /image/compressed, where image_transport:=compressed listens',
+        ),
+        (
+            {'publishers': [], 'images': ['/image/compressed']},
+            'error',
+            '/image: nobody publishes; image topics here: /image/compressed',
+            'set image_transport:=compressed: the camera sends compressed images only',
         ),
         (
             {'publisher': {'type': 'std_msgs/msg/String'}},

@@ -18,6 +18,7 @@ ROWS = {
     'classes': 0,
     'metrics': 0,
     'backend_notes': 0,
+    'encoded_images': 0,
     'frame_slot': 0,
     'frame_pace': 0,
     'clock_watch': 0,

@@ -52,6 +52,7 @@ def test_segment_has_the_arguments_that_the_readme_names():
     names |= {row[0] for row in rows('segment.launch.py', 'PARAMETER_ARGUMENTS')}
     expected = {
         'image',
+        'image_transport',
         'camera_info',
         'model',
         'backend',

@@ -14,10 +14,11 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.replay_node import camera_info
+from linknet_ros.ros_compressed import compressed_to_bgr
 from linknet_ros.ros_images import image_to_bgr
 from linknet_ros.street_drive import StreetDrive
 
@@ -29,18 +30,21 @@ TOPICS = {'image_raw': Image, 'camera_info': CameraInfo, 'ground_truth/labels': 
 def replay(context):
     """Function that runs the node to its end and returns messages by topic, log and exit code."""
     node = rclpy.create_node('listener', context=context)
-    received = {topic: [] for topic in TOPICS}
-    for topic, kind in TOPICS.items():
-        node.create_subscription(kind, topic, received[topic].append, RELIABLE)
+    received = {}
     diagnostics = []
     node.create_subscription(DiagnosticArray, '/diagnostics', diagnostics.append, 10)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
 
-    def run(**parameters):
+    def run(*remappings, topics=TOPICS, **parameters):
+        for topic, kind in topics.items():
+            messages = received[topic] = []
+            node.create_subscription(kind, topic, messages.append, RELIABLE)
         command = [sys.executable, '-m', 'linknet_ros.replay_node', '--ros-args']
         for name, value in {'wait_for': 1, **parameters}.items():
             command += ['-p', f'{name}:={value}']
+        for remapping in remappings:
+            command += ['-r', remapping]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
@@ -80,6 +84,32 @@ def test_street_with_camera_info_and_truth_at_one_stamp(replay):
     assert info.k[0] == pytest.approx(street.camera.fx)
     assert info.k[5] == pytest.approx(street.camera.cy)
     assert images[0].header.frame_id == 'camera_optical_frame'
+
+
+def test_compressed_alone(replay):
+    topics = {'image_raw/compressed': CompressedImage}
+    received, log, code = replay(topics=topics, count=3, rate=20.0, seed=3, width=160, height=120)
+    assert code == 0, log
+    street = StreetDrive(3, 160, 120)
+    images = received['image_raw/compressed']
+    assert len(images) == 3
+    for i, image in enumerate(images):
+        assert image.format == 'bgr8; jpeg compressed bgr8'
+        assert image.header.frame_id == 'camera_optical_frame'
+        expected = street.frame(i / 20.0).bgr
+        assert np.abs(compressed_to_bgr(image).astype(int) - expected).mean() < 6
+
+
+def test_compressed_beside_raw_at_one_stamp_wherever_that_is(replay):
+    topics = {'/front/image': Image, '/front/image/compressed': CompressedImage}
+    options = {'topics': topics, 'count': 3, 'rate': 20.0, 'width': 160, 'height': 120}
+    received, _, _ = replay('image_raw:=/front/image', wait_for=2, **options)
+    raw, compressed = (received[topic] for topic in topics)
+    assert [m.header for m in raw] == [m.header for m in compressed]
+    assert len(raw) == 3
+    for image, jpeg in zip(raw, compressed, strict=True):
+        difference = compressed_to_bgr(jpeg).astype(int) - image_to_bgr(image)
+        assert np.abs(difference).mean() < 6
 
 
 def test_folder_once_skips_the_broken_image_and_counts_it(replay, tmp_path):

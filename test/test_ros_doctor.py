@@ -2,6 +2,8 @@
 
 import threading
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
@@ -20,8 +22,8 @@ def publish(context):
     done = threading.Event()
     threads = []
 
-    def start(kind, message, qos=qos_profile_sensor_data):
-        publisher = node.create_publisher(kind, '/camera/image', qos)
+    def start(kind, message, qos=qos_profile_sensor_data, topic='/camera/image'):
+        publisher = node.create_publisher(kind, topic, qos)
 
         def run():
             while not done.wait(0.1):
@@ -66,11 +68,33 @@ def test_camera_that_is_silent(publish):
     assert finding.text.endswith(': no frame came')
 
 
-def test_compressed_camera(publish):
-    publish(CompressedImage, None)
+JPEG = cv2.imencode('.jpg', np.zeros((24, 32, 3), np.uint8))[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ('data', 'state', 'text'),
+    [
+        (JPEG, 'ok', "'rgb8; jpeg compressed bgr8' of 1 kB, 32x24, "),
+        (JPEG[:-9], 'error', 'is cut short: the end of the JPEG is missing'),
+    ],
+)
+def test_compressed_camera(publish, data, state, text):
+    image = CompressedImage(format='rgb8; jpeg compressed bgr8', data=data)
+    publish(CompressedImage, image, topic='/camera/image/compressed')
+    finding = topic('/camera/image/compressed')
+    assert finding.state == state, finding
+    assert '(sensor_msgs/msg/CompressedImage, best effort, volatile)' in finding.text
+    assert text in finding.text
+    if state == 'ok':
+        assert finding.text.endswith('; for image:=/camera/image image_transport:=compressed')
+
+
+def test_raw_topic_of_a_camera_that_is_compressed_only(publish):
+    publish(CompressedImage, None, topic='/camera/image/compressed')
     finding = topic('/camera/image')
     assert finding.state == 'error'
-    assert 'image_transport republish' in finding.fix
+    assert finding.text.endswith('image topics here: /camera/image/compressed')
+    assert finding.fix.startswith('set image_transport:=compressed')
 
 
 def test_wrong_name_beside_a_camera(publish):

@@ -1,7 +1,9 @@
 """The topics that results go out on, heard by real subscriptions in the same process."""
 
 import time
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.validate_topic_name import validate_topic_name
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros import ros_outputs
@@ -58,6 +60,7 @@ OVERLAY = np.array(
 )
 
 IMAGES = ('labels', 'color', 'overlay', 'confidence', 'drivable')
+COMPRESSED = ('labels/compressed', 'overlay/compressed')
 
 
 @pytest.fixture
@@ -98,7 +101,7 @@ class Listener:
         """Subscribe and wait until both sides know of each other."""
         for name in names:
             self._subscriptions[name] = self.node.create_subscription(
-                CameraInfo if name == 'camera_info' else Image,
+                kind_of(name),
                 f'/linknet/{name}',
                 lambda message, name=name: self._heard.update({name: message}),
                 QoSProfile(depth=10, reliability=reliability),
@@ -110,10 +113,10 @@ class Listener:
         self.node.destroy_subscription(self._subscriptions.pop(name))
         self.wait(lambda: self._subscribers_of(name) == 0, f'{name} without a subscriber')
 
-    def listen(self, outputs, camera_info=None, frame=FRAME):
+    def listen(self, outputs, camera_info=None, frame=FRAME, result=RESULT):
         """Publish once; messages by name, as soon as there is one of every subscribed topic."""
         self._heard.clear()
-        outputs.publish(frame, RESULT, HEADER, camera_info)
+        outputs.publish(frame, result, HEADER, camera_info)
         self.wait(lambda: set(self._heard) == set(self._subscriptions), 'messages')
         return dict(self._heard)
 
@@ -146,6 +149,17 @@ def publishers_of(node):
     }
 
 
+def kind_of(name):
+    if name.endswith('/compressed'):
+        return CompressedImage
+    return CameraInfo if name == 'camera_info' else Image
+
+
+def decoded(message):
+    """Pixels of a compressed message."""
+    return cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
 def pixels(message):
     """Pixels of a message whose rows have no padding."""
     channels = {'mono8': (), 'bgr8': (3,)}[message.encoding]
@@ -176,6 +190,7 @@ def test_topics_and_types(node, listener, open_outputs):
     open_outputs(mask_classes=('car', 'sky'))
     expected = {f'/linknet/{name}': ['sensor_msgs/msg/Image'] for name in IMAGES}
     expected |= {f'/linknet/masks/{name}': ['sensor_msgs/msg/Image'] for name in ('car', 'sky')}
+    expected |= {f'/linknet/{name}': ['sensor_msgs/msg/CompressedImage'] for name in COMPRESSED}
     expected |= {'/linknet/camera_info': ['sensor_msgs/msg/CameraInfo']}
 
     def offered():
@@ -203,7 +218,7 @@ def test_reliable_unless_overridden(open_node, listener, class_table):
         return info.qos_profile.reliability
 
     listener.wait(lambda: listener.node.count_publishers('/linknet/camera_info'), 'topics')
-    for name in ('labels', 'overlay', 'confidence', 'drivable', 'camera_info'):
+    for name in ('labels', 'overlay', 'confidence', 'drivable', 'camera_info', *COMPRESSED):
         assert reliability(name) == ReliabilityPolicy.RELIABLE, name
     assert reliability('color') == ReliabilityPolicy.BEST_EFFORT
 
@@ -237,7 +252,7 @@ def test_mask_of_a_class_whose_name_is_no_topic(node, listener):
 # Who listens.
 
 
-@pytest.mark.parametrize('name', [*IMAGES, 'masks/car'])
+@pytest.mark.parametrize('name', [*IMAGES, *COMPRESSED, 'masks/car'])
 def test_wanted_as_long_as_somebody_listens(listener, open_outputs, name):
     outputs = open_outputs(mask_classes=('car',))
     assert not outputs.wanted()
@@ -260,7 +275,7 @@ def test_camera_info_alone_needs_no_network(listener, open_outputs):
     assert not outputs.wanted()
 
 
-@pytest.mark.parametrize('name', [*IMAGES, 'camera_info', 'masks/car'])
+@pytest.mark.parametrize('name', [*IMAGES, *COMPRESSED, 'camera_info', 'masks/car'])
 def test_only_what_is_heard_is_sent(listener, open_outputs, sent, name):
     outputs = open_outputs(mask_classes=('car', 'sky'))
     listener.subscribe(name)
@@ -271,7 +286,8 @@ def test_only_what_is_heard_is_sent(listener, open_outputs, sent, name):
 
 def test_nothing_is_computed_for_nobody(open_outputs, sent, monkeypatch):
     outputs = open_outputs(mask_classes=('car',))
-    for function in ('blend', 'colorize', 'class_mask', 'array_to_image', 'camera_info_for'):
+    functions = ['blend', 'colorize', 'class_mask', 'array_to_image', 'camera_info_for']
+    for function in (*functions, 'labels_to_png', 'bgr_to_jpeg'):
         monkeypatch.delattr(ros_outputs, function)
     outputs.publish(FRAME, RESULT, HEADER, CameraInfo())
     assert sent == []
@@ -285,7 +301,66 @@ def test_colors_are_not_blended_for_color_alone(listener, open_outputs, monkeypa
     np.testing.assert_array_equal(pixels(listener.listen(outputs)['color']), COLOR)
 
 
+@pytest.mark.parametrize('names', [IMAGES, ('labels/compressed',), ('overlay/compressed',)])
+def test_only_what_is_heard_is_encoded(listener, open_outputs, monkeypatch, names):
+    outputs = open_outputs()
+    unheard = {'labels/compressed': 'labels_to_png', 'overlay/compressed': 'bgr_to_jpeg'}
+    for name in set(unheard) - set(names):
+        monkeypatch.delattr(ros_outputs, unheard[name])
+    if 'overlay/compressed' not in names and 'overlay' not in names:
+        monkeypatch.delattr(ros_outputs, 'blend')
+    listener.subscribe(*names)
+    assert set(listener.listen(outputs)) == set(names)
+
+
 # What is sent.
+
+
+def test_compressed_images(listener, open_outputs):
+    outputs = open_outputs(jpeg_quality=100)
+    listener.subscribe(*COMPRESSED)
+    heard = listener.listen(outputs)
+    assert {name: heard[name].format for name in COMPRESSED} == {
+        'labels/compressed': 'mono8; png compressed ',
+        'overlay/compressed': 'bgr8; jpeg compressed bgr8',
+    }
+    assert [heard[name].header for name in COMPRESSED] == [HEADER, HEADER]
+    np.testing.assert_array_equal(decoded(heard['labels/compressed']), LABELS)
+    # JPEG gives 2 x 3 pixels one colour.
+    overlay = decoded(heard['overlay/compressed'])
+    assert overlay.shape == OVERLAY.shape
+    np.testing.assert_allclose(overlay.mean(axis=2), OVERLAY.mean(axis=2), atol=12)
+
+
+def test_raw_and_compressed_from_one_computation(listener, open_outputs, monkeypatch):
+    outputs = open_outputs()
+    calls = []
+    for name in ('colorize', 'blend'):
+        original = getattr(ros_outputs, name)
+        monkeypatch.setattr(
+            ros_outputs,
+            name,
+            lambda *given, name=name, run=original: (calls.append(name), run(*given))[1],
+        )
+    listener.subscribe('labels', 'color', 'overlay', *COMPRESSED)
+    heard = listener.listen(outputs)
+    assert calls == ['colorize', 'blend']
+    np.testing.assert_array_equal(pixels(heard['labels']), LABELS)
+    np.testing.assert_array_equal(decoded(heard['labels/compressed']), LABELS)
+    np.testing.assert_array_equal(pixels(heard['overlay']), OVERLAY)
+
+
+def test_jpeg_quality_changes_with_the_next_frame(listener, open_outputs):
+    outputs = open_outputs(jpeg_quality=1)
+    listener.subscribe('overlay/compressed')
+    frame = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    result = replace(RESULT, labels=np.full((64, 96), 255, np.uint8))
+    sizes = []
+    for quality in (1, 50, 100):
+        outputs.configure(parameters(jpeg_quality=quality))
+        heard = listener.listen(outputs, frame=frame, result=result)
+        sizes.append(len(heard['overlay/compressed'].data))
+    assert sizes[0] * 2 < sizes[1] < sizes[2] / 2
 
 
 def test_contents_of_every_image(listener, open_outputs):
@@ -380,7 +455,13 @@ def test_opacity_changes_with_the_next_frame(listener, open_outputs):
 def test_masks_come_and_go(node, listener, open_outputs):
     outputs = open_outputs(mask_classes=('car',))
     outputs.configure(parameters(mask_classes=('sky', 'road')))
-    assert set(publishers_of(node)) == {*IMAGES, 'camera_info', 'masks/sky', 'masks/road'}
+    assert set(publishers_of(node)) == {
+        *IMAGES,
+        *COMPRESSED,
+        'camera_info',
+        'masks/sky',
+        'masks/road',
+    }
     listener.wait(lambda: not listener.node.count_publishers('/linknet/masks/car'), 'no car')
     listener.subscribe('masks/sky', 'masks/road')
     heard = listener.listen(outputs)
@@ -426,7 +507,7 @@ def test_unknown_class_changes_nothing(node, listener, open_outputs, name):
         outputs.configure(parameters(**changes))
     with pytest.raises(ClassNameError, match="unknown class 'tram'"):
         outputs.check(parameters(**changes))
-    assert set(publishers_of(node)) == {*IMAGES, 'camera_info', 'masks/car'}
+    assert set(publishers_of(node)) == {*IMAGES, *COMPRESSED, 'camera_info', 'masks/car'}
     heard = listener.listen(outputs)
     np.testing.assert_array_equal(pixels(heard['drivable']), ROAD)
     np.testing.assert_array_equal(pixels(heard['overlay']), OVERLAY)

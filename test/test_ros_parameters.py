@@ -96,6 +96,7 @@ def test_defaults(open_node, parameters):
     assert declare_parameters(node) == parameters
     assert parameters == Parameters(
         autostart=True,
+        image_transport='raw',
         model='',
         backend='auto',
         precision='auto',
@@ -114,6 +115,7 @@ def test_defaults(open_node, parameters):
         drivable_classes=(),
         mask_classes=(),
         overlay_opacity=0.5,
+        jpeg_quality=80,
     )
     for spec in SPECS:
         value = node.get_parameter(spec.name).value
@@ -162,6 +164,7 @@ def test_one_parameter_where_rclpy_keeps_its_overrides_elsewhere(open_node, monk
 def test_values_from_code(open_node):
     node = open_node(
         autostart=False,
+        image_transport='compressed',
         model='/robot/model.onnx',
         backend='onnxruntime',
         precision='fp32',
@@ -182,9 +185,11 @@ def test_values_from_code(open_node):
         drivable_classes=['road', 'pavement'],
         mask_classes=['car'],
         overlay_opacity=1.0,
+        jpeg_quality=100,
     )
     assert declare_parameters(node) == Parameters(
         autostart=False,
+        image_transport='compressed',
         model='/robot/model.onnx',
         backend='onnxruntime',
         precision='fp32',
@@ -203,6 +208,7 @@ def test_values_from_code(open_node):
         drivable_classes=('road', 'pavement'),
         mask_classes=('car',),
         overlay_opacity=1.0,
+        jpeg_quality=100,
     )
 
 
@@ -274,6 +280,7 @@ def test_numbers_for_a_list_of_names(open_node):
         *('threads:=-1', 'threads:=257', 'network_width:=4097', 'network_height:=-32'),
         *('min_confidence:=1.01', 'min_confidence:=-0.5', 'min_confidence:=.nan'),
         *('overlay_opacity:=50.0', 'overlay_opacity:=-0.1', 'overlay_opacity:=.inf'),
+        *('jpeg_quality:=0', 'jpeg_quality:=101'),
     ],
 )
 def test_out_of_range(open_node, argument):
@@ -286,7 +293,7 @@ def test_out_of_range(open_node, argument):
     assert str(refused.value) == f'parameter {name} is {value}; use {low:g} to {high:g}'
 
 
-@pytest.mark.parametrize('name', ['threads', 'network_width', 'network_height'])
+@pytest.mark.parametrize('name', ['threads', 'network_width', 'network_height', 'jpeg_quality'])
 def test_ends_of_a_range_are_allowed(open_node, name):
     for value in SPEC[name].limits:
         node = open_node(**{name: value})
@@ -299,6 +306,7 @@ def test_ends_of_a_range_are_allowed(open_node, name):
         ('backend', 'tensorflow', 'auto, tensorrt, openvino, onnxruntime'),
         ('backend', '', 'auto, tensorrt, openvino, onnxruntime'),
         ('precision', 'int4', 'auto, fp32, fp16, bf16'),
+        ('image_transport', 'theora', 'raw, compressed'),
     ],
 )
 def test_unknown_option(open_node, name, value, options):
@@ -370,7 +378,8 @@ def test_known_names_are_no_news(open_node, capfd):
 
 def test_live_parameters():
     assert {spec.name for spec in SPECS if spec.live} == {
-        *('min_confidence', 'max_age', 'drivable_classes', 'mask_classes', 'overlay_opacity')
+        *('min_confidence', 'max_age', 'drivable_classes', 'mask_classes'),
+        *('overlay_opacity', 'jpeg_quality'),
     }
 
 

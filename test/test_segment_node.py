@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -23,7 +24,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.frame_statistics import Drop
@@ -42,12 +43,16 @@ OK = TransitionCallbackReturn.SUCCESS
 class Robot:
     """A SegmentNode, and a second node that is camera and planner; one executor spins both."""
 
-    def __init__(self, context, **parameters):
+    def __init__(self, context, cli_args=(), **parameters):
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-        self.node = SegmentNode(context=context, parameter_overrides=overrides)
+        self.node = SegmentNode(context=context, cli_args=cli_args, parameter_overrides=overrides)
         self.peer = rclpy.create_node('peer', context=context)
         self.received = {}
-        self.camera = self.peer.create_publisher(Image, 'image', RELIABLE)
+        if parameters.get('image_transport') == 'compressed':
+            topic = '/front/image_raw/compressed'
+            self.camera = self.peer.create_publisher(CompressedImage, topic, RELIABLE)
+        else:
+            self.camera = self.peer.create_publisher(Image, 'image', RELIABLE)
         self.info = self.peer.create_publisher(CameraInfo, 'camera_info', RELIABLE)
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(self.node)
@@ -64,7 +69,7 @@ class Robot:
             self.peer.create_subscription(kind, f'linknet/{topic}', messages.append, RELIABLE)
             publisher = f'/linknet/{topic}'
             self.until(lambda t=publisher: self.node.count_subscribers(t) == 1)
-        if kind is Image:
+        if kind is not CameraInfo:
             # What counts is that the publishers know.
             self.until(self.node._outputs.wanted)
 
@@ -165,6 +170,86 @@ def test_row_padding_and_other_encodings_give_the_same_labels(robot, model):
     robot.until(lambda: robot.received['labels'])
     expected = Segmenter(model, backend='onnxruntime').segment(frame).labels
     np.testing.assert_array_equal(plane(robot.received['labels'][0]), expected)
+
+
+@pytest.fixture(params=['image:=/front/image_raw', 'image:=/front/image_raw/compressed'])
+def compressed_robot(context, model, request):
+    """As robot, with a compressed camera in another namespace."""
+    robot = Robot(
+        context,
+        cli_args=['--ros-args', '-r', request.param],
+        model=str(model.path),
+        backend='onnxruntime',
+        image_transport='compressed',
+    )
+    robot.start()
+    yield robot
+    robot.close()
+
+
+def compressed(number, suffix, image):
+    data = cv2.imencode(suffix, image)[1].tobytes()
+    kind = {'.jpg': 'jpeg', '.png': 'png'}[suffix]
+    form = f'bgr8; {kind} compressed bgr8'
+    return CompressedImage(header=header(number), format=form, data=data)
+
+
+def test_compressed_camera_gives_the_labels_of_the_decoded_frame(compressed_robot, model):
+    robot = compressed_robot
+    robot.subscribe('labels')
+    robot.subscribe('labels/compressed', kind=CompressedImage)
+    segmenter = Segmenter(model, backend='onnxruntime')
+    frame = StreetDrive(3, 160, 120).frame(2.0).bgr
+    for number, suffix in enumerate(('.jpg', '.png')):
+        message = compressed(number, suffix, frame)
+        robot.camera.publish(message)
+        robot.until(lambda n=number: all(len(m) > n for m in robot.received.values()))
+        decoded = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+        expected = segmenter.segment(decoded).labels
+        assert len(np.unique(expected)) == 3
+        labels, png = (robot.received[t][-1] for t in ('labels', 'labels/compressed'))
+        np.testing.assert_array_equal(plane(labels), expected)
+        ids = cv2.imdecode(np.frombuffer(png.data, np.uint8), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(ids, expected)
+        assert labels.header == png.header == header(number)
+
+
+def test_broken_jpegs_are_counted_and_the_next_one_is_published(compressed_robot):
+    robot = compressed_robot
+    robot.subscribe('labels/compressed', kind=CompressedImage)
+    whole = compressed(9, '.jpg', random_frame(96, 64))
+    broken = [compressed(number, '.jpg', random_frame(96, 64)) for number in range(3)]
+    broken[0].data = whole.data[: len(whole.data) // 2]
+    broken[1].data = whole.data[: len(whole.data) // 2] + whole.data[-2:]
+    broken[2].data = whole.data[:0]
+    for number, message in enumerate(broken):
+        robot.camera.publish(message)
+        robot.settle(number + 1)
+    robot.camera.publish(whole)
+    counts = robot.settle(4)
+    assert counts.dropped == {Drop.BAD_FRAME: 3}
+    robot.until(lambda: robot.received['labels/compressed'])
+    assert [m.header for m in robot.received['labels/compressed']] == [header(9)]
+
+
+def test_compressed_frames_are_decoded_off_the_executor_and_only_if_wanted(
+    compressed_robot, monkeypatch
+):
+    robot, threads = compressed_robot, []
+    imdecode = cv2.imdecode
+
+    def spy(*arguments):
+        threads.append(threading.current_thread().name)
+        return imdecode(*arguments)
+
+    monkeypatch.setattr(cv2, 'imdecode', spy)
+    robot.camera.publish(compressed(1, '.png', random_frame(96, 64)))
+    assert robot.settle(1).dropped == {Drop.NO_SUBSCRIBER: 1}
+    assert threads == []
+    robot.subscribe('overlay/compressed', kind=CompressedImage)
+    robot.camera.publish(compressed(2, '.png', random_frame(96, 64)))
+    robot.settle(2)
+    assert threads == ['fit']
 
 
 def test_nobody_subscribed_means_nothing_is_computed(robot, monkeypatch):

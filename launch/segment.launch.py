@@ -15,7 +15,7 @@ SHARE = Path(get_package_share_directory('linknet_ros'))
 PARAMETER_ARGUMENTS = (
     ('model', 'Model file (.onnx).'),
     ('backend', 'auto, tensorrt, openvino or onnxruntime.'),
-    ('precision', 'auto, fp32, fp16 or bf16.'),
+    ('precision', 'auto, fp32, fp16, bf16 or int8.'),
 )
 
 ARGUMENTS = (

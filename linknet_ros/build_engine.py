@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar='WxH',
         help='size in pixels that frames are fitted into (default: the one of the model)',
     )
-    parser.add_argument('--precision', default='auto', choices=('auto', 'fp16', 'fp32'))
+    parser.add_argument('--precision', default='auto', choices=('auto', 'int8', 'fp16', 'fp32'))
     parser.add_argument('--cache-dir', type=Path, default=default_cache_dir())
     parser.add_argument('--device', type=int, default=0, help='index of the GPU')
     parser.add_argument('--workspace-mib', type=int, default=512, help='MiB that a layer may use')

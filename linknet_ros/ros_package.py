@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 
-from linknet_ros.package_files import SHIPPED_MODEL, SHM_PROFILE
+from linknet_ros.package_files import SHIPPED_MODEL, SHM_PROFILE, shipped_model
 
-__all__ = ['SHIPPED_MODEL', 'SHM_PROFILE', 'package_file']
+__all__ = ['SHIPPED_MODEL', 'SHM_PROFILE', 'package_file', 'shipped_model']
 
 
 def package_file(relative: str) -> Path:

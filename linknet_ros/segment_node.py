@@ -21,7 +21,7 @@ from linknet_ros.frame_statistics import Statistics
 from linknet_ros.model_file import load_model_file
 from linknet_ros.ros_diagnostics import diagnostic_array
 from linknet_ros.ros_outputs import Outputs
-from linknet_ros.ros_package import SHIPPED_MODEL, package_file
+from linknet_ros.ros_package import package_file, shipped_model
 from linknet_ros.ros_parameters import changes_of, declare_parameters
 from linknet_ros.ros_pipeline import Pipeline
 from linknet_ros.ros_process import ros_process
@@ -71,7 +71,9 @@ class SegmentNode(LifecycleNode):
         """Load the model, open the back end, offer the topics."""
         values = self.parameters
         try:
-            model = load_model_file(values.model or package_file(SHIPPED_MODEL))
+            model = load_model_file(
+                values.model or package_file(shipped_model(values.precision))
+            )
             self._segmenter = Segmenter(
                 model,
                 backend=values.backend,

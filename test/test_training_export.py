@@ -182,7 +182,7 @@ def test_metadata_reads_back(path):
 
 
 def test_back_ends_get_plain_float32(path, model):
-    graph = onnx.load_model_from_string(load_model_file(path).float32_graph()).graph
+    graph = onnx.load_model_from_string(load_model_file(path).graph()).graph
     kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     assert np.float16 not in {values.dtype.type for values in kept.values()}
     assert not [n for n in graph.node if n.op_type == 'Cast' and n.input[0] in kept]

@@ -27,7 +27,7 @@ BACKENDS = ('tensorrt', *CPU_BACKENDS)
 #: who name it: building its engine takes minutes, in which the node could not serve.
 AUTO_BACKENDS = CPU_BACKENDS
 
-PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')
+PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16', 'int8')
 
 _LOG = logging.getLogger('linknet_ros')
 
@@ -41,7 +41,7 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> str:
-        """Arithmetic that really runs, 'fp32', 'fp16' or 'bf16', whatever was asked for."""
+        """Arithmetic that really runs, one of PRECISIONS but auto, whatever was asked for."""
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Labels and confidence of an image.
@@ -73,7 +73,8 @@ def open_backend(
     :param width: likewise.
     :param backend: 'auto' or one of BACKENDS.
     :param precision: 'auto' (the fastest that the processor or GPU computes in without a visible
-        change of the labels), 'fp32', 'fp16' (tensorrt) or 'bf16' (openvino).
+        change of the labels), 'fp32', 'fp16' (tensorrt), 'bf16' (openvino), or 'int8' for a
+        model file made for it, which computes in nothing else.
     :param threads: processor threads, 0 for as many as the runtime likes.
     :param tensorrt: how tensorrt builds and runs; None for the defaults.
     :param on_step_down: gets the reason, one line, for each back end that 'auto' passes over.

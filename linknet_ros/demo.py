@@ -55,9 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--precision', default='auto')
     options = parser.parse_args(arguments)
     try:
-        model = load_model_file(
-            options.model or package_file(shipped_model(options.precision))
-        )
+        model = load_model_file(options.model or package_file(shipped_model(options.precision)))
         # Fails here, in one line, rather than in the log of another process.
         open_source(options.source)
         report = run(options, model)

@@ -175,13 +175,14 @@ def metadata_of(
     ]
     return {
         'format_version': str(FORMAT_VERSION),
+        # Before entries that must be there: a file that was cut off does not lose it unnoticed.
+        'precision': precision,
         'architecture': architecture,
         'dataset': dataset,
         'label_set': label_set,
         'classes': json.dumps(rows),
         'default_size': '{}x{}'.format(*default_size),
         'accuracy': json.dumps(dict(accuracy)),
-        'precision': precision,
     }
 
 

@@ -11,6 +11,8 @@ from linknet_ros.errors import ModelError, first_line
 
 _OUTPUTS = ('labels', 'confidence')
 
+_QUANTIZERS = ('QuantizeLinear', 'DequantizeLinear')
+
 
 def parse_onnx(path: Path, data: bytes) -> Any:
     """The ONNX model in some bytes.
@@ -136,16 +138,14 @@ def to_float16(path: Path, model: Any) -> None:
     :param model: an onnx.ModelProto whose weights are float32, or int8 with float32 scales.
     :raises ModelError: when a weight or scale does not fit into float16.
     """
-    from onnx import TensorProto
+    from onnx import TensorProto, version_converter
 
-    graph = model.graph
-    quantizers = [n for n in graph.node if n.op_type in ('QuantizeLinear', 'DequantizeLinear')]
-    scales = {node.input[1] for node in quantizers}
-    if quantizers:
-        for opset in model.opset_import:
-            if opset.domain in ('', 'ai.onnx'):
-                opset.version = max(opset.version, 19)  # the first with float16 scales
+    if any(node.op_type in _QUANTIZERS for node in model.graph.node):
+        # The first opset with float16 scales; other operators may have changed on the way.
+        model.CopyFrom(version_converter.convert_version(model, 19))
         model.ir_version = max(model.ir_version, 9)  # that of opset 19
+    graph = model.graph
+    scales = {node.input[1] for node in graph.node if node.op_type in _QUANTIZERS}
     # Resize takes its region and scales in float32 whatever it resizes.
     kept = {name for node in graph.node if node.op_type == 'Resize' for name in node.input[1:3]}
     for tensor in graph.initializer:

@@ -71,9 +71,7 @@ class SegmentNode(LifecycleNode):
         """Load the model, open the back end, offer the topics."""
         values = self.parameters
         try:
-            model = load_model_file(
-                values.model or package_file(shipped_model(values.precision))
-            )
+            model = load_model_file(values.model or package_file(shipped_model(values.precision)))
             self._segmenter = Segmenter(
                 model,
                 backend=values.backend,

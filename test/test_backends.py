@@ -218,7 +218,9 @@ def test_int8_by_hand(int8_model, int8_results, name, precision):
 @EACH_BACKEND
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'bf16'])
 def test_int8_file_is_run_in_nothing_else(int8_model, name, precision):
-    message = rf'int8\.onnx is made for int8, not {precision}; use precision auto or int8, or the f'
+    message = (
+        rf'int8\.onnx is made for int8, not {precision}; use precision auto or int8, or the f'
+    )
     with pytest.raises(BackendError, match=message):
         open_backend(int8_model, 32, 32, backend=name, precision=precision)
 

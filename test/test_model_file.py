@@ -83,7 +83,9 @@ def test_precision(model, int8_proto, channel_proto, write_model):
 @pytest.mark.parametrize('precision', ['int4', '', 'FP32'])
 def test_precision_of_the_future(channel_proto, write_model, precision):
     path = write_model(change_metadata(channel_proto, precision=precision))
-    message = rf"model\.onnx is made for precision '{precision}', this package knows fp32, fp16, int8"
+    message = (
+        rf"model\.onnx is made for precision '{precision}', this package knows fp32, fp16, int8"
+    )
     with pytest.raises(ModelError, match=message):
         load_model_file(path)
 

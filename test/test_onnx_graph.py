@@ -301,8 +301,9 @@ def test_constants_become_float16_and_scales_do_not():
         [],
         [],
     )
-    to_float16(PATH, helper.make_model(graph))
-    kinds = [node.attribute[0].t.data_type for node in graph.node[:3]]
+    model = helper.make_model(graph)
+    to_float16(PATH, model)
+    kinds = [node.attribute[0].t.data_type for node in model.graph.node[:3]]
     assert kinds == [TensorProto.FLOAT, TensorProto.FLOAT16, 0]
 
 

@@ -226,9 +226,7 @@ def export(
     return share
 
 
-def _measured(
-    model: ModelFile, val: Dataset, size: tuple[int, int] | None
-) -> Mapping[str, float]:
+def _measured(model: ModelFile, val: Dataset, size: tuple[int, int] | None) -> Mapping[str, float]:
     scores = evaluate_file(model, val, size).scores()
     return {
         'val_miou': round(scores.miou, 4),
@@ -237,7 +235,9 @@ def _measured(
     }
 
 
-def _open(path: Path, dataset: str | None, size: tuple[int, int] | None) -> tuple[Network, int, DataOptions]:
+def _open(
+    path: Path, dataset: str | None, size: tuple[int, int] | None
+) -> tuple[Network, int, DataOptions]:
     """The network of a checkpoint or model file, its number of classes, and its data."""
     if path.suffix == '.onnx':
         model = load_model_file(path)

@@ -38,15 +38,16 @@ class Graph:
         self.model, self.precision, self.nodes = model, precision, list(model.graph.node)
         self.inputs = {value.name for value in model.graph.input}
         self.outputs = {value.name for value in model.graph.output}
-        self.types = {
-            value.name: value.type.tensor_type.elem_type
-            for value in (*inferred.value_info, *inferred.input, *inferred.output)
-        }
         self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.types = {name: tensor.data_type for name, tensor in self.constants.items()}
+        for value in (*inferred.value_info, *inferred.input, *inferred.output):
+            self.types[value.name] = value.type.tensor_type.elem_type
         for node in self.nodes:
             if node.op_type == 'Constant' and node.attribute[0].name == 'value':
                 self.constants[node.output[0]] = node.attribute[0].t
-        self.types |= {name: tensor.data_type for name, tensor in self.constants.items()}
+            elif node.op_type in ('Identity', 'Cast') and node.input[0] in self.constants:
+                # Equal weights are kept once, large ones as float16.
+                self.constants[node.output[0]] = self.constants[node.input[0]]
         self.writers = {name: node for node in self.nodes for name in node.output}
 
     def of(self, *operators: str) -> Iterator[tuple[onnx.NodeProto, dict[str, Any]]]:
@@ -104,10 +105,12 @@ def bytes_at_the_border(graph: Graph) -> Iterator[str]:
                 yield f'{name} is uint8 and not written by a Cast from float'
 
 
-def no_batch_norm(graph: Graph) -> Iterator[str]:
-    """One behind a ConvTranspose keeps its bias and activation from being one kernel with it."""
+def folded_batch_norms(graph: Graph) -> Iterator[str]:
+    """Behind a convolution it keeps bias and activation from being one kernel with that."""
     for node, _ in graph.of('BatchNormalization'):
-        yield f'{node.name} is a batch norm that was not folded'
+        writer = graph.writers.get(node.input[0])
+        if writer is not None and writer.op_type in _CONVOLUTIONS:
+            yield f'{node.name} is a batch norm that was not folded'
 
 
 def fixed_flow(graph: Graph) -> Iterator[str]:
@@ -207,7 +210,9 @@ def weights_of_the_precision(graph: Graph) -> Iterator[str]:
     for node, _ in graph.of(*_CONVOLUTIONS):
         if graph.types.get(node.input[1]) != expected[graph.precision]:
             yield f'{node.name} is not of the type that {graph.precision} asks for'
-    said = {entry.key: entry.value for entry in graph.model.metadata_props}.get('precision')
+    said = {entry.key: entry.value for entry in graph.model.metadata_props}.get(
+        'precision', 'fp32'
+    )
     if said != graph.precision:
         yield f"the metadata say precision '{said}', the graph is {graph.precision}"
 
@@ -216,7 +221,7 @@ RULES: tuple[Callable[[Graph], Iterator[str]], ...] = (
     known_versions,
     standard_operators,
     bytes_at_the_border,
-    no_batch_norm,
+    folded_batch_norms,
     fixed_flow,
     plain_resizes,
     short_output_padding,

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from cuda.bindings import runtime as cuda
+from onnx import version_converter
 from onnx.reference import ReferenceEvaluator
 
 _API = json.loads((Path(__file__).parents[1] / 'data' / 'tensorrt_api.json').read_text())
@@ -221,7 +222,11 @@ class Builder(_Strict, api='Builder'):
         quantized = any(n.op_type == 'DequantizeLinear' for n in network._proto.graph.node)
         if _major < 11 and quantized != ('INT8' in config._flags):
             # Q/DQ without the flag is refused; the flag without Q/DQ asks for a calibrator.
-            _say(self._logger, 'ERROR', 'Int8 mode: Q/DQ nodes and BuilderFlag.INT8 must go together')
+            _say(
+                self._logger,
+                'ERROR',
+                'Int8 mode: Q/DQ nodes and BuilderFlag.INT8 must go together',
+            )
             return None
         halves = [
             attribute.i == onnx.TensorProto.FLOAT16
@@ -241,6 +246,7 @@ class Builder(_Strict, api='Builder'):
             'flags': sorted(config._flags),
             'level': config.builder_optimization_level,
             'half': half,
+            'quantized': quantized,
             'int8': quantized and _rules.get('int8', True),
             'detailed': config.profiling_verbosity.name == 'DETAILED',
             'bytes': len(graph),
@@ -367,7 +373,10 @@ class ICudaEngine(_Strict, api='ICudaEngine'):
 class IExecutionContext(_Strict, api='IExecutionContext'):
     def __init__(self, engine):
         self._engine, self._addresses, self._runs = engine, {}, 0
-        self._evaluator = ReferenceEvaluator(engine._graph)
+        graph = engine._graph
+        if graph.opset_import[0].version < 19 and engine._head['quantized']:
+            graph = version_converter.convert_version(graph, 19)  # the evaluator's oldest Q/DQ
+        self._evaluator = ReferenceEvaluator(graph)
 
     def _size(self, name):
         return int(np.prod(self._engine.get_tensor_shape(name)))

@@ -175,7 +175,7 @@ def test_int8_cells_run_a_file_of_their_own(monkeypatch, tmp_path):
     asked = []
 
     def ask(name, given, seconds):
-        model, backend, precision, *_ = json.loads(given)
+        model, _, precision, *_ = json.loads(given)
         asked.append((precision, model))
         return cell(precision, [1.0])
 

@@ -341,7 +341,7 @@ def test_command_without_data(camvid_folder, tmp_path):
 
 
 def test_model_file_by_hand(int8_proto, write_model):
-    """Classes by the largest of R, G / 2, B / 4: run as on a robot, in what the file is made for."""
+    """Classes by the largest of R, G / 2, B / 4, run as on a robot."""
     pytest.importorskip('openvino', reason='OpenVINO (extra "cpu") not installed')
     picture = np.zeros((40, 50, 3), np.uint8)
     picture[:20], picture[20:] = RED, BLUE

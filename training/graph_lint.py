@@ -88,13 +88,14 @@ def standard_operators(graph: Graph) -> Iterator[str]:
 
 
 def bytes_at_the_border(graph: Graph) -> Iterator[str]:
-    """TensorRT has uint8 for inputs and outputs only, read and written by Cast from or to float."""
+    """TensorRT has uint8 at inputs and outputs only, to and from float by Cast."""
     for name, kind in graph.types.items():
         if kind != TensorProto.UINT8:
             continue
         if name in graph.inputs:
-            if set(graph.readers(name)) - {'Cast'}:
-                yield f'{name} is uint8 and read by {", ".join(graph.readers(name))}, not Cast only'
+            others = sorted(set(graph.readers(name)) - {'Cast'})
+            if others:
+                yield f'{name} is uint8 and read by {", ".join(others)}, not by Cast only'
             continue
         if name not in graph.outputs or graph.readers(name):
             yield f'{name} is uint8 inside the graph'
@@ -196,7 +197,8 @@ def float_biases(graph: Graph) -> Iterator[str]:
 
 def rounding_in_its_place(graph: Graph) -> Iterator[str]:
     """Q/DQ belongs before convolutions and sums: before a Relu it splits a kernel, and what is
-    behind the logits must not be rounded."""
+    behind the logits must not be rounded.
+    """
     for node in graph.nodes:
         if node.op_type in (*_CONVOLUTIONS, *_QUANTIZERS, 'Add'):
             continue

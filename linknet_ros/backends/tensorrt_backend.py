@@ -57,8 +57,8 @@ class TensorrtBackend:
             )
         if precision == 'fp32' and model.precision == 'fp16':
             raise BackendError(
-                f'{model.path} is made for fp16, not fp32; use precision auto or fp16, or the fp32 '
-                'file of the same network'
+                f'{model.path} is made for fp16, not fp32; use precision auto or fp16, or the '
+                'fp32 file of the same network'
             )
         self._shape = (height, width, 3)
         self._options = options

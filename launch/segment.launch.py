@@ -28,7 +28,7 @@ PARAMETER_ARGUMENTS = (
     ('image_transport', 'raw, or compressed: JPEG or PNG on <image>/compressed.'),
     ('model', 'Model file (.onnx).'),
     ('backend', 'auto, tensorrt, openvino or onnxruntime.'),
-    ('precision', 'auto, fp32, fp16 or bf16.'),
+    ('precision', 'auto, fp32, fp16, bf16 or int8.'),
 )
 
 ARGUMENTS = (

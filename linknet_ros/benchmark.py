@@ -23,7 +23,7 @@ from linknet_ros.benchmark_table import FIGURES, doubt, plot, table
 from linknet_ros.child_process import Outcome, ask
 from linknet_ros.errors import LinknetError
 from linknet_ros.model_file import load_model_file
-from linknet_ros.package_files import SHIPPED_MODEL, package_file
+from linknet_ros.package_files import package_file, shipped_model
 from linknet_ros.street_drive import StreetDrive
 
 SIZES = ((480, 360), (640, 360), (1024, 512), (1280, 720))
@@ -47,10 +47,19 @@ class Benchmark:
     :param folder: for the frames and labels, which are gone afterwards.
     :param frames: that are timed per contender, size and round.
     :param threads: processor threads of the back end, 0 lets it choose.
+    :param int8_model: file of the same network that int8 cells run; None for `model`.
     """
 
-    def __init__(self, model: Path, folder: Path, frames: int, threads: int) -> None:
+    def __init__(
+        self,
+        model: Path,
+        folder: Path,
+        frames: int,
+        threads: int,
+        int8_model: Path | None = None,
+    ) -> None:
         self._model = model
+        self._int8_model = int8_model or model
         self._folder = folder
         self._frames = frames
         self._threads = threads
@@ -113,7 +122,8 @@ class Benchmark:
         self, contender: Contender, size: Size, frames: int, labels: Path | None = None
     ) -> Outcome:
         pictures = str(self._pictures(size))
-        cell = [str(self._model), *contender, self._threads, pictures, frames]
+        model = self._int8_model if contender[1] == 'int8' else self._model
+        cell = [str(model), *contender, self._threads, pictures, frames]
         cell.append(None if labels is None else str(labels))
         return ask('linknet_ros.benchmark_cell', json.dumps(cell), seconds=_CELL_SECONDS)
 
@@ -203,10 +213,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, default=Path('out/benchmark'))
     options = parser.parse_args(arguments)
     try:
-        model = load_model_file(options.model or package_file(SHIPPED_MODEL))
+        model = load_model_file(options.model or package_file(shipped_model('auto')))
+        int8 = model if options.model else load_model_file(package_file(shipped_model('int8')))
         options.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            run = Benchmark(model.path.resolve(), Path(folder), options.frames, options.threads)
+            run = Benchmark(
+                model.path.resolve(),
+                Path(folder),
+                options.frames,
+                options.threads,
+                int8.path.resolve(),
+            )
             about = machine()
             contenders = run.contenders(options.sizes[0])
             in_fp32 = [c for c in contenders if c[1] == 'fp32']
@@ -228,6 +245,7 @@ def main(arguments: list[str] | None = None) -> None:
     record = {
         'model': model.name,
         'sha256': model.sha256,
+        'int8_model': int8.name,
         'machine': about,
         **settings,
         'reference': ' '.join(reference),

@@ -20,7 +20,7 @@ from linknet_ros.backends.tensorrt_options import ZERO_COPY, TensorrtOptions, de
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_fitting import fit_frame
 from linknet_ros.model_file import load_model_file
-from linknet_ros.package_files import SHIPPED_MODEL, package_file
+from linknet_ros.package_files import package_file, shipped_model
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -56,8 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         '--precision',
         default='auto',
-        choices=('auto', 'fp16', 'fp32'),
-        help='arithmetic; auto is fp16 (default: %(default)s)',
+        choices=('auto', 'fp32', 'fp16', 'int8'),
+        help="arithmetic; auto is fp16, or a model file's own (default: %(default)s)",
     )
     add(
         '--cache-dir',
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(options: argparse.Namespace, cancel: threading.Event) -> None:
-    model = load_model_file(options.model or package_file(SHIPPED_MODEL))
+    model = load_model_file(options.model or package_file(shipped_model(options.precision)))
     network_size = options.network_size or model.default_size
     tensorrt = TensorrtOptions(
         cache_dir=options.cache_dir.absolute(),

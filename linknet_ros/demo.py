@@ -25,7 +25,7 @@ from linknet_ros.errors import LinknetError
 from linknet_ros.frame_sources import STREET, open_source
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.model_file import ModelFile, load_model_file
-from linknet_ros.package_files import SHIPPED_MODEL, SHM_PROFILE, package_file
+from linknet_ros.package_files import SHM_PROFILE, package_file, shipped_model
 
 #: Seconds without anything new after which the demo stops waiting.
 _PATIENCE = 20.0
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     try:
-        model = load_model_file(options.model or package_file(SHIPPED_MODEL))
+        model = load_model_file(options.model or package_file(shipped_model(options.precision)))
         # Fails here, in one line, rather than in the log of another process.
         open_source(options.source)
         report = run(options, model)

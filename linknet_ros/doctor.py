@@ -16,7 +16,7 @@ from pathlib import Path
 from linknet_ros import doctor_libraries as libraries
 from linknet_ros import doctor_middleware as middleware
 from linknet_ros.findings import Finding
-from linknet_ros.package_files import SHIPPED_MODEL, package_file
+from linknet_ros.package_files import package_file, shipped_model
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -59,7 +59,7 @@ def examine(options: argparse.Namespace) -> Iterator[Finding]:
     yield numpy
     yield _safe('OpenCV', libraries.opencv)
     yield _safe('onnx', libraries.onnx)
-    path = options.model or package_file(SHIPPED_MODEL)
+    path = options.model or package_file(shipped_model(options.precision))
     model = _safe('model', lambda: libraries.model_file(path))
     yield model
     gpu = False

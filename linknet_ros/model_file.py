@@ -31,6 +31,10 @@ MAX_BYTES = 512 * 1024 * 1024
 #: Longest side of the frames that a model may be made for, pixels.
 MAX_SIDE = 8192
 
+#: Arithmetics that a file can be made for: float32 (weights kept as float16), float16, or int8
+#: convolutions between QuantizeLinear and DequantizeLinear nodes.
+FILE_PRECISIONS = ('fp32', 'fp16', 'int8')
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -42,8 +46,9 @@ class ModelFile:
     :param dataset: what it was trained on, as 'CamVid'.
     :param label_set: which of the data set's label sets.
     :param default_size: (width, height) in pixels of the frames it was made for.
-    :param accuracy: measured figures by name, as {'val_miou': 0.65}.
+    :param accuracy: measured figures by name, as {'val_miou': 0.65}; of this very file.
     :param sha256: of the file, hexadecimal.
+    :param precision: one of FILE_PRECISIONS, the arithmetic that the graph is made for.
     """
 
     path: Path
@@ -54,17 +59,20 @@ class ModelFile:
     default_size: tuple[int, int]
     accuracy: Mapping[str, float]
     sha256: str
+    precision: str
 
     @property
     def name(self) -> str:
         """File name, for messages."""
         return self.path.name
 
-    def float32_graph(self) -> bytes:
-        """The ONNX graph with float16 weights expanded to float32 initializers.
+    def graph(self) -> bytes:
+        """The ONNX graph as a back end takes it.
 
-        The file keeps weights as float16, each behind a Cast, to be half the size. A back end
-        gets them as plain float32, so that none of them has to fold a Cast on a weight.
+        An fp32 file keeps its weights as float16, each behind a Cast, to be half the size. A back
+        end gets them as plain float32, so that none of them has to fold a Cast on a weight. The
+        weights of an fp16 file stay float16, those of an int8 file int8 with their scales: there
+        the types say what is to be computed.
 
         :raises ModelError: when the file has changed since it was read.
         """
@@ -107,6 +115,8 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
         )
         width, height = (int(number) for number in metadata['default_size'].split('x'))
         accuracy = {str(k): float(v) for k, v in json.loads(metadata['accuracy']).items()}
+        # Files from before there was a choice do not say.
+        precision = metadata.get('precision', 'fp32')
         record = ModelFile(
             path=path,
             classes=classes,
@@ -116,6 +126,7 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
             default_size=(width, height),
             accuracy=MappingProxyType(accuracy),
             sha256=hashlib.sha256(data).hexdigest(),
+            precision=precision,
         )
     except (
         AttributeError,  # accuracy is a list
@@ -134,6 +145,11 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
         raise ModelError(
             f'{path} has a default size of {width}x{height}; sides of {STRIDE} to {MAX_SIDE} work'
         )
+    if precision not in FILE_PRECISIONS:
+        raise ModelError(
+            f"{path} is made for precision '{precision}', this package knows "
+            f'{", ".join(FILE_PRECISIONS)}; update the package'
+        )
     return record
 
 
@@ -145,8 +161,12 @@ def metadata_of(
     label_set: str,
     default_size: tuple[int, int],
     accuracy: Mapping[str, float],
+    precision: str = 'fp32',
 ) -> dict[str, str]:
-    """Metadata entries for the ONNX file, as load_model_file reads them."""
+    """Metadata entries for the ONNX file, as load_model_file reads them.
+
+    :param precision: one of FILE_PRECISIONS; the others as in ModelFile.
+    """
     rows = [
         {'name': name, 'color': list(color), 'drivable': drivable}
         for name, color, drivable in zip(
@@ -155,6 +175,8 @@ def metadata_of(
     ]
     return {
         'format_version': str(FORMAT_VERSION),
+        # Before entries that must be there: a file that was cut off does not lose it unnoticed.
+        'precision': precision,
         'architecture': architecture,
         'dataset': dataset,
         'label_set': label_set,

@@ -11,6 +11,8 @@ from linknet_ros.errors import ModelError, first_line
 
 _OUTPUTS = ('labels', 'confidence')
 
+_QUANTIZERS = ('QuantizeLinear', 'DequantizeLinear')
+
 
 def parse_onnx(path: Path, data: bytes) -> Any:
     """The ONNX model in some bytes.
@@ -126,22 +128,29 @@ def fix_size(graph: Any, height: int, width: int) -> None:
     del graph.value_info[:]
 
 
-def to_float16(path: Path, graph: Any) -> None:
+def to_float16(path: Path, model: Any) -> None:
     """Compute in float16 instead of float32, in place: weights, constants and casts.
 
-    For a runtime that takes the arithmetic from the file. Borders stay uint8.
+    For a runtime that takes the arithmetic from the file. Borders stay uint8; between Q/DQ nodes
+    stays int8, and what is around them becomes float16.
 
-    :param path: where the graph comes from, for messages.
-    :param graph: an onnx.GraphProto whose weights are float32.
-    :raises ModelError: when a weight does not fit into float16.
+    :param path: where the model comes from, for messages.
+    :param model: an onnx.ModelProto whose weights are float32, or int8 with float32 scales.
+    :raises ModelError: when a weight or scale does not fit into float16.
     """
-    from onnx import TensorProto
+    from onnx import TensorProto, version_converter
 
+    if any(node.op_type in _QUANTIZERS for node in model.graph.node):
+        # The first opset with float16 scales; other operators may have changed on the way.
+        model.CopyFrom(version_converter.convert_version(model, 19))
+        model.ir_version = max(model.ir_version, 9)  # that of opset 19
+    graph = model.graph
+    scales = {node.input[1] for node in graph.node if node.op_type in _QUANTIZERS}
     # Resize takes its region and scales in float32 whatever it resizes.
     kept = {name for node in graph.node if node.op_type == 'Resize' for name in node.input[1:3]}
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
-            _halve(path, tensor, tensor.name)
+            _halve(path, tensor, tensor.name, positive=tensor.name in scales)
     for node in graph.node:
         for attribute in node.attribute:
             if node.op_type == 'Cast' and attribute.i == TensorProto.FLOAT:
@@ -155,13 +164,13 @@ def to_float16(path: Path, graph: Any) -> None:
     del graph.value_info[:]
 
 
-def _halve(path: Path, tensor: Any, name: str) -> None:
-    """Make a float32 TensorProto a float16 one, in place."""
+def _halve(path: Path, tensor: Any, name: str, positive: bool = False) -> None:
+    """Make a float32 TensorProto a float16 one, in place; a scale must stay positive."""
     from onnx import numpy_helper
 
     with np.errstate(over='ignore'):
         half = numpy_helper.to_array(tensor).astype(np.float16)
-    if not np.isfinite(half).all():
+    if not np.isfinite(half).all() or (positive and not (half > 0).all()):
         raise ModelError(f'{path}: weight {name} does not fit into float16; use precision fp32')
     tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
 

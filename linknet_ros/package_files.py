@@ -8,8 +8,19 @@ from pathlib import Path
 #: Model that is used where none is named.
 SHIPPED_MODEL = 'models/linknet_camvid.onnx'
 
+#: The same network in int8.
+SHIPPED_INT8_MODEL = 'models/linknet_camvid_int8.onnx'
+
 #: Fast DDS profile with enough shared memory for images.
 SHM_PROFILE = 'config/fastdds_shm.xml'
+
+
+def shipped_model(precision: str) -> str:
+    """The model that is used where none is named, as a path for `package_file`.
+
+    :param precision: that was asked for, as 'auto'; int8 takes a file of its own.
+    """
+    return SHIPPED_INT8_MODEL if precision == 'int8' else SHIPPED_MODEL
 
 
 def package_file(relative: str) -> Path:

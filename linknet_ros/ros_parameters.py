@@ -89,7 +89,8 @@ SPECS = (
     Spec(
         'precision',
         'auto',
-        'Arithmetic; auto takes bf16 where the processor has it, fp16 with tensorrt.',
+        'Arithmetic; auto takes bf16 where the processor has it, fp16 with tensorrt. int8 takes a '
+        'model file made for it: with model empty, the one that ships.',
         options=PRECISIONS,
     ),
     Spec('threads', 0, 'Processor threads for inference; 0 lets the back end choose.', (0, 256)),

@@ -22,7 +22,7 @@ from linknet_ros.clock_watch import ClockWatch
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_statistics import Statistics
 from linknet_ros.model_file import load_model_file
-from linknet_ros.package_files import SHIPPED_MODEL, package_file
+from linknet_ros.package_files import package_file, shipped_model
 from linknet_ros.ros_compressed import SUFFIX
 from linknet_ros.ros_diagnostics import diagnostic_array
 from linknet_ros.ros_outputs import Outputs
@@ -87,7 +87,7 @@ class SegmentNode(LifecycleNode):
         self._notes = BackendNotes(self.get_logger().info)
         tensorrt = values.tensorrt_options(self._notes.tell)
         try:
-            model = load_model_file(values.model or package_file(SHIPPED_MODEL))
+            model = load_model_file(values.model or package_file(shipped_model(values.precision)))
             # So that a signal ends a node that waits for an engine.
             with set_at_shutdown(self.context, tensorrt.cancel):
                 self._segmenter = Segmenter(

@@ -68,7 +68,7 @@ class Segmenter:
 
     :param model: from load_model_file.
     :param backend: 'auto', 'tensorrt', 'openvino' or 'onnxruntime'.
-    :param precision: 'auto', 'fp32', 'fp16' or 'bf16'.
+    :param precision: 'auto', 'fp32', 'fp16', 'bf16' or 'int8'.
     :param network_size: (width, height) in pixels that frames are fitted into; a 0 stands for
         the model's default. Larger sees finer things and takes longer.
     :param threads: processor threads of the back end, 0 lets it choose.

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.model_file import load_model_file, metadata_of
+from linknet_ros.onnx_graph import expand_float16_weights, to_float16
 
 THREE_CLASSES = ClassTable(
     names=('road', 'car', 'sky'),
@@ -54,6 +55,14 @@ def _model(nodes, initializers=()):
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _with_metadata(proto, **changes):
+    """A model whose metadata entries are replaced by others, in place."""
+    entries = {entry.key: entry.value for entry in proto.metadata_props} | changes
+    del proto.metadata_props[:]
+    helper.set_model_props(proto, entries)
+    return proto
 
 
 def _labels_of(logits, axis):
@@ -107,6 +116,70 @@ def half_proto(half_weight):
         ],
         [numpy_helper.from_array(half_weight.astype(np.float16), 'weight.float16')],
     )
+
+
+@pytest.fixture
+def int8_proto():
+    """Model in int8 whose logits are R, G / 2, B / 4 of the image rounded to multiples of 3.
+
+    A scale of 3 has no ties to round, and 255 / 3 fits into int8.
+    """
+
+    def constant(name, values, kind):
+        return numpy_helper.from_array(np.array(values, kind), name)
+
+    weight = np.zeros((3, 3, 1, 1), np.int8)
+    weight[[0, 1, 2], [2, 1, 0]] = 127
+    rounding = ['step', 'zero']
+    proto = _model(
+        [
+            helper.make_node('Cast', ['image'], ['bytes'], to=TensorProto.FLOAT),
+            helper.make_node('Transpose', ['bytes'], ['x'], perm=[0, 3, 1, 2]),
+            helper.make_node('QuantizeLinear', ['x', *rounding], ['x.int8']),
+            helper.make_node('DequantizeLinear', ['x.int8', *rounding], ['x.rounded']),
+            helper.make_node(
+                'DequantizeLinear', ['weight.int8', 'weight.scale', 'zeros'], ['weight'], axis=0
+            ),
+            helper.make_node('Conv', ['x.rounded', 'weight'], ['logits']),
+            *_labels_of('logits', axis=1),
+            helper.make_node('ReduceMax', ['logits'], ['highest'], axes=[1], keepdims=0),
+            helper.make_node('Round', ['highest'], ['whole']),
+            helper.make_node('Cast', ['whole'], ['confidence'], to=TensorProto.UINT8),
+        ],
+        [
+            *(constant('step', 3, np.float32), constant('zero', 0, np.int8)),
+            constant('weight.int8', weight, np.int8),
+            constant('weight.scale', np.array([1, 0.5, 0.25]) / 127, np.float32),
+            constant('zeros', [0, 0, 0], np.int8),
+        ],
+    )
+    return _with_metadata(proto, precision='int8')
+
+
+@pytest.fixture
+def fp16_proto(half_proto):
+    """half_proto, computing in float16."""
+    path = Path('half')
+    expand_float16_weights(path, half_proto.graph)
+    to_float16(path, half_proto)
+    return _with_metadata(half_proto, precision='fp16')
+
+
+@pytest.fixture
+def with_metadata():
+    """Replace metadata entries of a model: `with_metadata(proto, precision='int8')`."""
+    return _with_metadata
+
+
+@pytest.fixture
+def int8_results():
+    """Labels of int8_proto and its largest logits, of an image (H, W, 3)."""
+
+    def results(image):
+        logits = np.rint(image[:, :, ::-1] / 3) * 3 * np.array([1, 0.5, 0.25])
+        return logits.argmax(2), logits.max(2)
+
+    return results
 
 
 @pytest.fixture

@@ -211,6 +211,65 @@ def test_openvino_bf16_refused_where_the_processor_has_none(model, monkeypatch):
         open_backend(model, 32, 32, backend='openvino', precision='bf16')
 
 
+# int8 and fp16 files.
+
+
+@pytest.fixture
+def int8_model(int8_proto, write_model):
+    return load_model_file(write_model(int8_proto, 'int8.onnx'))
+
+
+@EACH_BACKEND
+@pytest.mark.parametrize('precision', ['auto', 'int8'])
+def test_int8_by_hand(int8_model, int8_results, name, precision):
+    backend = open_backend(int8_model, 64, 96, backend=name, precision=precision)
+    # ONNX Runtime rounds to int8 but multiplies in float, and must not claim more.
+    assert backend.precision == ('int8' if name == 'openvino' else 'fp32')
+    image = random_image(64, 96)
+    labels, highest = int8_results(image)
+    found, confidence = backend.infer(image)
+    np.testing.assert_array_equal(confidence, np.rint(highest))
+    # 127 * (0.5 / 127) is 0.5 but for the last bit, which decides between logits that are equal.
+    assert (found == labels).mean() > 0.98
+
+
+@EACH_BACKEND
+@pytest.mark.parametrize('precision', ['fp32', 'fp16', 'bf16'])
+def test_int8_file_is_run_in_nothing_else(int8_model, name, precision):
+    message = (
+        rf'int8\.onnx is made for int8, not {precision}; use precision auto or int8, or the f'
+    )
+    with pytest.raises(BackendError, match=message):
+        open_backend(int8_model, 32, 32, backend=name, precision=precision)
+
+
+@EACH_BACKEND
+def test_int8_needs_a_file_made_for_it(model, name):
+    message = (
+        r'model\.onnx is made for fp32, not int8; use models/linknet_camvid_int8\.onnx .*'
+        'python -m training.export --precision int8$'
+    )
+    with pytest.raises(BackendError, match=message):
+        open_backend(model, 32, 32, backend=name, precision='int8')
+
+
+@needs('openvino')
+def test_openvino_says_when_int8_is_not_what_runs(half_proto, with_metadata, write_model):
+    """A file that claims int8 without Q/DQ stands for a processor without int8 convolutions."""
+    model = load_model_file(write_model(with_metadata(half_proto, precision='int8')))
+    assert open_backend(model, 64, 96, backend='openvino', precision='int8').precision == 'fp32'
+
+
+@EACH_BACKEND
+def test_fp16_file_runs_in_more_than_fp16(fp16_proto, write_model, name):
+    model = load_model_file(write_model(fp16_proto))
+    backend = open_backend(model, 64, 96, backend=name, precision='fp32')
+    assert backend.precision == 'fp32'
+    image = random_image(64, 96)
+    expected = (image[:, :, ::-1] * np.array([1, 0.5, 0.25])).argmax(2)
+    np.testing.assert_array_equal(backend.infer(image)[0], expected)
+
+
 # What cannot be opened.
 
 

@@ -10,6 +10,7 @@ from linknet_ros import benchmark as module
 from linknet_ros.benchmark import Benchmark, main
 from linknet_ros.child_process import Outcome
 from linknet_ros.errors import LinknetError
+from linknet_ros.package_files import package_file, shipped_model
 
 
 @pytest.fixture
@@ -168,3 +169,39 @@ def test_memory_that_is_not_known(answers, run):
     answers(lambda backend, precision, call: cell(precision, [1.0], None))
     (row,) = run.rows([('a', 'fp32')], ('a', 'fp32'), [(64, 32)], rounds=2)
     assert (row['peak_mb'], row['held_mb']) == (None, 5.0)
+
+
+def test_int8_cells_run_a_file_of_their_own(monkeypatch, tmp_path):
+    asked = []
+
+    def ask(name, given, seconds):
+        model, _, precision, *_ = json.loads(given)
+        asked.append((precision, model))
+        return cell(precision, [1.0])
+
+    monkeypatch.setattr(module, 'ask', ask)
+    monkeypatch.setattr(module, 'BACKENDS', ('a',))
+    monkeypatch.setattr(Benchmark, '_pictures', lambda self, size: tmp_path / 'x.npy')
+    run = Benchmark(tmp_path / 'm.onnx', tmp_path, 2, 0, tmp_path / 'int8.onnx')
+    found = run.contenders((64, 32))
+    assert found == [('a', precision) for precision in ('fp32', 'fp16', 'bf16', 'int8')]
+    run.rows(found, ('a', 'fp32'), [(64, 32)], 1)
+    names = {precision: {m for p, m in asked if p == precision} for precision, _ in asked}
+    assert names.pop('int8') == {str(tmp_path / 'int8.onnx')}
+    assert all(models == {str(tmp_path / 'm.onnx')} for models in names.values())
+
+
+@pytest.mark.parametrize('named', [True, False])
+def test_models_of_the_cells(model_path, monkeypatch, tmp_path, named):
+    """A model that is named is all there is; else both that ship are compared."""
+    made = []
+
+    def benchmark(model, folder, frames, threads, int8_model):
+        made.extend([model, int8_model])
+        raise LinknetError('that is enough')
+
+    monkeypatch.setattr(module, 'Benchmark', benchmark)
+    with pytest.raises(SystemExit, match='error: that is enough'):
+        main((['--model', str(model_path)] if named else []) + ['--out', str(tmp_path / 'o')])
+    shipped = [package_file(shipped_model(precision)) for precision in ('auto', 'int8')]
+    assert made == ([model_path, model_path] if named else shipped)

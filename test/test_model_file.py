@@ -68,7 +68,26 @@ def test_metadata_is_plain_text(class_table):
         'label_set': 'l',
         'default_size': '480x360',
         'accuracy': '{"val_miou": 0.25}',
+        'precision': 'fp32',
     }
+
+
+def test_precision(model, int8_proto, channel_proto, write_model):
+    assert model.precision == 'fp32'
+    assert load_model_file(write_model(int8_proto)).precision == 'int8'
+    # A file from before there was a choice.
+    old = write_model(change_metadata(channel_proto, precision=None))
+    assert load_model_file(old).precision == 'fp32'
+
+
+@pytest.mark.parametrize('precision', ['int4', '', 'FP32'])
+def test_precision_of_the_future(channel_proto, write_model, precision):
+    path = write_model(change_metadata(channel_proto, precision=precision))
+    message = (
+        rf"model\.onnx is made for precision '{precision}', this package knows fp32, fp16, int8"
+    )
+    with pytest.raises(ModelError, match=message):
+        load_model_file(path)
 
 
 # Files that are no model.
@@ -239,7 +258,7 @@ def test_default_size_too_small(channel_proto, write_model, size):
 
 
 def test_half_weights_become_plain_float32(half_proto, write_model, half_weight):
-    graph = onnx.load_from_string(load_model_file(write_model(half_proto)).float32_graph()).graph
+    graph = onnx.load_from_string(load_model_file(write_model(half_proto)).graph()).graph
     assert [tensor.name for tensor in graph.initializer] == ['weight']
     weight = numpy_helper.to_array(graph.initializer[0])
     assert weight.dtype == np.float32
@@ -251,7 +270,7 @@ def test_half_weights_become_plain_float32(half_proto, write_model, half_weight)
 
 def test_expanded_graph_gives_the_same_results(half_proto, write_model):
     image = np.random.default_rng(1).integers(0, 256, (1, 32, 64, 3), dtype=np.uint8)
-    data = load_model_file(write_model(half_proto)).float32_graph()
+    data = load_model_file(write_model(half_proto)).graph()
     onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
     labels, confidence = ReferenceEvaluator(onnx.load_from_string(data)).run(
         None, {'image': image}
@@ -265,7 +284,7 @@ def test_expanded_graph_gives_the_same_results(half_proto, write_model):
 def test_one_half_weight_used_twice(half_proto, write_model, half_weight):
     cast = helper.make_node('Cast', ['weight.float16'], ['again'], to=TensorProto.FLOAT)
     half_proto.graph.node.insert(0, cast)
-    graph = onnx.load_from_string(load_model_file(write_model(half_proto)).float32_graph()).graph
+    graph = onnx.load_from_string(load_model_file(write_model(half_proto)).graph()).graph
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     assert sorted(weights) == ['again', 'weight']
     np.testing.assert_array_equal(weights['again'], half_weight)
@@ -273,16 +292,28 @@ def test_one_half_weight_used_twice(half_proto, write_model, half_weight):
 
 
 def test_graph_without_half_weights_is_unchanged(model, channel_proto):
-    assert onnx.load_from_string(model.float32_graph()).graph == channel_proto.graph
+    assert onnx.load_from_string(model.graph()).graph == channel_proto.graph
+
+
+def test_int8_weights_stay_int8(int8_proto, write_model):
+    data = load_model_file(write_model(int8_proto)).graph()
+    assert onnx.load_from_string(data).graph == int8_proto.graph
+
+
+def test_float16_weights_of_an_fp16_file_stay(fp16_proto, write_model, half_weight):
+    graph = onnx.load_from_string(load_model_file(write_model(fp16_proto)).graph()).graph
+    (weight,) = map(numpy_helper.to_array, graph.initializer)
+    assert weight.dtype == np.float16
+    np.testing.assert_array_equal(weight, half_weight)
 
 
 def test_file_changed_after_loading(model, half_proto):
     model.path.write_bytes(half_proto.SerializeToString())
     with pytest.raises(ModelError, match='has changed since it was loaded; configure again'):
-        model.float32_graph()
+        model.graph()
 
 
 def test_file_removed_after_loading(model):
     model.path.unlink()
     with pytest.raises(ModelError, match='no model file'):
-        model.float32_graph()
+        model.graph()

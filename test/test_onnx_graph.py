@@ -279,7 +279,7 @@ def test_computes_in_float16(half_proto, nan_proto):
     for proto in (half_proto, nan_proto):
         expected = ReferenceEvaluator(proto).run(None, {'image': image[None]})
         expand_float16_weights(PATH, proto.graph)
-        to_float16(PATH, proto.graph)
+        to_float16(PATH, proto)
         onnx.checker.check_model(proto, full_check=True)
         types = {t.data_type for t in proto.graph.initializer}
         casts = {a.i for n in proto.graph.node if n.op_type == 'Cast' for a in n.attribute}
@@ -301,8 +301,9 @@ def test_constants_become_float16_and_scales_do_not():
         [],
         [],
     )
-    to_float16(PATH, graph)
-    kinds = [node.attribute[0].t.data_type for node in graph.node[:3]]
+    model = helper.make_model(graph)
+    to_float16(PATH, model)
+    kinds = [node.attribute[0].t.data_type for node in model.graph.node[:3]]
     assert kinds == [TensorProto.FLOAT, TensorProto.FLOAT16, 0]
 
 
@@ -312,4 +313,26 @@ def test_weight_that_does_not_fit_into_float16(half_proto, value):
     weight = np.full((3, 3, 1, 1), value, np.float32)
     half_proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, 'weight'))
     with pytest.raises(ModelError, match='weight weight does not fit into float16; use precision'):
-        to_float16(PATH, half_proto.graph)
+        to_float16(PATH, half_proto)
+
+
+def test_around_int8_becomes_float16(int8_proto, int8_results):
+    """TensorRT 11 takes everything from the file: int8 stays, with float16 scales around it."""
+    weight = weights_of(int8_proto.graph)['weight.int8']
+    to_float16(PATH, int8_proto)
+    onnx.checker.check_model(int8_proto, full_check=True)
+    assert [(entry.domain, entry.version) for entry in int8_proto.opset_import] == [('', 19)]
+    kept = weights_of(int8_proto.graph)
+    np.testing.assert_array_equal(kept['weight.int8'], weight)
+    assert {kept[name].dtype for name in ('step', 'weight.scale')} == {np.dtype(np.float16)}
+    image = np.random.default_rng(0).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    labels, _ = ReferenceEvaluator(int8_proto).run(None, {'image': image[None]})
+    # Scales rounded to 11 bits decide between logits that are as close as that.
+    assert (labels[0] == int8_results(image)[0]).mean() > 0.98
+
+
+def test_scale_that_float16_would_make_zero(int8_proto):
+    (scale,) = (t for t in int8_proto.graph.initializer if t.name == 'weight.scale')
+    scale.CopyFrom(numpy_helper.from_array(np.array([1, 1, 1e-9], np.float32), 'weight.scale'))
+    with pytest.raises(ModelError, match=r'weight weight\.scale does not fit into float16'):
+        to_float16(PATH, int8_proto)

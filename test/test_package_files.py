@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from linknet_ros import package_files
-from linknet_ros.package_files import SHIPPED_MODEL, SHM_PROFILE, package_file
+from linknet_ros.model_file import load_model_file
+from linknet_ros.package_files import SHIPPED_MODEL, SHM_PROFILE, package_file, shipped_model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -78,3 +79,19 @@ def test_nowhere(module_at, tmp_path, monkeypatch):
     module_at(tmp_path / 'build')
     monkeypatch.delenv('AMENT_PREFIX_PATH', raising=False)
     assert package_file('a.txt') == tmp_path / 'build' / 'a.txt'
+
+
+@pytest.mark.parametrize(
+    ('precision', 'name'),
+    [('int8', 'linknet_camvid_int8.onnx')]
+    + [(other, 'linknet_camvid.onnx') for other in ('auto', 'fp32', 'fp16', 'bf16')],
+)
+def test_model_of_a_precision(precision, name):
+    assert shipped_model(precision) == f'models/{name}'
+
+
+@pytest.mark.parametrize('precision', ['auto', 'int8'])
+def test_shipped_models_are_what_they_are_taken_for(precision):
+    model = load_model_file(package_file(shipped_model(precision)))
+    assert model.precision == ('int8' if precision == 'int8' else 'fp32')
+    assert model.accuracy['val_miou'] > 0.66

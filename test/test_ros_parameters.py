@@ -131,7 +131,7 @@ def test_node_knows_the_descriptors(open_node):
     }
     assert described['threads'].integer_range[0].to_value == 256
     assert described['min_confidence'].floating_point_range[0].to_value == 1.0
-    assert described['precision'].additional_constraints == 'one of: auto, fp32, fp16, bf16'
+    assert described['precision'].additional_constraints == 'one of: auto, fp32, fp16, bf16, int8'
 
 
 def test_one_parameter(open_node):
@@ -305,7 +305,7 @@ def test_ends_of_a_range_are_allowed(open_node, name):
     [
         ('backend', 'tensorflow', 'auto, tensorrt, openvino, onnxruntime'),
         ('backend', '', 'auto, tensorrt, openvino, onnxruntime'),
-        ('precision', 'int4', 'auto, fp32, fp16, bf16'),
+        ('precision', 'int4', 'auto, fp32, fp16, bf16, int8'),
         ('image_transport', 'theora', 'raw, compressed'),
     ],
 )

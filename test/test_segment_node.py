@@ -30,7 +30,7 @@ from std_msgs.msg import Header
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.masks import class_mask, mask_table
 from linknet_ros.model_file import load_model_file
-from linknet_ros.package_files import SHIPPED_MODEL, package_file
+from linknet_ros.package_files import SHIPPED_MODEL, package_file, shipped_model
 from linknet_ros.ros_images import array_to_image
 from linknet_ros.segment_node import SegmentNode
 from linknet_ros.segmenter import Segmenter
@@ -120,6 +120,17 @@ def plane(message):
     assert message.step == message.width
     assert len(message.data) == message.width * message.height
     return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
+
+
+def test_int8_without_a_model_takes_the_int8_file(context):
+    robot = Robot(context, backend='openvino', precision='int8')
+    robot.start()
+    try:
+        segmenter = robot.node._segmenter
+        assert segmenter.model.path == package_file(shipped_model('int8'))
+        assert segmenter.model.precision == 'int8'
+    finally:
+        robot.close()
 
 
 @pytest.mark.skipif(not package_file(SHIPPED_MODEL).is_file(), reason='no shipped model yet')

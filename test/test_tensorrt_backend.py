@@ -19,7 +19,7 @@ from linknet_ros.backends import open_backend, tensorrt_backend
 from linknet_ros.backends.cuda_runtime import Cuda
 from linknet_ros.backends.engine_cache import EngineCache
 from linknet_ros.backends.tensorrt_backend import TensorrtBackend
-from linknet_ros.backends.tensorrt_build import build_plan
+from linknet_ros.backends.tensorrt_build import BuildRequest, build_plan
 from linknet_ros.backends.tensorrt_library import engine_precision, log_of, open_library
 from linknet_ros.backends.tensorrt_options import TensorrtOptions, default_cache_dir
 from linknet_ros.errors import BackendError, BuildCancelledError, ModelError, ParameterError
@@ -55,6 +55,11 @@ def built(monkeypatch, tmp_path):
 
     monkeypatch.setattr(tensorrt_backend, 'build_in_child', build_here)
     return requests
+
+
+@pytest.fixture
+def int8_model(int8_proto, write_model):
+    return load_model_file(write_model(int8_proto, 'int8.onnx'))
 
 
 def random_image(seed=0):
@@ -270,6 +275,75 @@ def test_precision(half_proto, write_model, fake_gpu, options, built, version, p
     assert (head['flags'], head['half']) == (flags, precision == 'fp16')
 
 
+@EACH_VERSION
+@pytest.mark.parametrize('precision', ['auto', 'int8'])
+def test_int8(int8_model, int8_results, fake_gpu, options, built, lines, version, precision):
+    """int8 by its Q/DQ nodes, and float16 for the rest: by flag, from 11 on in the file."""
+    fake_gpu(version)
+    backend = open_it(int8_model, options, precision)
+    assert backend.precision == 'int8'
+    image = random_image()
+    labels, _ = backend.infer(image)
+    assert (labels == int8_results(image)[0]).mean() > 0.98
+    backend.close()
+    head = head_of(backend.engine_path)
+    major = int(version.split('.')[0])
+    assert head['flags'] == (['TF32'] if major >= 11 else ['FP16', 'INT8', 'TF32'])
+    assert (head['int8'], head['half']) == (True, True)
+    assert [request.precision for request in built] == ['int8']
+    assert 'in int8 on Fake Orin' in lines[0]
+
+
+@EACH_VERSION
+def test_stand_in_wants_flag_and_nodes_together(int8_model, fake_gpu, options, version, tmp_path):
+    """Else the test above would prove nothing."""
+    fake_gpu(version)
+    Cuda().use(0)
+    library = open_library()
+    request = BuildRequest(
+        *(str(int8_model.path), int8_model.sha256, 32, 64, 'fp16', 0, 64, 3, str(tmp_path))
+    )
+    if library.major >= 11:
+        assert build_plan(library, request, threading.Event(), print)
+        return
+    with pytest.raises(BackendError, match=r'Q/DQ nodes and BuilderFlag\.INT8 must go together'):
+        build_plan(library, request, threading.Event(), print)
+
+
+def test_int8_that_the_engine_does_not_have(int8_model, fake_gpu, options, built):
+    fake_gpu(int8=False)
+    assert open_it(int8_model, options).precision == 'fp16'
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'fp16', 'bf16'])
+def test_int8_file_in_something_else(int8_model, fake_gpu, options, precision):
+    fake_gpu()
+    with pytest.raises(BackendError, match=f'is made for int8, not {precision}; use precision au'):
+        open_it(int8_model, options, precision)
+
+
+def test_int8_of_another_file(model, fake_gpu, options):
+    fake_gpu()
+    with pytest.raises(BackendError, match=r'is made for fp32, not int8; use models/linknet_camv'):
+        open_it(model, options, 'int8')
+
+
+@EACH_VERSION
+def test_fp16_file(fp16_proto, write_model, fake_gpu, options, built, version):
+    model = load_model_file(write_model(fp16_proto))
+    fake_gpu(version)
+    with pytest.raises(BackendError, match='is made for fp16, not fp32; use precision auto or fp'):
+        open_it(model, options, 'fp32')
+    backend = open_it(model, options)
+    image = random_image()
+    expected = (image[:, :, ::-1] * np.array([1, 0.5, 0.25])).argmax(2)
+    np.testing.assert_array_equal(backend.infer(image)[0], expected)
+    head = head_of(backend.engine_path)
+    major = int(version.split('.')[0])
+    assert head['flags'] == (['TF32'] if major >= 11 else ['FP16', 'TF32'])
+    assert (backend.precision, head['half']) == ('fp16', True)
+
+
 def test_precision_is_what_the_engine_has(model, fake_gpu, options, built):
     fake_gpu(half=False)
     backend = open_it(model, options, 'fp16')
@@ -289,6 +363,12 @@ def test_precision_is_what_the_engine_has(model, fake_gpu, options, built):
             'fp32',
         ),
         ('{"Layers": [{"Name": "Half", "DataType": "UInt8"}]}', 'asked for'),
+        (
+            '{"Layers": [{"Outputs": [{"Format/Datatype": "Channel major INT8 format"}]}, '
+            '{"DataType": "Int8"}, {"DataType": "Half"}, {"DataType": "UInt8"}]}',
+            'int8',
+        ),
+        ('{"Layers": [{"DataType": "Int8"}, {"DataType": "Half"}, {"DataType": "FP16"}]}', 'fp16'),
         ('not JSON', 'asked for'),
         (None, 'asked for'),
     ],

@@ -1,6 +1,7 @@
 """Accuracy over whole frames: scores known by hand, sharing the work, and the command line."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,11 +14,12 @@ from torch import nn
 from torch.nn import functional
 
 from linknet_ros.classes import ClassTable
+from linknet_ros.model_file import load_model_file
 from training.boundary_f1 import BoundaryF1
 from training.checkpoint import load_network, save_checkpoint
 from training.data_options import DataOptions
 from training.datasets import open_dataset
-from training.evaluate import evaluate, instance_text, labels_of, main
+from training.evaluate import evaluate, evaluate_file, instance_text, labels_of, main
 from training.instance_iou import AVERAGE_SIZE, InstanceIoU
 from training.networks import NetworkConfig, build_network
 from training.processes import Processes, alone
@@ -336,3 +338,44 @@ def test_command_without_data(camvid_folder, tmp_path):
     checkpoint = write_checkpoint(tmp_path / 'best.pt')
     arguments = [checkpoint, '--data', camvid_folder, '--split', 'test']
     assert_one_line_error(arguments, r'no folder .*/test; CamVid at 480x360')
+
+
+def test_model_file_by_hand(int8_proto, write_model):
+    """Classes by the largest of R, G / 2, B / 4, run as on a robot."""
+    pytest.importorskip('openvino', reason='OpenVINO (extra "cpu") not installed')
+    picture = np.zeros((40, 50, 3), np.uint8)
+    picture[:20], picture[20:] = RED, BLUE
+    truth = np.zeros((40, 50), np.uint8)
+    truth[20:30], truth[30:] = 2, 255
+    truth[:5] = 1
+    matrix = evaluate_file(load_model_file(write_model(int8_proto)), ThreeColors((picture, truth)))
+    np.testing.assert_array_equal(
+        matrix.counts, [[15 * 50, 0, 0, 0], [5 * 50, 0, 0, 0], [0, 0, 10 * 50, 0]]
+    )
+
+
+@pytest.mark.parametrize(('made_for', 'asked'), [('int8', 'int8'), ('fp16', 'fp32')])
+def test_model_file_runs_in_its_own_arithmetic(
+    int8_proto, with_metadata, write_model, monkeypatch, made_for, asked
+):
+    opened = []
+
+    class Recording:
+        def __init__(self, model, **options):
+            opened.append(options)
+
+        def segment(self, image):
+            return SimpleNamespace(labels=image[:, :, 0])
+
+        def close(self):
+            opened.append('closed')
+
+    monkeypatch.setattr('training.evaluate.Segmenter', Recording)
+    model = load_model_file(write_model(with_metadata(int8_proto, precision=made_for)))
+    pair = (np.zeros((40, 50, 3), np.uint8), np.zeros((40, 50), np.uint8))
+    for size in (None, (64, 32)):
+        evaluate_file(model, ThreeColors(pair), size)
+    sizes = [options['network_size'] for options in opened[::2]]
+    assert sizes == [(50, 40), (64, 32)]
+    assert {(o['backend'], o['precision']) for o in opened[::2]} == {('openvino', asked)}
+    assert opened[1::2] == ['closed', 'closed']

@@ -25,10 +25,10 @@ from training import export as exporting
 from training.checkpoint import save_checkpoint
 from training.data_options import DataOptions
 from training.datasets import open_dataset
-from training.evaluate import evaluate
+from training.evaluate import evaluate_file
 from training.export import MIN_AGREEMENT, DeployedNetwork, agreement, export, main, to_onnx
 from training.networks import NETWORKS, NetworkConfig, build_network, normalize
-from training.processes import alone
+from training.variants import to_precision
 
 pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
@@ -40,7 +40,7 @@ DESCRIPTION = {
     'dataset': 'CamVid',
     'label_set': 'eleven',
     'default_size': (480, 352),
-    'accuracy': {'val_miou': 0.5},
+    'measure': lambda _model: {'val_miou': 0.5},
 }
 
 
@@ -80,8 +80,9 @@ def expected(network, frame):
 
 @pytest.fixture(scope='module')
 def model(network):
-    metadata = metadata_of(**{**DESCRIPTION, 'architecture': 'LinkNet (ResNet-18)'})
-    return to_onnx(network, metadata)
+    about = {key: value for key, value in DESCRIPTION.items() if key != 'measure'}
+    about |= {'architecture': 'LinkNet (ResNet-18)', 'accuracy': {'val_miou': 0.5}}
+    return to_onnx(network, metadata_of(**about))
 
 
 @pytest.fixture(scope='module')
@@ -182,7 +183,7 @@ def test_metadata_reads_back(path):
 
 
 def test_back_ends_get_plain_float32(path, model):
-    graph = onnx.load_model_from_string(load_model_file(path).float32_graph()).graph
+    graph = onnx.load_model_from_string(load_model_file(path).graph()).graph
     kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     assert np.float16 not in {values.dtype.type for values in kept.values()}
     assert not [n for n in graph.node if n.op_type == 'Cast' and n.input[0] in kept]
@@ -269,7 +270,7 @@ def test_every_network_is_exported_as_it_is(name, tmp_path):
     frame = SHADES[np.kron(cells, np.ones((10, 10), int))]
     out = tmp_path / 'network.onnx'
     share = export(network, out, **DESCRIPTION, frames=[frame])
-    assert share >= MIN_AGREEMENT
+    assert share >= MIN_AGREEMENT['fp32']
     record = load_model_file(out)
     assert record.architecture == network.title
     padded = cv2.copyMakeBorder(frame, 0, 14, 0, 4, cv2.BORDER_REPLICATE)
@@ -352,7 +353,9 @@ def test_export_of_another_network_is_refused(network, model, tmp_path, monkeypa
     bias.CopyFrom(numpy_helper.from_array(values, bias.name))
     monkeypatch.setattr(exporting, 'to_onnx', lambda _network, _metadata: wrong)
     out = tmp_path / 'linknet.onnx'
-    with pytest.raises(ModelError, match=r'only \d+\.\d{4}% .* \(99\.9% needed\); nothing was'):
+    with pytest.raises(
+        ModelError, match=r'only \d+\.\d{4}% .* \(99\.9% needed in fp32\); nothing was'
+    ):
         export(network, out, **DESCRIPTION, frames=[picture(64, 96, 5)[0]])
     assert list(tmp_path.iterdir()) == []
 
@@ -424,12 +427,12 @@ def test_command_writes_the_measured_accuracy(
 ):
     out = data / 'linknet.onnx'
     monkeypatch.setattr(exporting, 'StreetDrive', Street)
-    monkeypatch.setattr(exporting, 'MIN_AGREEMENT', 0.99)
+    monkeypatch.setitem(MIN_AGREEMENT, 'fp32', 0.99)
     options = ['--size', '64x64'] if size else []
     main([str(checkpoint), '--out', str(out), '--data', str(data), *options])
     val = open_dataset('camvid', data, 'val')
-    scores = evaluate(network, val, alone(), size, progress=False).scores()
     record = load_model_file(out)
+    scores = evaluate_file(record, val, size).scores()
     assert dict(record.accuracy) == {
         'val_miou': round(scores.miou, 4),
         'val_class_accuracy': round(scores.class_accuracy, 4),
@@ -441,9 +444,88 @@ def test_command_writes_the_measured_accuracy(
     assert record.default_size == (size or (96, 64))
     assert record.classes == CAMVID
     printed = capsys.readouterr().out
-    assert printed.startswith(f'{out}: {out.stat().st_size / 1e6:.1f} MB, ')
+    assert printed.startswith(f'{out}: fp32, {out.stat().st_size / 1e6:.1f} MB, ')
     assert f'val mIoU {scores.miou:.4f}' in printed
     out.unlink()
+
+
+@pytest.fixture
+def train(data):
+    """Two frames to calibrate on, beside the one to validate on."""
+    for number in range(2):
+        for folder, image in zip(
+            ('train', 'trainannot'), picture(64, 96, seed=20 + number), strict=True
+        ):
+            (data / folder).mkdir(exist_ok=True)
+            assert cv2.imwrite(str(data / folder / f't_{number}.png'), image)
+    return data
+
+
+@pytest.mark.parametrize('precision', ['int8', 'fp16'])
+def test_command_makes_another_precision_of_a_model_file(
+    path, train, monkeypatch, capsys, precision
+):
+    """int8 is calibrated on train; what the file says of itself was measured on the file."""
+    calibrated = []
+
+    def spy(model, asked, frames):
+        calibrated.extend(frames)
+        return to_precision(model, asked, frames)
+
+    monkeypatch.setattr(exporting, 'to_precision', spy)
+    monkeypatch.setattr(exporting, 'StreetDrive', Street)
+    monkeypatch.setitem(MIN_AGREEMENT, precision, 0.8)
+    out = train / 'variant.onnx'
+    options = ['--data', str(train), '--precision', precision, '--size', '96x64']
+    main([str(path), '--out', str(out), *options])
+    record = load_model_file(out)
+    assert record.precision == precision
+    val = open_dataset('camvid', train, 'val')
+    scores = evaluate_file(record, val, (96, 64)).scores()
+    assert record.accuracy['val_miou'] == round(scores.miou, 4) > 0
+    expected = [picture(64, 96, seed=20)[0], picture(64, 96, seed=21)[0]]
+    if precision == 'fp16':
+        expected = []
+    assert len(calibrated) == len(expected)
+    assert all((a == b).all() for a, b in zip(calibrated, expected, strict=True))
+    # Weights are those of the source.
+    source, variant = (
+        {t.name: numpy_helper.to_array(t) for t in onnx.load(p).graph.initializer}
+        for p in (path, out)
+    )
+    name = 'network.head.0.weight'
+    if precision == 'fp16':
+        np.testing.assert_array_equal(variant[name], source[f'{name}.float16'])
+    else:
+        scale = variant[f'{name}_scale'].reshape(1, -1, 1, 1)
+        error = variant[f'{name}_quantized'] * scale - source[f'{name}.float16']
+        assert (np.abs(error) <= 0.51 * scale).all()
+    assert f'{out}: {precision}, ' in capsys.readouterr().out
+    out.unlink()
+
+
+def test_graph_that_breaks_a_rule_is_not_written(network, model, tmp_path, monkeypatch):
+    broken = onnx.load(io.BytesIO(model.SerializeToString()))
+    broken.opset_import[0].version = 21
+    monkeypatch.setattr(exporting, 'to_onnx', lambda _network, _metadata: broken)
+    with pytest.raises(ModelError, match='would not run everywhere: opset 21 is not within 9'):
+        export(network, tmp_path / 'a.onnx', **DESCRIPTION, frames=[])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nonsense_has_no_confidence(network, tmp_path):
+    """A softmax of NaN: 0, which the robot takes for unlabelled."""
+    diverged = copy.deepcopy(network)
+    diverged.head[-1].bias.data[3] = float('nan')
+    about = {key: value for key, value in DESCRIPTION.items() if key != 'measure'}
+    metadata = metadata_of(**about, architecture='LinkNet (ResNet-18)', accuracy={})
+    path = tmp_path / 'nan.onnx'
+    path.write_bytes(to_onnx(diverged, metadata).SerializeToString())
+    for name in ('onnxruntime', 'openvino'):
+        backend = open_backend(load_model_file(path), 64, 96, backend=name, precision='fp32')
+        assert not backend.infer(picture(64, 96, 1)[0])[1].any()
+        backend.close()
+    path.unlink()
 
 
 def assert_one_line_error(arguments, text):

@@ -18,7 +18,7 @@ from linknet_ros.segmenter import Segmenter
 from linknet_ros.street_drive import StreetDrive
 from training.batch_norm import convolution_norm_pairs
 from training.checkpoint import save_checkpoint
-from training.first_weights import load_first_weights
+from training.first_weights import load_first_weights, network_in
 from training.networks import NetworkConfig, build_network, normalize
 
 pytestmark = pytest.mark.usefixtures('one_torch_thread')
@@ -216,3 +216,30 @@ def test_file_that_is_no_model_of_this_package(tmp_path):
     path.write_bytes(helper.make_model(graph).SerializeToString())
     with pytest.raises(ModelError, match=r'other\.onnx'):
         load_first_weights(build(), path, [])
+
+
+def test_network_of_a_model_file_computes_as_the_file(frames, model_labels):
+    network = network_in(MODEL)
+    assert not network.training
+    assert not [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert network.title == load_model_file(MODEL).architecture
+    labels = labels_of(network, frames[0])
+    # The file pads 360 rows to 384 on the robot, the network to 368 by itself.
+    assert (labels == model_labels).mean() > 0.99
+    # To the bit, but for the order of the colours.
+    weights = {t.name: numpy_helper.to_array(t) for t in onnx.load(MODEL).graph.initializer}
+    stem = weights['network.stem.0.weight.float16'].astype(np.float32)
+    np.testing.assert_array_equal(network.first_convolution.weight.detach().numpy()[:, ::-1], stem)
+
+
+def test_int8_file_is_no_source_of_weights(tmp_path, int8_proto, with_metadata):
+    path = tmp_path / 'int8.onnx'
+    with_metadata(int8_proto, architecture='LinkNet (ResNet-18)')
+    path.write_bytes(int8_proto.SerializeToString())
+    with pytest.raises(SourceError, match='has weights rounded to int8; use its fp32 file or ch'):
+        network_in(path)
+
+
+def test_model_file_of_an_unknown_network(model_path):
+    with pytest.raises(SourceError, match=r'is of Tiny \(1 layer\), which is no network here'):
+        network_in(model_path)

@@ -17,6 +17,8 @@ from tqdm import tqdm
 from linknet_ros.classes import CITYSCAPES
 from linknet_ros.errors import LinknetError
 from linknet_ros.metrics import ConfusionMatrix
+from linknet_ros.model_file import ModelFile
+from linknet_ros.segmenter import Segmenter
 from training.boundary_f1 import BoundaryF1
 from training.checkpoint import load_checkpoint, network_of
 from training.data_options import add_data_options, check_classes, data_of
@@ -79,6 +81,31 @@ def evaluate(
         if instances is not None and isinstance(dataset, InstanceDataset):
             instances.add(labels, dataset.instances(i), predicted)
     return ConfusionMatrix.from_counts(processes.sum(matrix.counts))
+
+
+def evaluate_file(
+    model: ModelFile, dataset: Dataset, size: tuple[int, int] | None = None
+) -> ConfusionMatrix:
+    """Run a model file over whole frames as a robot does: OpenVINO, fitted in and scaled back.
+
+    An int8 file runs in int8. Others run in fp32: that is the same on every processor, and no
+    processor here computes in fp16, so that an fp16 file shows what its rounded weights do.
+
+    :param size: (width, height) that frames are fitted into, None for their own.
+    """
+    height, width = dataset[0][1].shape
+    segmenter = Segmenter(
+        model,
+        backend='openvino',
+        precision='int8' if model.precision == 'int8' else 'fp32',
+        network_size=size or (width, height),
+    )
+    matrix = ConfusionMatrix(len(dataset.classes))
+    for i in tqdm(range(len(dataset)), desc='evaluate', leave=False, disable=None):
+        frame, labels = dataset[i]
+        matrix.add(labels, segmenter.segment(frame).labels)
+    segmenter.close()
+    return matrix
 
 
 def instance_text(scores: InstanceScores) -> str:

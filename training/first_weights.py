@@ -14,9 +14,9 @@ from torch import Tensor
 
 from linknet_ros.errors import SourceError
 from linknet_ros.model_file import load_model_file
-from training.batch_norm import convolution_norm_pairs, unfold_batch_norm
+from training.batch_norm import convolution_norm_pairs, fold_batch_norm, unfold_batch_norm
 from training.checkpoint import fill, load_checkpoint
-from training.networks import NETWORKS, Network, NetworkConfig, normalize
+from training.networks import NETWORKS, Network, NetworkConfig, build_network, normalize
 
 
 def load_first_weights(
@@ -48,6 +48,24 @@ def load_first_weights(
     return unfit
 
 
+def network_in(path: Path) -> Network:
+    """The network of a model file as it is in there, its batch norms folded away.
+
+    :param path: .onnx of training.export, in fp32 or fp16.
+    :returns: in evaluation mode; to compute with and export, not to train.
+    :raises SourceError: when the file is of no network here, or of other options.
+    """
+    model = load_model_file(path)
+    names = [name for name, kind in NETWORKS.items() if kind.title == model.architecture]
+    if not names:
+        raise SourceError(f'{path} is of {model.architecture}, which is no network here')
+    network = build_network(NetworkConfig(names[0], len(model.classes)))
+    weights = _weights_of(network, path)
+    folded: Network = fold_batch_norm(network)
+    folded.load_state_dict(weights)
+    return folded
+
+
 def _keep_unfit(network: Network, weights: dict[str, Tensor]) -> list[str]:
     """Replace weights of another shape by the network's own."""
     own = network.state_dict()
@@ -65,7 +83,10 @@ def _check_architecture(network: Network, architecture: str, path: Path) -> None
 
 def _weights_of(network: Network, path: Path) -> dict[str, Tensor]:
     """Parameters of a model file by the network's names, float32, for RGB."""
-    _check_architecture(network, load_model_file(path).architecture, path)
+    model = load_model_file(path)
+    _check_architecture(network, model.architecture, path)
+    if model.precision == 'int8':
+        raise SourceError(f'{path} has weights rounded to int8; use its fp32 file or checkpoint')
     prefix, suffix = 'network.', '.float16'
     weights = {
         tensor.name.removeprefix(prefix).removesuffix(suffix): torch.from_numpy(

@@ -26,7 +26,7 @@ CPU_BACKENDS = ('openvino', 'onnxruntime')
 #: All back ends, by the name of the package that each needs. `auto` takes the first that opens.
 BACKENDS = ('tensorrt', *CPU_BACKENDS)
 
-PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')
+PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16', 'int8')
 
 _LOG = logging.getLogger('linknet_ros')
 
@@ -40,7 +40,7 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> str:
-        """Arithmetic that really runs, 'fp32', 'fp16' or 'bf16', whatever was asked for."""
+        """Arithmetic that really runs, one of PRECISIONS but auto, whatever was asked for."""
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Labels and confidence of an image.
@@ -73,7 +73,8 @@ def open_backend(
     :param width: likewise.
     :param backend: 'auto' or one of BACKENDS.
     :param precision: 'auto' (the fastest that the processor or GPU computes in without a visible
-        change of the labels), 'fp32', 'fp16' (tensorrt) or 'bf16' (openvino).
+        change of the labels), 'fp32', 'fp16' (tensorrt), 'bf16' (openvino), or 'int8' for a
+        model file made for it, which computes in nothing else.
     :param threads: processor threads, 0 for as many as the runtime likes.
     :param tensorrt: how tensorrt builds and runs; None for the defaults.
     :param wait_for_engine: whether to wait, for minutes, where tensorrt has to build its engine.
@@ -121,8 +122,8 @@ def _stored_or_standby(
         return open_one('tensorrt', options=replace(options, build=False))
     except NoEngineError:
         pass
-    # What only a GPU computes in must not keep the processor from serving.
-    meanwhile = partial(open_one, precision='auto' if precision == 'fp16' else precision)
+    # What not every back end computes in must not keep the processor from serving.
+    meanwhile = partial(open_one, precision='auto' if precision in ('fp16', 'int8') else precision)
     try:
         serving = _first_of(CPU_BACKENDS, meanwhile, options.tell)
     except BackendError as error:

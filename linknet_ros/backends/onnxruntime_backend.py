@@ -6,12 +6,18 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from linknet_ros.backends.file_precision import check_file_precision
 from linknet_ros.errors import BackendError, first_line
 from linknet_ros.model_file import ModelFile
 
 
 class OnnxruntimeBackend:
-    """A session on the processor, float32 only; see Backend."""
+    """A session on the processor, float32 only; see Backend.
+
+    It reads fp16 and int8 files as well, and computes them in fp32: it has no kernels here for
+    signed int8 convolutions between the nodes of an int8 file, so it rounds to int8 and
+    multiplies in float, slower than the fp32 file.
+    """
 
     name = 'onnxruntime'
     precision = 'fp32'
@@ -19,7 +25,8 @@ class OnnxruntimeBackend:
     def __init__(
         self, model: ModelFile, height: int, width: int, precision: str, threads: int
     ) -> None:
-        if precision not in ('auto', 'fp32'):
+        check_file_precision(model, precision)
+        if precision not in ('auto', 'fp32', 'int8'):
             raise BackendError(
                 'backend onnxruntime computes in fp32 only; use precision auto or fp32, '
                 f'or for {precision} another backend'
@@ -29,7 +36,7 @@ class OnnxruntimeBackend:
         options.log_severity_level = 3
         # Waiting threads that spin take the cores from the camera driver and the planner.
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-        graph = model.float32_graph()
+        graph = model.graph()
         try:
             self._session = onnxruntime.InferenceSession(
                 graph, options, providers=['CPUExecutionProvider']

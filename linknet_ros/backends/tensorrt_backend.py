@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from linknet_ros.backends.cuda_runtime import Cuda, Device
 from linknet_ros.backends.engine_builder import build_in_child
 from linknet_ros.backends.engine_cache import EngineCache
+from linknet_ros.backends.file_precision import check_file_precision
 from linknet_ros.backends.tensorrt_build import BuildRequest
 from linknet_ros.backends.tensorrt_library import Library, open_library
 from linknet_ros.backends.tensorrt_options import TensorrtOptions
@@ -32,8 +33,8 @@ class TensorrtBackend:
     One thread of its own makes, uses and frees all that belongs to CUDA and TensorRT, so that
     `infer` and `close` may be called from any.
 
-    :param precision: 'auto' is fp16. Up to TensorRT 10 fp16 is a permission: `precision` says
-        what the engine has.
+    :param precision: 'auto' is fp16, or int8 for a file made for it, with fp16 for the rest. Up
+        to TensorRT 10 these are permissions: `precision` says what the engine has.
     :param threads: not used, the GPU computes.
     """
 
@@ -48,14 +49,22 @@ class TensorrtBackend:
         threads: int,
         options: TensorrtOptions,
     ) -> None:
-        if precision not in ('auto', 'fp32', 'fp16'):
+        check_file_precision(model, precision)
+        if precision == 'bf16':
             raise BackendError(
                 f'backend tensorrt computes in fp16 or fp32, not {precision}; '
                 'use precision auto, fp16 or fp32'
             )
+        if precision == 'fp32' and model.precision == 'fp16':
+            raise BackendError(
+                f'{model.path} is made for fp16, not fp32; use precision auto or fp16, or the '
+                'fp32 file of the same network'
+            )
         self._shape = (height, width, 3)
         self._options = options
-        self._built_for = 'fp16' if precision == 'auto' else precision
+        if precision == 'auto':
+            precision = 'int8' if model.precision == 'int8' else 'fp16'
+        self._built_for = precision
         self._run: EngineRun | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix='tensorrt')
         try:

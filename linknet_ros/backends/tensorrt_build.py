@@ -34,7 +34,7 @@ class BuildRequest:
     :param model: path of the model file.
     :param sha256: of it, hexadecimal; another content is not built.
     :param height: of the images, pixels, likewise `width`.
-    :param precision: 'fp32' or 'fp16'.
+    :param precision: 'fp32', 'fp16', or 'int8' for a file made for it, with fp16 for the rest.
     :param device: index of the GPU.
     :param workspace_mib: see TensorrtOptions, likewise `optimization_level`.
     :param folder: the plan goes into `plan` here; must exist and be ours alone.
@@ -113,10 +113,10 @@ def _graph(library: Library, request: BuildRequest) -> bytes:
     model = load_model_file(path)
     if model.sha256 != request.sha256:
         raise BackendError(f'{path} has changed since it was loaded; configure again')
-    proto = parse_onnx(path, model.float32_graph())
+    proto = parse_onnx(path, model.graph())
     fix_size(proto.graph, request.height, request.width)
-    if request.precision == 'fp16' and library.major >= 11:
-        to_float16(path, proto.graph)
+    if request.precision != 'fp32' and library.major >= 11:
+        to_float16(path, proto)
     graph: bytes = proto.SerializeToString()
     return graph
 
@@ -139,6 +139,9 @@ def _configure(library: Library, config: Any, request: BuildRequest) -> None:
         config.clear_flag(trt.BuilderFlag.TF32)
     elif library.major < 11:
         config.set_flag(trt.BuilderFlag.FP16)
+        if request.precision == 'int8':
+            # Needed for Q/DQ nodes; the scales in the file leave nothing to calibrate.
+            config.set_flag(trt.BuilderFlag.INT8)
 
 
 def _parser_error(error: Any) -> str:

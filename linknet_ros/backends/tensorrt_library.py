@@ -20,6 +20,10 @@ _OLDEST = (8, 6)
 _KEPT_LINES = 6
 
 
+#: Words of the inspector for a type; of two that are as frequent, the first counts.
+_TYPES = {'int8': 'int8', 'fp16': 'fp16|half|float16', 'fp32': 'fp32|float|float32'}
+
+
 @dataclass(frozen=True)
 class Library:
     """An imported TensorRT.
@@ -121,7 +125,7 @@ def log_of(trt: Any) -> Any:
 
 
 def engine_precision(trt: Any, engine: Any, built_for: str) -> str:
-    """What most tensors between an engine's layers hold: 'fp32' or 'fp16'.
+    """What most tensors between an engine's layers hold: 'fp32', 'fp16' or 'int8'.
 
     Read from the inspector, as what was asked for is a permission up to TensorRT 10. Its text
     differs between versions and was not seen on hardware; where no type is recognised, this is
@@ -135,11 +139,12 @@ def engine_precision(trt: Any, engine: Any, built_for: str) -> str:
         types = list(_types(json.loads(text)))
     except (TypeError, ValueError):
         return built_for
-    half = sum(bool(re.search(r'\b(fp16|half|float16)\b', kind, re.I)) for kind in types)
-    single = sum(bool(re.search(r'\b(fp32|float|float32)\b', kind, re.I)) for kind in types)
-    if not half and not single:
-        return built_for
-    return 'fp16' if half >= single else 'fp32'
+    counts = {
+        name: sum(bool(re.search(rf'\b({words})\b', kind, re.I)) for kind in types)
+        for name, words in _TYPES.items()
+    }
+    name = max(counts, key=lambda name: counts[name])
+    return name if counts[name] else built_for
 
 
 def _types(node: Any, key: str = '') -> Iterator[str]:

@@ -25,7 +25,7 @@ class EngineRun:
     :param plan: a serialized engine of our own. No other thread may touch these bytes meanwhile:
         up to 10.10, TensorRT reads them without the GIL.
     :param height: of the images, pixels, likewise `width`.
-    :param built_for: 'fp32' or 'fp16'; reported where the engine does not tell.
+    :param built_for: 'fp32', 'fp16' or 'int8'; reported where the engine does not tell.
     :param just_built: by us, here, so that TensorRT's doubts about the GPU do not count.
     :param mapped: let the GPU reach into the processor's memory instead of copying.
     :param tell: gets a line when the CUDA graph has to be done without.

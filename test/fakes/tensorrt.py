@@ -6,7 +6,8 @@ TensorRT answers, logs and demands is modelled on its documentation; nothing her
 real TensorRT does. FAKE_TENSORRT, JSON:
 {"version": "10.3.0", "build": "ok"|"fails"|"hangs"|"killed"|"garbage", "run": "ok"|"false"|
  "fault"|"false while capturing", "context": "ok"|"none", "runtime": "ok"|"null"|"shell",
- "tensors": "ok"|"bad address", "half": true}; "half" false: no layer takes the permission.
+ "tensors": "ok"|"bad address", "half": true, "int8": true}; "half" or "int8" false: no layer
+takes the permission.
 """
 
 import ctypes
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from cuda.bindings import runtime as cuda
+from onnx import version_converter
 from onnx.reference import ReferenceEvaluator
 
 _API = json.loads((Path(__file__).parents[1] / 'data' / 'tensorrt_api.json').read_text())
@@ -217,6 +219,15 @@ class Builder(_Strict, api='Builder'):
         ):
             _say(self._logger, 'ERROR', 'Network has dynamic inputs, but no optimization profile')
             return None
+        quantized = any(n.op_type == 'DequantizeLinear' for n in network._proto.graph.node)
+        if _major < 11 and quantized != ('INT8' in config._flags):
+            # Q/DQ without the flag is refused; the flag without Q/DQ asks for a calibrator.
+            _say(
+                self._logger,
+                'ERROR',
+                'Int8 mode: Q/DQ nodes and BuilderFlag.INT8 must go together',
+            )
+            return None
         halves = [
             attribute.i == onnx.TensorProto.FLOAT16
             for node in network._proto.graph.node
@@ -235,6 +246,8 @@ class Builder(_Strict, api='Builder'):
             'flags': sorted(config._flags),
             'level': config.builder_optimization_level,
             'half': half,
+            'quantized': quantized,
+            'int8': quantized and _rules.get('int8', True),
             'detailed': config.profiling_verbosity.name == 'DETAILED',
             'bytes': len(graph),
         }
@@ -292,6 +305,7 @@ class OnnxParser(_Strict, api='OnnxParser'):
                 self._errors.append(ParserError(number, node))
             # uint8 goes into Cast only, and comes from Cast at the outputs only.
             assert 'image' not in node.input or node.op_type == 'Cast', node
+        onnx.checker.check_model(proto, full_check=True)  # types and opset fit together
         self._network._proto = proto
         return not self._errors
 
@@ -312,9 +326,10 @@ class EngineInspector(_Strict, api='EngineInspector'):
         if not self._head['detailed']:
             return json.dumps({'Layers': ['conv']})
         half = self._head['half']
-        inner = 'Half' if half else 'Float'
+        inner = 'Int8' if self._head['int8'] else 'Half' if half else 'Float'
         if _major >= 11:
-            io = [{'Name': 'x', 'Format': 'Linear', 'DataType': 'FP16' if half else 'FP32'}]
+            kind = {'Int8': 'INT8', 'Half': 'FP16', 'Float': 'FP32'}[inner]
+            io = [{'Name': 'x', 'Format': 'Linear', 'DataType': kind}]
         else:
             io = [{'Name': 'Half life', 'Format/Datatype': inner}]
         return json.dumps({'Layers': [{'Name': 'conv', 'Inputs': io, 'Outputs': io}]})
@@ -358,7 +373,10 @@ class ICudaEngine(_Strict, api='ICudaEngine'):
 class IExecutionContext(_Strict, api='IExecutionContext'):
     def __init__(self, engine):
         self._engine, self._addresses, self._runs = engine, {}, 0
-        self._evaluator = ReferenceEvaluator(engine._graph)
+        graph = engine._graph
+        if graph.opset_import[0].version < 19 and engine._head['quantized']:
+            graph = version_converter.convert_version(graph, 19)  # the evaluator's oldest Q/DQ
+        self._evaluator = ReferenceEvaluator(graph)
 
     def _size(self, name):
         return int(np.prod(self._engine.get_tensor_shape(name)))

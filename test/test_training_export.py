@@ -21,6 +21,7 @@ from linknet_ros.backends import open_backend
 from linknet_ros.classes import CAMVID
 from linknet_ros.errors import ModelError
 from linknet_ros.model_file import load_model_file, metadata_of
+from linknet_ros.onnx_limits import EXPORTED
 from training import export as exporting
 from training.checkpoint import save_checkpoint
 from training.data_options import DataOptions
@@ -278,6 +279,28 @@ def test_every_network_is_exported_as_it_is(name, tmp_path):
     # Not a degenerate case: some classes, and others where red and blue are taken for each other.
     assert len(np.unique(labels)) > 2
     assert (labels != swapped).mean() > 0.03
+
+
+OPTIONS = [
+    *({'network': name} for name in NETWORKS),
+    {'network': 'enet', 'normalization': 'group', 'activation': 'silu'},
+    {'normalization': 'group'},
+    *({'activation': name} for name in ('leaky_relu', 'elu', 'prelu')),
+]
+
+
+def test_listed_operators_are_those_of_the_networks(tmp_path):
+    # One file each, so that the model limits are known to let every network through.
+    written = set()
+    for options in OPTIONS:
+        exported = to_onnx(
+            build_network(NetworkConfig(**options)).eval(),
+            metadata_of(architecture='any', **DESCRIPTION),
+        )
+        (tmp_path / 'model.onnx').write_bytes(exported.SerializeToString())
+        load_model_file(tmp_path / 'model.onnx')
+        written |= {node.op_type for node in exported.graph.node}
+    assert written == EXPORTED - {'QuantizeLinear', 'DequantizeLinear'}
 
 
 @pytest.mark.parametrize(('name', 'in_the_graph'), [('linknet', False), ('enet', True)])

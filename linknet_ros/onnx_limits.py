@@ -14,25 +14,18 @@ from typing import Any
 
 from linknet_ros.errors import ModelError
 
-#: What training.export writes for all networks, normalisations and activations; int8 models have
-#: the last two as well.
+#: What training.export writes for all networks, normalisations, activations and precisions, and
+#: what another network of convolutions may need beside it: arithmetic and pooling.
 # fmt: off
-EXPORTED = frozenset((
-    'Add', 'And', 'ArgMax', 'BatchNormalization', 'Cast', 'Concat', 'Constant', 'Conv',
-    'ConvTranspose', 'DepthToSpace', 'Elu', 'Exp', 'GreaterOrEqual', 'Identity',
-    'InstanceNormalization', 'LeakyRelu', 'Max', 'MaxPool', 'Mul', 'Not', 'Or', 'PRelu',
-    'Reciprocal', 'ReduceMax', 'ReduceSum', 'Relu', 'Reshape', 'Resize', 'Round', 'Shape',
-    'Sigmoid', 'Slice', 'Sub', 'Transpose', 'Unsqueeze', 'Where', 'QuantizeLinear',
-    'DequantizeLinear',
-))
-# fmt: on
-
-#: What another network of convolutions may need beside them: arithmetic and pooling.
-# fmt: off
-COMMON = frozenset((
-    'Abs', 'AveragePool', 'Clip', 'Div', 'Equal', 'Erf', 'Floor', 'Gelu', 'GlobalAveragePool',
-    'Greater', 'HardSigmoid', 'HardSwish', 'Less', 'Log', 'MatMul', 'Min', 'Neg', 'Pad', 'Pow',
-    'ReduceMean', 'Softmax', 'Split', 'Sqrt', 'Squeeze', 'Tanh',
+OPERATORS = frozenset((
+    'Abs', 'Add', 'And', 'ArgMax', 'AveragePool', 'BatchNormalization', 'Cast', 'Clip', 'Concat',
+    'Constant', 'Conv', 'ConvTranspose', 'DepthToSpace', 'DequantizeLinear', 'Div', 'Elu', 'Equal',
+    'Erf', 'Exp', 'Floor', 'Gelu', 'GlobalAveragePool', 'Greater', 'GreaterOrEqual', 'HardSigmoid',
+    'HardSwish', 'Identity', 'InstanceNormalization', 'LeakyRelu', 'Less', 'Log', 'MatMul', 'Max',
+    'MaxPool', 'Min', 'Mul', 'Neg', 'Not', 'Or', 'PRelu', 'Pad', 'Pow', 'QuantizeLinear',
+    'Reciprocal', 'ReduceMax', 'ReduceMean', 'ReduceSum', 'Relu', 'Reshape', 'Resize', 'Round',
+    'Shape', 'Sigmoid', 'Slice', 'Softmax', 'Split', 'Sqrt', 'Squeeze', 'Sub', 'Tanh', 'TopK',
+    'Transpose', 'Unsqueeze', 'Where',
 ))
 # fmt: on
 
@@ -75,7 +68,7 @@ def _problems(model: Any) -> Iterator[str]:
                 f'uses {shown(node.op_type)} of {shown(node.domain)}; '
                 'export it with standard ONNX operators only'
             )
-        if node.op_type not in EXPORTED | COMMON:
+        if node.op_type not in OPERATORS:
             yield (
                 f'uses the operator {shown(node.op_type)}, which a model here must not; '
                 'make it with python -m training.export'

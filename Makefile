@@ -6,7 +6,7 @@ SOURCE ?= street
 DEMO_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint audit format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m linknet_ros.demo --source '$(SOURCE)' $(DEMO_ARGS)
@@ -20,7 +20,14 @@ lint: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q test/test_house.py
+	$(BIN)/python -m pytest -q test/test_house.py test/test_security.py test/test_dependencies.py
+	$(BIN)/python -m pip --disable-pip-version-check check
+
+# Known vulnerabilities of what is installed; asks an index, so it is no part of lint.
+audit: .venv/.test
+	@$(BIN)/python -m pip_audit --version >/dev/null 2>&1 || \
+		{ echo 'make audit needs a network and pip-audit: $(BIN)/pip install pip-audit'; exit 1; }
+	$(BIN)/python -m pip_audit --local --skip-editable
 
 format: .venv/.test
 	$(BIN)/ruff format .

@@ -19,7 +19,7 @@ ros = [
 ]
 train = [*cpu, 'torch', 'torchvision', 'tqdm', 'matplotlib', 'tensorboard']
 demo = ['tqdm']
-test = ['pytest', 'hypothesis', 'pyyaml']
+test = ['pytest', 'hypothesis', 'pyyaml', 'packaging']
 dev = ['ruff', 'mypy']
 
 setup(

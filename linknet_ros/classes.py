@@ -17,12 +17,15 @@ from linknet_ros.errors import ClassNameError
 #: Id of a pixel without a class, as vision_msgs/VisionClass defines it for 8-bit label images.
 UNLABELED = 255
 
+#: Characters that a class name may have.
+MAX_NAME = 64
+
 
 @dataclass(frozen=True)
 class ClassTable:
     """The classes of a label set; a class id is the index into each of the tuples.
 
-    :param names: unique, non-empty class names.
+    :param names: unique, printable class names of 1 to MAX_NAME characters.
     :param colors: one (red, green, blue) of 0 to 255 per class.
     :param drivable: whether a wheeled robot on a street may drive there, per class.
     """
@@ -44,6 +47,12 @@ class ClassTable:
             )
         if len(set(self.names)) != len(self.names) or not all(self.names):
             raise ClassNameError(f'class names must be unique and not empty: {list(self.names)}')
+        if any(len(name) > MAX_NAME or not name.isprintable() for name in self.names):
+            # They go into logs, diagnostics and names of topics.
+            raise ClassNameError(
+                f'class names must be one line of at most {MAX_NAME} characters: '
+                f'{[name[: MAX_NAME + 1] for name in self.names]}'
+            )
         if any(len(c) != 3 or not all(0 <= value <= 255 for value in c) for c in self.colors):
             raise ClassNameError('class colours must be red, green, blue values of 0 to 255')
 

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.errors import SourceError
+from linknet_ros.bounded_file import read_file
+from linknet_ros.errors import SourceError, first_line
 from linknet_ros.street_drive import PinholeCamera, StreetDrive
 
 #: Name of the procedural street where a source is asked for.
@@ -21,6 +22,13 @@ STREET = 'street'
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg')
+
+#: Pixels of a frame; more are refused before they are allocated. OpenCV looks after image files by
+#: itself, see linknet_ros/__init__.py.
+MAX_PIXELS = 1 << 26
+
+#: Bytes of an image file; a frame of MAX_PIXELS has fewer even as it is.
+MAX_FILE_BYTES = 256 * 1024 * 1024
 
 #: How a whole file of these formats ends; a decoder may fill what is missing with grey.
 _ENDS = {b'\x89PNG': b'IEND', b'\xff\xd8\xff': b'\xff\xd9'}
@@ -141,7 +149,8 @@ class FolderSource:
 class VideoSource:
     """The frames of a video file.
 
-    :raises SourceError: when it cannot be opened or has no frame.
+    :raises SourceError: when it cannot be opened, has no frame, or has frames of more than
+        MAX_PIXELS.
     """
 
     camera = None
@@ -155,6 +164,14 @@ class VideoSource:
         """See FrameSource."""
         video = cv2.VideoCapture(str(self._path))
         try:
+            size = [
+                int(video.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+            ]
+            if size[0] * size[1] > MAX_PIXELS:
+                raise SourceError(
+                    f'{self._path} has frames of {size[0]}x{size[1]}, more than {MAX_PIXELS} '
+                    'pixels; make a smaller copy'
+                )
             while True:
                 there, frame = video.read()
                 if not there:
@@ -168,17 +185,23 @@ def read_image(path: Path, color: bool = True) -> NDArray[np.uint8]:
     """Read an image file.
 
     :param color: as (H, W, 3) BGR, else as the file has it.
-    :raises SourceError: when it cannot be read, is cut short, or is no image.
+    :raises SourceError: when it cannot be read, is cut short, too large, or no image.
     """
     try:
-        data = path.read_bytes()
+        data = read_file(path, MAX_FILE_BYTES)
     except OSError as error:
         raise SourceError(f'cannot read {path}: {error.strerror}') from error
     for start, end in _ENDS.items():
         if data.startswith(start) and end not in data[-4096:]:
             raise SourceError(f'{path} is cut short ({len(data)} bytes); copy it again')
     how = cv2.IMREAD_COLOR if color else cv2.IMREAD_UNCHANGED
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
+    except cv2.error as error:
+        raise SourceError(
+            f'{path} cannot be decoded ({first_line(error)}); make a smaller copy, or set '
+            'OPENCV_IO_MAX_IMAGE_PIXELS if it is meant to have so many pixels'
+        ) from error
     if image is None:
         raise SourceError(f'{path} is no readable image ({len(data)} bytes); copy it again')
     result: NDArray[np.uint8] = image

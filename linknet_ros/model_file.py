@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+from linknet_ros.bounded_file import read_file
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError, ModelError
 from linknet_ros.onnx_graph import check_interface, expand_float16_weights, parse_onnx
+from linknet_ros.onnx_growth import check_growth
 
 #: Version of the metadata layout that this package writes and reads.
 FORMAT_VERSION = 1
@@ -27,6 +31,13 @@ STRIDE = 32
 
 #: A file larger than this is refused before it is read; LinkNet has 23 MB.
 MAX_BYTES = 512 * 1024 * 1024
+
+#: Entries of the metadata and of the accuracy, and characters of one entry: Cityscapes' classes
+#: have 2,000.
+MAX_ENTRIES, MAX_ENTRY = 64, 65536
+
+#: Characters of an entry that is shown to people, as the architecture.
+MAX_TEXT = 256
 
 #: Longest side of the frames that a model may be made for, pixels.
 MAX_SIDE = 8192
@@ -93,7 +104,7 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
     path = Path(path)
     data = _read(path)
     model = parse_onnx(path, data)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata = _metadata(path, model)
     version = metadata.get('format_version')
     if version is None:
         raise ModelError(
@@ -106,6 +117,7 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
             'export it again or update the package'
         )
     check_interface(path, model.graph)
+    check_growth(path, model)
     try:
         rows = json.loads(metadata['classes'])
         classes = ClassTable(
@@ -115,6 +127,8 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
         )
         width, height = (int(number) for number in metadata['default_size'].split('x'))
         accuracy = {str(k): float(v) for k, v in json.loads(metadata['accuracy']).items()}
+        if len(accuracy) > MAX_ENTRIES or not all(map(math.isfinite, accuracy.values())):
+            raise ValueError('accuracy must be a few finite numbers')
         # Files from before there was a choice do not say.
         precision = metadata.get('precision', 'fp32')
         record = ModelFile(
@@ -186,14 +200,28 @@ def metadata_of(
     }
 
 
+def _metadata(path: Path, model: Any) -> dict[str, str]:
+    """The file's metadata, short enough to be parsed and fit to be shown."""
+    entries = model.metadata_props
+    metadata = {entry.key: entry.value for entry in entries}
+    fault = ''
+    if len(entries) > MAX_ENTRIES or any(len(e.key) + len(e.value) > MAX_ENTRY for e in entries):
+        fault = f'more than {MAX_ENTRIES} entries of {MAX_ENTRY} characters'
+    for key in ('format_version', 'architecture', 'dataset', 'label_set', 'default_size'):
+        # They go into logs and diagnostics.
+        text = metadata.get(key, '')
+        if not fault and (len(text) > MAX_TEXT or not text.isprintable()):
+            fault = f'{key} is not one line of at most {MAX_TEXT} characters'
+    if fault:
+        raise ModelError(
+            f'{path} has damaged metadata ({fault}); make it again with python -m training.export'
+        )
+    return metadata
+
+
 def _read(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ModelError(
-                f'{path} has {size} bytes, more than the {MAX_BYTES} that a model may have'
-            )
-        return path.read_bytes()
+        return read_file(path, MAX_BYTES)
     except FileNotFoundError:
         raise ModelError(
             f"no model file '{path}'; check the model parameter, or train and export one"

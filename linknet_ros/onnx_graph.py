@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from linknet_ros.errors import ModelError, first_line
+from linknet_ros.onnx_limits import check_contents
+from linknet_ros.onnx_wire import check_wire
 
 _OUTPUTS = ('labels', 'confidence')
 
@@ -19,7 +21,8 @@ def parse_onnx(path: Path, data: bytes) -> Any:
 
     :param path: where they come from, for messages.
     :returns: an onnx.ModelProto.
-    :raises ModelError: when they are no complete, valid ONNX model.
+    :raises ModelError: when they are no complete, valid ONNX model, or hold what a model here
+        must not (onnx_wire, onnx_limits).
     """
     if data.startswith(b'version https://git-lfs'):
         raise ModelError(f'{path} is a Git LFS pointer, not the model; run git lfs pull')
@@ -31,12 +34,10 @@ def parse_onnx(path: Path, data: bytes) -> Any:
         raise ModelError(
             f'reading {path} needs the Python package onnx ({error}); pip install onnx'
         ) from error
+    check_wire(path, data)
     try:
         model = onnx.load_model_from_string(data)
-        if any(
-            tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer
-        ):
-            raise ModelError(f'{path} keeps weights in other files; export it as one file')
+        check_contents(path, model)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(

@@ -16,6 +16,10 @@ from linknet_ros.errors import FrameError
 # No camera is larger; a header that says so is damaged, and its frame must not be allocated.
 MAX_SIDE = 16384
 
+# Of a whole frame. A mono8 image of 16384 x 16384 has 268 MB; as BGR it would be 805 MB, and what
+# is computed for it as much again. 67 million are 200 MB.
+MAX_PIXELS = 1 << 26
+
 
 class _Layout(NamedTuple):
     """How one encoding lies in `Image.data`, and what turns it into BGR."""
@@ -200,6 +204,11 @@ def _check(message: Image, layout: _Layout | None) -> None:
         raise FrameError(
             f'{size} is over the limit of {MAX_SIDE} pixels a side: the message is damaged, '
             'or the camera must be set to a smaller size'
+        )
+    if width * height > MAX_PIXELS:
+        raise FrameError(
+            f'{size} is over the limit of {MAX_PIXELS} pixels: the message is damaged, or the '
+            'camera must be set to a smaller size'
         )
     if layout is not None:
         if width % layout.width_multiple or height % layout.height_multiple:

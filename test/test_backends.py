@@ -451,7 +451,10 @@ def test_waits_where_no_processor_back_end_is_installed(model, fake_gpu, tmp_pat
 
 @needs('openvino', 'onnxruntime')
 @EACH_BACKEND
-def test_graph_with_an_unknown_operator(half_proto, write_model, name):
+def test_graph_with_an_unknown_operator(half_proto, write_model, name, monkeypatch):
+    # It would be refused before; a back end may refuse what is on the list as well.
+    monkeypatch.setattr('linknet_ros.onnx_graph.check_contents', lambda path, model: None)
+    monkeypatch.setattr('linknet_ros.model_file.check_growth', lambda path, model: None)
     half_proto.opset_import.append(helper.make_opsetid('nowhere', 1))
     conv = next(node for node in half_proto.graph.node if node.op_type == 'Conv')
     conv.domain = 'nowhere'

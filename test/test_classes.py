@@ -49,6 +49,9 @@ def test_length(class_table):
         ((), (), (), 'has 0 classes; an 8-bit label image holds 1 to 254'),
         (('a', 'a'), (GREY, GREY), (True, True), 'unique and not empty'),
         (('a', ''), (GREY, GREY), (True, True), 'unique and not empty'),
+        (('a' * 65,), (GREY,), (True,), 'must be one line of at most 64 characters'),
+        (('a\nb',), (GREY,), (True,), r"must be one line of at most 64 characters: \['a\\nb'"),
+        (('\x1b[2J',), (GREY,), (True,), 'must be one line'),
         (('a',), ((0, 256, 0),), (True,), 'colours must be red, green, blue values of 0 to 255'),
         (('a',), ((0, -1, 0),), (True,), 'colours must be red, green, blue values of 0 to 255'),
     ],
@@ -65,6 +68,10 @@ def test_254_classes_fit_and_255_do_not():
     assert len(table(254)) == 254
     with pytest.raises(ClassNameError, match='255 classes'):
         table(255)
+
+
+def test_longest_names_and_names_of_other_languages():
+    ClassTable(('a' * 64, 'Fußgänger', '道 路'), (GREY,) * 3, (False,) * 3)
 
 
 def test_camvid_order_and_colours():

@@ -1,11 +1,18 @@
 """Sources of frames: the street, folders with and without labels, videos, and damaged files."""
 
+import os
+import struct
+import subprocess
+import sys
+import zlib
 from itertools import islice
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from linknet_ros import frame_sources
 from linknet_ros.errors import SourceError
 from linknet_ros.frame_sources import IMAGE_SUFFIXES, SourceFrame, open_source, read_image
 from linknet_ros.street_drive import StreetDrive
@@ -209,7 +216,100 @@ def test_whole_files_of_every_format_are_read(tmp_path, suffix):
     assert read_image(path).shape == (40, 60, 3)
 
 
+def png_of_one_colour(side):
+    """A black PNG of one bit per pixel; its file is a 9000th of the pixels as BGR."""
+    row = b'\0' + bytes(-(-side // 8))
+    pack = zlib.compressobj(9)
+    data = b''.join([*(pack.compress(row) for _ in range(side)), pack.flush()])
+    header = struct.pack('>IIBBBBB', side, side, 1, 0, 0, 0, 0)
+    chunks = ((b'IHDR', header), (b'IDAT', data), (b'IEND', b''))
+    return b'\x89PNG\r\n\x1a\n' + b''.join(
+        struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+#: Reads an image in some more address space than this takes already; OpenCV is imported by it.
+READ = """
+import resource, sys
+from pathlib import Path
+import {first}
+from linknet_ros.frame_sources import read_image
+in_use = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (in_use + 500 * 2**20,) * 2)
+print(read_image(Path(sys.argv[1])).shape)
+"""
+
+
+def read_in_child(path, first):
+    """What a process prints that imports some module before it reads an image."""
+    command = [sys.executable, '-c', READ.format(first=first), path]
+    root = Path(__file__).parents[1]
+    child = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    return child.stdout + child.stderr
+
+
+@pytest.mark.parametrize('first', ['linknet_ros', 'training'])
+def test_small_file_of_a_huge_image(tmp_path, first):
+    path = tmp_path / 'a.png'
+    path.write_bytes(png_of_one_colour(8192))
+    assert '(8192, 8192, 3)' in read_in_child(path, first)
+    path.write_bytes(png_of_one_colour(12000))
+    assert path.stat().st_size < 50_000
+    text = read_in_child(path, first)
+    assert 'SourceError' in text
+    assert 'a.png' in text
+    # Not for want of memory.
+    assert 'OPENCV_IO_MAX_IMAGE_PIXELS' in text
+    assert 'nsufficient memory' not in text
+
+
+def test_decoder_that_fails_comes_as_an_error(folder, monkeypatch):
+    write(folder / 'a.png')
+
+    def decode(data, how):
+        raise cv2.error('too many\npixels')
+
+    monkeypatch.setattr(cv2, 'imdecode', decode)
+    (error,) = open_source(str(folder)).frames()
+    assert isinstance(error, SourceError)
+    assert 'a.png cannot be decoded (too many); make a smaller copy' in str(error)
+
+
+def test_pipe_among_the_images(folder):
+    # Reading it would wait for somebody who writes.
+    os.mkfifo(folder / 'a.png')
+    (error,) = open_source(str(folder)).frames()
+    assert 'cannot read' in str(error)
+    assert 'it is a pipe or device, no file' in str(error)
+
+
+def test_image_file_that_is_too_large(folder):
+    (folder / 'a.png').touch()
+    os.truncate(folder / 'a.png', 1 << 40)
+    (error,) = open_source(str(folder)).frames()
+    assert f'it has {1 << 40} bytes, more than the' in str(error)
+
+
 # A video.
+
+
+def test_video_of_too_large_frames(video_path, monkeypatch):
+    monkeypatch.setattr(frame_sources, 'MAX_PIXELS', 32 * 24)
+    assert len(list(open_source(str(video_path)).frames())) == 3
+    monkeypatch.setattr(frame_sources, 'MAX_PIXELS', 32 * 24 - 1)
+    with pytest.raises(SourceError, match=r'drive\.avi has frames of 32x24, more than 767 pixels'):
+        open_source(str(video_path))
+
+
+def test_playlist_is_no_video(tmp_path, video_path):
+    # FFmpeg would open what it names, in other folders and on other machines.
+    path = tmp_path / 'list.mp4'
+    path.write_text(
+        f'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{video_path}\n#EXT-X-ENDLIST\n'
+    )
+    with pytest.raises(SourceError, match=r'cannot read a frame of video'):
+        open_source(str(path))
 
 
 @pytest.fixture

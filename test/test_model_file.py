@@ -15,6 +15,9 @@ from linknet_ros import model_file
 from linknet_ros.errors import ModelError
 from linknet_ros.model_file import load_model_file, metadata_of
 
+#: A class as the metadata have it.
+ROW = {'name': 'road', 'color': [1, 2, 3], 'drivable': True}
+
 
 def change_metadata(proto, **changes):
     """Replace metadata entries; None takes one out."""
@@ -234,17 +237,59 @@ def test_all_problems_are_named_at_once(channel_proto, write_model):
         ({'accuracy': '{"val_miou": "good"}'}, 'ValueError'),
         ({'accuracy': '{"val_miou": null}'}, 'TypeError'),
         ({'accuracy': '[0.5]'}, 'AttributeError'),
-        ({'classes': '[' * 100_000}, 'RecursionError'),
+        ({'classes': '[' * 60_000}, 'RecursionError'),
         ({'classes': '[{"name": "a", "color": [1, 2, 1e999], "drivable": 1}]'}, 'OverflowError'),
         ({'architecture': None}, "KeyError: 'architecture'"),
         ({'dataset': None}, "KeyError: 'dataset'"),
         ({'label_set': None}, "KeyError: 'label_set'"),
+        # Too much of something.
+        ({'classes': '[' * 65_536}, 'more than 64 entries of 65536 characters'),
+        ({f'more {i}': '' for i in range(64)}, 'more than 64 entries of 65536 characters'),
+        ({'classes': json.dumps([ROW | {'name': str(i)} for i in range(255)])}, '255 classes'),
+        ({'accuracy': json.dumps({str(i): 0.5 for i in range(65)})}, 'a few finite numbers'),
+        # Numbers that are none.
+        ({'accuracy': '{"val_miou": NaN}'}, 'a few finite numbers'),
+        ({'accuracy': '{"val_miou": -Infinity}'}, 'a few finite numbers'),
+        ({'accuracy': '{"val_miou": 1e999}'}, 'a few finite numbers'),
+        ({'accuracy': '{"val_miou": 1%s}' % ('0' * 400)}, 'OverflowError'),
+        # Text that would write lines of its own into a log, or move the cursor.
+        ({'architecture': 'LinkNet\n[INFO] all is well'}, 'architecture is not one line'),
+        ({'dataset': '\x1b[2J'}, 'dataset is not one line'),
+        ({'label_set': 'a' * 257}, 'label_set is not one line of at most 256 characters'),
+        ({'format_version': '1\n'}, 'format_version is not one line'),
+        ({'classes': json.dumps([ROW | {'name': 'road\nsky'}])}, 'must be one line'),
+        ({'classes': json.dumps([ROW | {'name': '\u202edaor'}])}, 'must be one line'),
+        ({'classes': json.dumps([ROW | {'name': 'a' * 65}])}, 'at most 64 characters'),
     ],
 )
 def test_damaged_metadata(channel_proto, write_model, changes, reason):
     path = write_model(change_metadata(channel_proto, **changes))
-    with pytest.raises(ModelError, match=rf'model\.onnx has damaged metadata \(.*{reason}'):
+    with pytest.raises(
+        ModelError, match=rf'model\.onnx has damaged metadata \(.*{reason}'
+    ) as caught:
         load_model_file(path)
+    assert '\n' not in str(caught.value)
+    assert '\x1b' not in str(caught.value)
+
+
+def test_entry_that_is_there_twice(channel_proto, write_model):
+    channel_proto.metadata_props.add(key='classes', value='[]')
+    with pytest.raises(ModelError, match=r'duplicate keys in metadata_props'):
+        load_model_file(write_model(channel_proto))
+
+
+def test_endless_file_is_refused():
+    with pytest.raises(
+        ModelError, match="cannot read model file '/dev/zero': it is a pipe or dev"
+    ):
+        load_model_file('/dev/zero')
+
+
+def test_growth_is_checked(channel_proto, write_model):
+    node = helper.make_node('Concat', ['x'] * 200, ['wide'], axis=3)
+    channel_proto.graph.node.append(node)
+    with pytest.raises(ModelError, match=r'model\.onnx: wide \(Concat\) has 2457600 values'):
+        load_model_file(write_model(channel_proto))
 
 
 @pytest.mark.parametrize('size', ['0x0', '31x360', '480x31', '-480x-360'])

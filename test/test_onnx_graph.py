@@ -43,8 +43,8 @@ def test_parsed_as_written(half_proto):
     assert parse_onnx(PATH, half_proto.SerializeToString()) == half_proto
 
 
-def change_operator(proto):
-    proto.graph.node[0].op_type = 'Sort of a cast'
+def lose_attribute(proto):
+    del proto.graph.node[0].attribute[:]
 
 
 def read_nothing(proto):
@@ -62,7 +62,7 @@ def take_opset(proto):
 @pytest.mark.parametrize(
     ('damage', 'reason'),
     [
-        (change_operator, 'No Op registered for Sort of a cast'),
+        (lose_attribute, 'Required attribute .*to'),
         (read_nothing, 'nothing'),
         (write_twice, 'SSA'),
         (take_opset, 'opset'),
@@ -81,7 +81,7 @@ def test_graph_that_breaks_the_rules(channel_proto, damage, reason):
 
 def test_weight_that_is_too_short_for_its_shape(half_proto):
     half_proto.graph.initializer[0].raw_data = bytes(4)
-    message = r'tiny\.onnx is no readable ONNX file \(.*weight\.float16.* too small'
+    message = r'tiny\.onnx is no readable ONNX file \(weight\.float16 has 2 values, .* 3x3x1x1'
     with pytest.raises(ModelError, match=message):
         parse_onnx(PATH, half_proto.SerializeToString())
 
@@ -101,7 +101,7 @@ def test_constant_in_another_file(channel_proto, tmp_path):
     keep_outside(constant, tmp_path / 'weights.bin')
     node = helper.make_node('Constant', [], ['constant'], value=constant)
     channel_proto.graph.node.append(node)
-    with pytest.raises(ModelError, match=r'tiny\.onnx is no readable ONNX file'):
+    with pytest.raises(ModelError, match=r'tiny\.onnx keeps weights in other files; export it as'):
         parse_onnx(PATH, channel_proto.SerializeToString())
 
 

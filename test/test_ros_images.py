@@ -1,6 +1,7 @@
 """Messages to BGR and back: every encoding, row padding, byte order, and damaged messages."""
 
 import copy
+import re
 import sys
 from array import array as byte_array
 
@@ -18,7 +19,13 @@ from std_msgs.msg import Header
 
 from linknet_ros import ros_images
 from linknet_ros.errors import FrameError
-from linknet_ros.ros_images import MAX_SIDE, array_to_image, camera_info_for, image_to_bgr
+from linknet_ros.ros_images import (
+    MAX_PIXELS,
+    MAX_SIDE,
+    array_to_image,
+    camera_info_for,
+    image_to_bgr,
+)
 
 HEADER = Header(stamp=Time(sec=7, nanosec=9), frame_id='camera_optical')
 
@@ -295,6 +302,32 @@ def test_one_byte_or_one_step_less_is_an_error(encoding):
 def test_largest_side_is_allowed():
     image = make_image(np.zeros((1, MAX_SIDE)), 'mono8', MAX_SIDE, 1)
     assert image_to_bgr(image).shape == (1, MAX_SIDE, 3)
+
+
+@pytest.mark.parametrize('encoding', ['mono8', 'bgr8', '16UC1', 'bayer_rggb8', 'nv24', '32FC1'])
+def test_too_many_pixels_are_refused_before_they_are_allocated(encoding, monkeypatch):
+    monkeypatch.setattr(ros_images, 'MAX_PIXELS', 20 * 30)
+    rows = np.zeros((30 * 3, 20 * 4))
+    assert _size_of_refusal(make_image(rows, encoding, 20, 30)) is None
+    assert _size_of_refusal(make_image(rows, encoding, 20, 32)) == '20 x 32'
+
+
+def _size_of_refusal(image):
+    """The size that a refusal for its number of pixels names, or None."""
+    try:
+        image_to_bgr(image)
+    except FrameError as error:
+        found = re.search(r' of (.*) is over the limit of 600 pixels: the message', str(error))
+        return found and found[1]
+    return None
+
+
+def test_limit_of_pixels():
+    # An industrial camera of 65 million pixels passes, three times that does not.
+    assert 9344 * 7000 <= MAX_PIXELS < 14000 * 10000
+    image = Image(width=16384, height=16384, encoding='mono8', step=16384)
+    with pytest.raises(FrameError, match=r"'mono8' image of 16384 x 16384 is over the limit of"):
+        image_to_bgr(image)
 
 
 @settings(max_examples=400, deadline=None)

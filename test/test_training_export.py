@@ -21,6 +21,7 @@ from linknet_ros.backends import open_backend
 from linknet_ros.classes import CAMVID
 from linknet_ros.errors import ModelError
 from linknet_ros.model_file import load_model_file, metadata_of
+from linknet_ros.onnx_limits import OPERATORS
 from training import export as exporting
 from training.checkpoint import save_checkpoint
 from training.data_options import DataOptions
@@ -281,6 +282,34 @@ def test_every_network_is_exported_as_it_is(name, tmp_path):
     assert (labels != swapped).mean() > 0.03
 
 
+OPTIONS = [
+    *({'network': name} for name in NETWORKS),
+    {'network': 'enet', 'normalization': 'group', 'activation': 'silu'},
+    {'normalization': 'group'},
+    *({'activation': name} for name in ('leaky_relu', 'elu', 'prelu')),
+]
+
+
+def test_every_option_is_exported_within_the_limits(tmp_path):
+    # Each file is read, so that the limits of onnx_limits let every network through.
+    metadata = metadata_of(
+        CAMVID,
+        architecture='any',
+        dataset='CamVid',
+        label_set='eleven',
+        default_size=(480, 352),
+        accuracy={},
+    )
+    written = set()
+    for options in OPTIONS:
+        exported = to_onnx(build_network(NetworkConfig(**options)).eval(), metadata)
+        (tmp_path / 'model.onnx').write_bytes(exported.SerializeToString())
+        load_model_file(tmp_path / 'model.onnx')
+        written |= {node.op_type for node in exported.graph.node}
+    assert written <= OPERATORS
+    assert {'Conv', 'DepthToSpace', 'InstanceNormalization', 'PRelu', 'Resize'} <= written
+
+
 @pytest.mark.parametrize(('name', 'in_the_graph'), [('linknet', False), ('enet', True)])
 def test_channels_are_turned_in_the_filters_or_in_the_graph(name, in_the_graph):
     """Filters cost nothing per frame; a network that reads the image otherwise has them turned."""
@@ -320,7 +349,7 @@ def test_agreement_is_that_of_the_worse_back_end(path, network, monkeypatch):
     wrong[:8] = 200
     opened = []
 
-    def fixed(_model, height, width, *, backend, precision, threads):
+    def fixed(_model, height, width, *, backend, precision, threads, **_):
         assert threads == 0
         opened.append((height, width, backend, precision))
         return FixedBackend(wrong if backend == 'openvino' else labels)

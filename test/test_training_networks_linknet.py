@@ -1,5 +1,8 @@
 """LinkNet: its published figures, its links, and its weights' names and first values."""
 
+import os
+import pickle
+
 import numpy as np
 import pytest
 
@@ -225,19 +228,49 @@ def test_initial_weights_are_those_of_the_authors():
         assert norm.bias.eq(0).all()
 
 
-def test_pretrained_encoder_keeps_its_weights(monkeypatch):
-    asked = []
+class Trap:
+    """What an attacker pickles: unpickling it makes a folder."""
 
-    def downloaded(weights, norm_layer):
-        asked.append(weights)
-        encoder = resnet18(norm_layer=norm_layer)
-        for parameter in encoder.parameters():
-            nn.init.constant_(parameter, 0.125)
-        return encoder
+    def __init__(self, path):
+        self.path = path
 
-    monkeypatch.setattr(linknet, 'resnet18', downloaded)
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def downloaded(tmp_path, monkeypatch):
+    """Put an object where torch.hub has the pretrained weights it downloaded."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+
+    def put(content):
+        name = linknet.ResNet18_Weights.IMAGENET1K_V1.url.rpartition('/')[2]
+        path = tmp_path / 'hub' / 'checkpoints' / name
+        path.parent.mkdir(parents=True)
+        torch.save(content.state_dict() if isinstance(content, nn.Module) else content, path)
+        return path
+
+    return put
+
+
+def test_pretrained_weights_run_no_code(downloaded, tmp_path):
+    file = downloaded({'conv1.weight': Trap(tmp_path / 'caught')})
+    with pytest.raises(pickle.UnpicklingError):
+        LinkNet(pretrained=True)
+    assert not (tmp_path / 'caught').exists()
+    # It is a trap.
+    torch.load(file, weights_only=False)
+    assert (tmp_path / 'caught').exists()
+
+
+def test_pretrained_encoder_keeps_its_weights(downloaded):
+    file = downloaded(resnet18())
+    weights = torch.load(file, weights_only=True)
+    for name in weights:
+        if not name.endswith(('running_mean', 'running_var', 'tracked')):
+            weights[name].fill_(0.125)
+    torch.save(weights, file)
     network = LinkNet(pretrained=True)
-    assert asked == [linknet.ResNet18_Weights.IMAGENET1K_V1]
     for name, parameter in network.named_parameters():
         if name.startswith(('stem', 'encoder')):
             assert parameter.eq(0.125).all(), name

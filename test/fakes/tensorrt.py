@@ -6,8 +6,8 @@ TensorRT answers, logs and demands is modelled on its documentation; nothing her
 real TensorRT does. FAKE_TENSORRT, JSON:
 {"version": "10.3.0", "build": "ok"|"fails"|"hangs"|"killed"|"garbage", "run": "ok"|"false"|
  "fault"|"false while capturing", "context": "ok"|"none", "runtime": "ok"|"null"|"shell",
- "tensors": "ok"|"bad address", "half": true, "int8": true}; "half" or "int8" false: no layer
-takes the permission.
+ "tensors": "ok"|"bad address", "half": true, "int8": true, "unknown": "Conv"}; "half" or "int8"
+false: no layer takes the permission; "unknown": an operator that the parser has no importer for.
 """
 
 import ctypes
@@ -301,7 +301,7 @@ class OnnxParser(_Strict, api='OnnxParser'):
         assert isinstance(path, str)
         proto = onnx.load(path)
         for number, node in enumerate(proto.graph.node):
-            if node.domain:
+            if node.op_type == _rules.get('unknown'):
                 self._errors.append(ParserError(number, node))
             # uint8 goes into Cast only, and comes from Cast at the outputs only.
             assert 'image' not in node.input or node.op_type == 'Cast', node

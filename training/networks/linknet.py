@@ -158,8 +158,12 @@ def _resnet_encoder(style: LayerStyle, pretrained: bool) -> ResNet:
             f'normalization {style.normalization!r} does not fit pretrained weights, '
             'which are of a network with batch'
         )
-    weights = ResNet18_Weights.IMAGENET1K_V1 if pretrained else None
-    encoder = resnet18(weights=weights, norm_layer=style.norm)
+    encoder = resnet18(norm_layer=style.norm)
+    if pretrained:
+        # Not through resnet18, which would run what else the downloaded file has pickled in it;
+        # a copy in torch.hub's folder is taken as it is.
+        weights = ResNet18_Weights.IMAGENET1K_V1
+        encoder.load_state_dict(weights.get_state_dict(check_hash=True, weights_only=True))
     encoder.relu = style.act(encoder.conv1.out_channels)
     for module in encoder.modules():
         if isinstance(module, BasicBlock):

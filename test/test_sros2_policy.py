@@ -1,0 +1,193 @@
+"""The SROS 2 policy that ships: what a running node needs is allowed, and nothing else is."""
+
+import time
+from fnmatch import fnmatchcase
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
+
+from rclpy.parameter import Parameter
+
+from linknet_ros.segment_node import SegmentNode
+
+ROOT = Path(__file__).resolve().parent.parent
+POLICY = ROOT / 'config' / 'sros2_policy.xml'
+
+#: What the policy allows though the node of this test has it not, and why.
+NOT_IN_THIS_NODE = {
+    ('subscribe', '/clock'): 'only with use_sim_time',
+    # Jazzy and newer have it.
+    ('reply', '/linknet/get_type_description'): 'not in Humble',
+    # Until image_transport and the compressed outputs are merged; take these out then.
+    ('subscribe', '/image/compressed'): 'comes with image_transport',
+    ('publish', '/linknet/labels/compressed'): 'comes with compressed images',
+    ('publish', '/linknet/overlay/compressed'): 'comes with compressed images',
+}
+
+#: Names of what may be done, by kind of list (schema policy.xsd of sros2).
+QUALIFIERS = {
+    'topics': {'publish', 'subscribe'},
+    'services': {'reply', 'request'},
+    'actions': {'call', 'execute'},
+}
+
+
+def resolved(name, namespace, node):
+    """The full name that sros2's template permissions.xsl makes of an expression."""
+    below = namespace if namespace.endswith('/') else f'{namespace}/'
+    if name.startswith('/'):
+        return name
+    return f'{below}{node}{name[1:]}' if name.startswith('~') else f'{below}{name}'
+
+
+def rules_of(root):
+    """(what, full name) of all that a policy allows."""
+    found = []
+    for profile in root.iter('profile'):
+        for group in profile:
+            for what in group.attrib:
+                for entry in group:
+                    name = resolved(entry.text, profile.get('ns'), profile.get('node'))
+                    found.append((what, name))
+    return found
+
+
+def refused(rules, used):
+    """What a node uses and no rule allows."""
+    return sorted(
+        (what, name)
+        for what, name in used
+        if not any(what == may and fnmatchcase(name, pattern) for may, pattern in rules)
+    )
+
+
+def unused(rules, used):
+    """What is allowed to a node that does not use it."""
+    return sorted(
+        (may, pattern)
+        for may, pattern in rules
+        if not any(what == may and fnmatchcase(name, pattern) for what, name in used)
+    )
+
+
+def used_by(node):
+    """(what, full name) of all topics and services of a node, out of the ROS graph."""
+    name, namespace = node.get_name(), node.get_namespace()
+    lists = {
+        'publish': node.get_publisher_names_and_types_by_node,
+        'subscribe': node.get_subscriber_names_and_types_by_node,
+        'reply': node.get_service_names_and_types_by_node,
+        'request': node.get_client_names_and_types_by_node,
+    }
+    return {(what, topic) for what, list_ in lists.items() for topic, _ in list_(name, namespace)}
+
+
+@pytest.fixture(scope='module')
+def rules():
+    return rules_of(ElementTree.parse(POLICY).getroot())
+
+
+@pytest.fixture(scope='module', params=['raw', 'compressed'])
+def used(context, request):
+    """What an active node with masks uses."""
+    values = {
+        'backend': 'onnxruntime',
+        'mask_classes': ['car', 'sky'],
+        'image_transport': request.param,
+    }
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    node = SegmentNode(context=context, parameter_overrides=overrides)
+    try:
+        node.trigger_configure()
+        node.trigger_activate()
+        # The graph learns of what is new some moments later.
+        seen, deadline = set(), time.monotonic() + 20
+        while time.monotonic() < deadline:
+            time.sleep(0.3)
+            before, seen = seen, used_by(node)
+            if seen == before and ('publish', '/linknet/masks/sky') in seen:
+                break
+        yield seen
+    finally:
+        node.destroy_node()
+
+
+def test_the_node_is_seen(used):
+    assert {
+        ('publish', '/linknet/labels'),
+        ('publish', '/linknet/masks/car'),
+        ('publish', '/diagnostics'),
+        ('subscribe', '/camera_info'),
+        ('reply', '/linknet/change_state'),
+        ('reply', '/linknet/set_parameters'),
+    } <= used
+
+
+def test_all_that_the_node_needs_is_allowed(rules, used):
+    assert refused(rules, used) == []
+
+
+def test_nothing_else_is_allowed(rules, used):
+    # One of these two has the node, by its image_transport.
+    inputs = {('subscribe', '/image'), ('subscribe', '/image/compressed')}
+    assert set(unused(rules, used)) - inputs - NOT_IN_THIS_NODE.keys() == set()
+    assert inputs & used
+
+
+def test_exceptions_are_in_the_policy(rules):
+    assert NOT_IN_THIS_NODE.keys() <= set(rules)
+
+
+def test_structure_is_that_of_the_schema():
+    # Of sros2's policy.xsd, version 0.2.0: order, names and attributes.
+    root = ElementTree.parse(POLICY).getroot()
+    assert (root.tag, root.attrib) == ('policy', {'version': '0.2.0'})
+    (enclaves,) = root
+    (enclave,) = enclaves
+    (profiles,) = enclave
+    (profile,) = profiles
+    tags = [element.tag for element in (enclaves, enclave, profiles, profile)]
+    assert tags == ['enclaves', 'enclave', 'profiles', 'profile']
+    assert enclave.attrib == {'path': '/linknet'}
+    assert profile.attrib == {'ns': '/', 'node': 'linknet'}
+    for group in profile:
+        assert len(group)
+        assert set(group.attrib) <= QUALIFIERS[group.tag]
+        assert set(group.attrib.values()) == {'ALLOW'}
+        for entry in group:
+            assert entry.tag == group.tag.removesuffix('s')
+            assert not entry.attrib
+            assert entry.text == entry.text.strip()
+
+
+def test_nothing_is_allowed_twice(rules):
+    assert len(set(rules)) == len(rules)
+
+
+def test_only_masks_are_a_pattern(rules):
+    patterns = [name for _, name in rules if set(name) & set('*?[')]
+    assert patterns == ['/linknet/masks/*']
+
+
+# The comparison finds what it is for.
+
+
+@pytest.mark.parametrize(
+    ('name', 'full'),
+    [('image', '/a/image'), ('~/labels', '/a/n/labels'), ('/clock', '/clock')],
+)
+def test_names_are_resolved(name, full):
+    assert resolved(name, '/a', 'n') == full
+    assert resolved(name, '/', 'n') == full.removeprefix('/a')
+
+
+def test_difference_is_found():
+    rules = [('publish', '/n/a'), ('publish', '/n/masks/*'), ('subscribe', '/b')]
+    used = {('publish', '/n/a'), ('publish', '/n/masks/car'), ('publish', '/b')}
+    assert refused(rules, used) == [('publish', '/b')]
+    assert unused(rules, used) == [('subscribe', '/b')]
+    assert refused([], used) == sorted(used)

@@ -119,7 +119,7 @@ class CameraModel:
                 1,
             )
         if any(self.distortion) and not self._fisheye:
-            rays = self._refined(rays, plane)
+            rays = self._refined(rays, np.asarray(plane, np.float64))
         rays /= np.linalg.norm(rays, axis=1, keepdims=True)
         missed = np.hypot(*(self.project(rays) - pixels).T)
         rays[~(missed < _ROUND_TRIP_PX)] = np.nan
@@ -171,12 +171,13 @@ class CameraModel:
     def _refined(self, rays: Doubles, wanted: Doubles) -> Doubles:
         """Newton's method for what the radial curve leaves out: tangential parts and prisms."""
         step = 1e-6
+        right_step, down_step = np.array([step, 0]), np.array([0, step])
         with np.errstate(all='ignore'):
             plane = rays[:, :2] / rays[:, 2:]
             for _ in range(4):
                 at = self._polynomial(plane)
-                a, c = ((self._polynomial(plane + (step, 0)) - at) / step).T
-                b, d = ((self._polynomial(plane + (0, step)) - at) / step).T
+                a, c = ((self._polynomial(plane + right_step) - at) / step).T
+                b, d = ((self._polynomial(plane + down_step) - at) / step).T
                 right, down = (wanted - at).T
                 determinant = a * d - b * c
                 plane = plane + np.stack(

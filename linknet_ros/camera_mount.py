@@ -69,7 +69,9 @@ class Mount:
         """
         length = math.hypot(*quaternion)
         if not (math.isfinite(length) and length > 1e-9 and np.isfinite(translation).all()):
-            raise CalibrationError(f'tf gives a rotation {quaternion} at {translation}; no such is')
+            raise CalibrationError(
+                f'tf gives a rotation {quaternion} at {translation}; no such is'
+            )
         x, y, z, w = (part / length for part in quaternion)
         rotation = np.array(
             [

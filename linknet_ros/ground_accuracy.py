@@ -44,14 +44,13 @@ RANGES = ((0, 5), (5, 10), (10, 20))
 #: What the street's truth ends at.
 NOTHING, KERB, CAR, OTHER = range(4)
 
-_ROAD, _PAVEMENT, _SKY, _CAR = CAMVID.ids(['road', 'pavement', 'sky', 'car'])
+_OVERHANGING = ('car', 'truck', 'bus')
+_ROAD, _PAVEMENT = CAMVID.ids(['road', 'pavement'])
 
 
 def camera_model(camera: PinholeCamera) -> CameraModel:
     """The street's camera as one without distortion."""
-    return CameraModel(
-        camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy
-    )
+    return CameraModel(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
 
 
 def camera_mount(camera: PinholeCamera) -> Mount:
@@ -102,16 +101,20 @@ class StreetTruth:
         col, row, depth = camera.project(points).T
         inside = (np.abs(col - (camera.width - 1) / 2) <= camera.width / 2) & (depth > 0)
         inside &= np.abs(row - (camera.height - 1) / 2) <= camera.height / 2
-        return inside.reshape(x.shape)
+        seen: NDArray[np.bool_] = inside.reshape(x.shape)
+        return seen
 
     def nearest(self, azimuth: Doubles) -> NDArray[np.intp]:
         """Index of the bearing next to each azimuth."""
         index = np.round((azimuth - self.azimuth[0]) / _STEP_RAD).astype(np.intp)
-        return np.clip(index, 0, len(self.azimuth) - 1)
+        clipped: NDArray[np.intp] = np.clip(index, 0, len(self.azimuth) - 1)
+        return clipped
 
     def free(self, x: Doubles, y: Doubles) -> NDArray[np.bool_]:
         """Whether points are in the picture, and nothing stands there or before them."""
-        return self.seen(x, y) & (np.hypot(x, y) < self.limit[self.nearest(np.arctan2(y, x))])
+        limit = self.limit[self.nearest(np.arctan2(y, x))]
+        free: NDArray[np.bool_] = self.seen(x, y) & (np.hypot(x, y) < limit)
+        return free
 
 
 def open_finer(drive: StreetDrive, seed: int) -> StreetDrive:
@@ -170,9 +173,10 @@ class Report:
     def lines(self) -> list[str]:
         """The report as text."""
         iou = self.both / max(self.either, 1)
+        wrong, right = self.falsely_free / max(self.free, 1), self.both / max(self.truly_free, 1)
         lines = [
-            f'free space: IoU {iou:.3f}; of what is said to be free {self.falsely_free / max(self.free, 1):.2%} is '
-            f'not; of what is free {self.both / max(self.truly_free, 1):.1%} is found',
+            f'free space: IoU {iou:.3f}; of what is said to be free {wrong:.2%} is not; of what '
+            f'is free {right:.1%} is found',
             f'time per frame: {np.median(self.milliseconds):.2f} ms (median)',
             'contact      range [m]   rays  found  median error [m]  |error| median, p90 [m]',
         ]
@@ -198,6 +202,7 @@ def measure(
     seeds: list[int],
     frames: int,
     pictures: Path | None,
+    clearance: float = 0.0,
 ) -> Report:
     """Compare the projection with the street.
 
@@ -206,10 +211,12 @@ def measure(
     :param seeds: streets.
     :param frames: of each street, three seconds apart.
     :param pictures: folder for bird's-eye pictures, or None.
+    :param clearance: of cars, see ContactFinder.find [m].
     """
     report = Report()
     sky = classes.ids([name for name in classes.names if name == 'sky'])
-    table = kind_table(classes.ids(classes.drivable_names), sky, len(classes))
+    cars = classes.ids([name for name in classes.names if name in _OVERHANGING])
+    table = kind_table(len(classes), classes.ids(classes.drivable_names), sky, cars)
     options = GroundOptions()
     for seed in seeds:
         drive = StreetDrive(seed)
@@ -226,7 +233,7 @@ def measure(
             frame = drive.frame(3.0 * i)
             labels, confidence = label(frame.bgr, frame.labels)
             start = time.perf_counter()
-            contacts = projection.contacts(labels, table, confidence, 1)
+            contacts = projection.contacts(labels, table, confidence, 1, clearance)
             cells = projection.grid.fill(contacts)
             projection.scan.fill(contacts)
             projection.points(contacts)
@@ -260,7 +267,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--frames', type=int, default=10, help='of each street')
     parser.add_argument('--model', default='', help="model file; empty: the package's")
     parser.add_argument('--backend', default='auto')
-    parser.add_argument('--pictures', type=Path, help='folder for bird\'s-eye pictures')
+    parser.add_argument('--clearance', type=float, default=0.0, help='of cars [m]')
+    parser.add_argument('--pictures', type=Path, help="folder for bird's-eye pictures")
     options = parser.parse_args(arguments)
     try:
         model = load_model_file(options.model or package_file(SHIPPED_MODEL))
@@ -278,7 +286,9 @@ def main(arguments: list[str] | None = None) -> None:
             if options.pictures is not None:
                 folder = options.pictures / ('model' if label is inferred else 'true')
                 folder.mkdir(parents=True, exist_ok=True)
-            report = measure(label, classes, options.seeds, options.frames, folder)
+            report = measure(
+                label, classes, options.seeds, options.frames, folder, options.clearance
+            )
             print(f'With {title}, {len(options.seeds)} streets, {options.frames} frames each:')
             print('\n'.join(report.lines()) + '\n')
         segmenter.close()

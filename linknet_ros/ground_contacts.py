@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.ground_rays import Bools, Bytes, Doubles, Floats, GroundRays
+from linknet_ros.ground_rays import Bytes, Doubles, Floats, GroundRays
 
 #: Kinds of a ray's end: nothing known beyond it, an obstacle, free as far as it goes.
 UNKNOWN, CONTACT, OPEN = range(3)
@@ -19,7 +19,7 @@ UNKNOWN, CONTACT, OPEN = range(3)
 _FRINGE = 8
 
 #: What a pixel is to a robot that drives.
-_FREE, _UNSURE, _OBSTACLE = range(3)
+_FREE, _UNSURE, _OBSTACLE, _OVERHANG = range(4)
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,22 @@ class Contacts:
     kind: Bytes
 
 
-def kind_table(drivable: Iterable[int], unsure: Iterable[int], classes: int) -> Bytes:
+def kind_table(
+    classes: int,
+    drivable: Iterable[int],
+    unsure: Iterable[int] = (),
+    overhanging: Iterable[int] = (),
+) -> Bytes:
     """Look-up table of what a class is on the ground, (256,) uint8, for ContactFinder.
 
-    :param drivable: class ids that are free.
-    :param unsure: class ids that end what is free but are no obstacles, as sky.
     :param classes: number of the model's classes; ids that are none of them are unsure.
+    :param drivable: class ids that are free, even where they are in one of the others too.
+    :param unsure: class ids that end what is free but are no obstacles, as sky.
+    :param overhanging: class ids of obstacles whose undersides do not touch the ground, as cars.
     """
     table = np.full(256, _UNSURE, np.uint8)
     table[:classes] = _OBSTACLE
+    table[list(overhanging)] = _OVERHANG
     table[list(unsure)] = _UNSURE
     table[list(drivable)] = _FREE
     return table
@@ -76,6 +83,7 @@ class ContactFinder:
         table: Bytes,
         confidence: Bytes | None = None,
         min_confidence: int = 0,
+        clearance: float = 0.0,
     ) -> Contacts:
         """The contacts of a frame.
 
@@ -88,12 +96,15 @@ class ContactFinder:
         :param table: from kind_table.
         :param confidence: (H, W) uint8; drivable pixels below min_confidence, 0 to 255, are
             unsure. An unsure obstacle stays one.
+        :param clearance: height of the undersides of what overhangs [m]. The ray that grazes an
+            edge at this height meets the ground further on, by h / (h - clearance) for a camera at
+            the height h; those contacts are moved back.
         """
         rays, rows = self._rays, self._rows
         cv2.LUT(labels, table, self._image)
         if confidence is not None and min_confidence > 0:
             doubtful = cv2.compare(confidence, float(min_confidence), cv2.CMP_LT)
-            # Free is 0, so that the maximum changes nothing else.
+            # Free is the smallest, so the maximum changes nothing else.
             cv2.max(self._image, cv2.bitwise_and(doubtful, (_UNSURE,)), self._image)
         np.take(self._kinds, rays.pixels, out=self._along, mode='clip')
         np.not_equal(self._along, _FREE, out=self._blocked)
@@ -109,7 +120,10 @@ class ContactFinder:
             sure = (following != _UNSURE).argmax(1)
             found[unsure] = following[np.arange(len(unsure)), sure]
             found[unsure[found[unsure] == _FREE]] = _UNSURE
-        kind = np.where(found == _OBSTACLE, CONTACT, UNKNOWN).astype(np.uint8)
+        if clearance > 0:
+            share = max(0.0, 1 - clearance / rays.height)
+            np.multiply(limit, np.float32(share), out=limit, where=found == _OVERHANG)
+        kind = np.where(found >= _OBSTACLE, CONTACT, UNKNOWN).astype(np.uint8)
         ended = rays.pixels[rows, first] == len(self._kinds) - 1
         kind[ended & rays.reaches] = OPEN
         return Contacts(limit, kind)
@@ -156,9 +170,7 @@ class ContactFilter:
         return Contacts(limits[chosen, rays], kinds[chosen, rays])
 
 
-def outline(
-    rays: GroundRays, contacts: Contacts, parts: int
-) -> tuple[Doubles, NDArray[np.intp]]:
+def outline(rays: GroundRays, contacts: Contacts, parts: int) -> tuple[Doubles, NDArray[np.intp]]:
     """Points on the ground along the contacts, joined where the picture shows no step.
 
     Neighbouring contacts belong together when they are no further apart in range than one and a

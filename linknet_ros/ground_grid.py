@@ -41,8 +41,8 @@ class GridArea:
         if not 0 < cells <= _MOST_CELLS:
             raise ParameterError(
                 f'ground.forward {self.forward:g}, backward {self.backward:g} and sideways '
-                f'{self.sideways:g} m at a resolution of {self.resolution:g} m make {cells} cells; '
-                f'use 1 to {_MOST_CELLS}'
+                f'{self.sideways:g} m at a resolution of {self.resolution:g} m make {cells} '
+                f'cells; use 1 to {_MOST_CELLS}'
             )
 
     def _cells(self, metres: float) -> int:
@@ -61,7 +61,7 @@ class GridArea:
 
     @property
     def corner(self) -> tuple[float, float]:
-        """x and y of the outer corner of cell (0, 0) in the base frame [m]."""
+        """The outer corner of cell (0, 0): x and y in the base frame [m]."""
         return (
             -self._cells(self.backward) * self.resolution,
             -self._cells(self.sideways) * self.resolution,
@@ -93,9 +93,7 @@ class RangeMinimum:
         table[0] = values
         for level in range(1, len(table)):
             half = 1 << (level - 1)
-            np.minimum(
-                table[level - 1, :-half], table[level - 1, half:], out=table[level, :-half]
-            )
+            np.minimum(table[level - 1, :-half], table[level - 1, half:], out=table[level, :-half])
         flat = table.ravel()
         np.take(flat, self._left, out=self._out, mode='clip')
         np.take(flat, self._right, out=self._other, mode='clip')

@@ -56,7 +56,9 @@ class GroundProjection:
         size = (camera.width, camera.height)
         if ego_mask is not None and ego_mask.shape != size[::-1]:
             # Linear, and all that is not 0: a mask grows rather than shrinks.
-            ego_mask = np.asarray(cv2.resize((ego_mask != 0).astype(np.uint8) * 255, size), np.uint8)
+            ego_mask = np.asarray(
+                cv2.resize((ego_mask != 0).astype(np.uint8) * 255, size), np.uint8
+            )
         self.rays = ground_rays(
             camera,
             mount,
@@ -73,13 +75,15 @@ class GroundProjection:
         table: Bytes,
         confidence: Bytes | None = None,
         min_confidence: int = 0,
+        clearance: float = 0.0,
         filtered_at: float | None = None,
     ) -> Contacts:
         """What the rays meet in a frame.
 
         :param labels: (H, W) uint8 class ids.
         :param table: from kind_table.
-        :param confidence: (H, W) uint8, see ContactFinder.find, likewise min_confidence.
+        :param confidence: (H, W) uint8, see ContactFinder.find, likewise min_confidence
+            and clearance.
         :param filtered_at: the frame's stamp [s] for the filter over time; None: without it.
         :raises FrameError: for labels of another size than the camera's.
         """
@@ -89,7 +93,7 @@ class GroundProjection:
                 f'labels of {labels.shape[1]} x {labels.shape[0]} do not fit the camera_info of '
                 f'{camera.width} x {camera.height}'
             )
-        found = self._finder.find(labels, table, confidence, min_confidence)
+        found = self._finder.find(labels, table, confidence, min_confidence, clearance)
         return found if filtered_at is None else self._filter.filter(found, filtered_at)
 
     @cached_property

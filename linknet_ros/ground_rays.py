@@ -192,13 +192,20 @@ class _View:
             size = np.hypot(across * np.cos(depression[: down.shape[0], : down.shape[1]]), down)
             pads = ((0, 1), (0, 0)) if axis == 0 else ((0, 0), (0, 1))
             back = pads[0][::-1], pads[1][::-1]
-            for values, total, join in ((np.abs(across), spans, np.add), (size, sizes, np.minimum)):
+            for values, total, join in (
+                (np.abs(across), spans, np.add),
+                (size, sizes, np.minimum),
+            ):
                 fill = np.nan
                 both = np.fmin(
                     np.pad(values, pads, constant_values=fill),
                     np.pad(values, back, constant_values=fill),
                 )
-                join(total, np.where(np.isnan(both), total if join is np.minimum else 0, both), out=total)
+                join(
+                    total,
+                    np.where(np.isnan(both), total if join is np.minimum else 0, both),
+                    out=total,
+                )
         self.azimuths = azimuth[ground]
         self.half_spans = _MIDDLE / 2 * spans[ground]
         sizes = sizes[ground]
@@ -238,7 +245,11 @@ class _View:
         bearing = self.heading + azimuth[:, None]
         cos, sin = np.cos(self.depressions), -np.sin(self.depressions)
         directions = np.stack(
-            [np.cos(bearing) * cos, np.sin(bearing) * cos, np.broadcast_to(sin, (count, len(sin)))],
+            [
+                np.cos(bearing) * cos,
+                np.sin(bearing) * cos,
+                np.broadcast_to(sin, (count, len(sin))),
+            ],
             -1,
         ).reshape(-1, 3)
         found = camera.project(directions @ self.rotation)

@@ -8,7 +8,7 @@ import numpy as np
 
 from linknet_ros.ground_contacts import OPEN, Contacts, outline
 from linknet_ros.ground_grid import RangeMinimum
-from linknet_ros.ground_rays import Doubles, Floats, GroundRays
+from linknet_ros.ground_rays import Doubles, Floats, GroundRays, Indices
 
 #: Smallest step of the scan, as fine as usual lasers [rad].
 _FINEST = math.radians(0.25)
@@ -92,6 +92,7 @@ class GroundScan:
             np.copyto(ranges, nearest, where=nearest < np.inf)
         return ranges
 
-    def _bins(self, points: Doubles) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    def _bins(self, points: Doubles) -> Indices:
         turned = (np.arctan2(points[:, 1], points[:, 0]) - self._first) % (2 * math.pi)
-        return np.floor(turned / self.increment).astype(np.intp)
+        bins: Indices = np.floor(turned / self.increment).astype(np.intp)
+        return bins

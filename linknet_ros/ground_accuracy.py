@@ -45,7 +45,7 @@ RANGES = ((0, 5), (5, 10), (10, 20))
 NOTHING, KERB, CAR, OTHER = range(4)
 
 _OVERHANGING = ('car', 'truck', 'bus')
-_ROAD, _PAVEMENT = CAMVID.ids(['road', 'pavement'])
+_ROAD, _PAVEMENT, _CAR = CAMVID.ids(['road', 'pavement', 'car'])
 
 
 def camera_model(camera: PinholeCamera) -> CameraModel:
@@ -78,7 +78,10 @@ class StreetTruth:
         x = away * np.cos(self.azimuth)[:, None]
         y = away * np.sin(self.azimuth)[:, None]
         reason = np.zeros(x.shape, np.uint8)
-        reason[_stands(finer, x, y, time)] = OTHER
+        seen_there = _labels_at(finer, x, y, time)
+        reason[(seen_there != _ROAD) & (seen_there != _PAVEMENT)] = OTHER
+        # Tyres, which touch the ground.
+        reason[seen_there == _CAR] = CAR
         reason[drive.ground_label(x, y, time) != _ROAD] = KERB
         for x0, y0, x1, y1 in drive.car_footprints(time):
             reason[(x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)] = CAR
@@ -123,8 +126,8 @@ def open_finer(drive: StreetDrive, seed: int) -> StreetDrive:
     return StreetDrive(seed, _FINER * camera.width, _FINER * camera.height)
 
 
-def _stands(finer: StreetDrive, x: Doubles, y: Doubles, time: float) -> NDArray[np.bool_]:
-    """Whether something else than ground is seen where points of the ground would be."""
+def _labels_at(finer: StreetDrive, x: Doubles, y: Doubles, time: float) -> Bytes:
+    """The class that is seen where points of the ground would be; road outside of the picture."""
     camera = finer.camera
     points = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], 1)
     col, row, _ = np.round(camera.project(points).T)
@@ -132,8 +135,7 @@ def _stands(finer: StreetDrive, x: Doubles, y: Doubles, time: float) -> NDArray[
     labels = finer.frame(time).labels
     found = np.full(x.size, _ROAD, np.uint8)
     found[inside] = labels[row[inside].astype(int), col[inside].astype(int)]
-    stands: NDArray[np.bool_] = ((found != _ROAD) & (found != _PAVEMENT)).reshape(x.shape)
-    return stands
+    return found.reshape(x.shape)
 
 
 @dataclass

@@ -60,6 +60,13 @@ OVERLAY = np.array(
 
 IMAGES = ('labels', 'color', 'overlay', 'confidence', 'drivable')
 
+#: Topics and types of the ground projection; what goes out there is in test_ros_ground.py.
+GROUND = {
+    'drivable_grid': 'nav_msgs/msg/OccupancyGrid',
+    'drivable_scan': 'sensor_msgs/msg/LaserScan',
+    'drivable_cloud': 'sensor_msgs/msg/PointCloud2',
+}
+
 
 @pytest.fixture
 def open_node(context):
@@ -199,6 +206,7 @@ def test_topics_and_types(node, listener, open_outputs):
     expected = {f'/linknet/{name}': ['sensor_msgs/msg/Image'] for name in IMAGES}
     expected |= {f'/linknet/masks/{name}': ['sensor_msgs/msg/Image'] for name in ('car', 'sky')}
     expected |= {'/linknet/camera_info': ['sensor_msgs/msg/CameraInfo']}
+    expected |= {f'/linknet/{name}': [kind] for name, kind in GROUND.items()}
 
     def offered():
         topics = listener.node.get_publisher_names_and_types_by_node('linknet', '/')
@@ -402,7 +410,7 @@ def test_opacity_changes_with_the_next_frame(listener, open_outputs):
 def test_masks_come_and_go(node, listener, open_outputs):
     outputs = open_outputs(mask_classes=('car',))
     outputs.configure(parameters(mask_classes=('sky', 'road')))
-    assert set(publishers_of(node)) == {*IMAGES, 'camera_info', 'masks/sky', 'masks/road'}
+    assert set(publishers_of(node)) == {*IMAGES, *GROUND, 'camera_info', 'masks/sky', 'masks/road'}
     listener.wait(lambda: not listener.node.count_publishers('/linknet/masks/car'), 'no car')
     listener.subscribe('masks/sky', 'masks/road')
     heard = listener.listen(outputs)
@@ -448,7 +456,7 @@ def test_unknown_class_changes_nothing(node, listener, open_outputs, name):
         outputs.configure(parameters(**changes))
     with pytest.raises(ClassNameError, match="unknown class 'tram'"):
         outputs.check(parameters(**changes))
-    assert set(publishers_of(node)) == {*IMAGES, 'camera_info', 'masks/car'}
+    assert set(publishers_of(node)) == {*IMAGES, *GROUND, 'camera_info', 'masks/car'}
     heard = listener.listen(outputs)
     np.testing.assert_array_equal(pixels(heard['drivable']), ROAD)
     np.testing.assert_array_equal(pixels(heard['overlay']), OVERLAY)

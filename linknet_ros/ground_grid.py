@@ -131,10 +131,9 @@ class GroundGrid:
         # Around the foot, and where bearings jump behind the camera, corners tell nothing.
         usable = (first >= 0) & (last < len(rays)) & (highest - lowest < math.pi) & (near > 0)
         usable &= self._hidden(azimuth) == 0
-        starts = np.where(rays.near[:, 1] > 0, rays.near[:, 0], np.float32(np.inf))
         # The largest start is the smallest of the negatives.
         chosen = np.flatnonzero(usable)
-        latest = -RangeMinimum(first.flat[chosen], last.flat[chosen], len(rays))(-starts)
+        latest = -RangeMinimum(first.flat[chosen], last.flat[chosen], len(rays))(-rays.starts)
         chosen = chosen[latest <= near.flat[chosen]]
         self._minimum = RangeMinimum(first.flat[chosen], last.flat[chosen], len(rays))
         self._chosen = chosen

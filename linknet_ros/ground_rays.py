@@ -66,6 +66,11 @@ class GroundRays:
     def __len__(self) -> int:
         return len(self.azimuth)
 
+    @property
+    def starts(self) -> Floats:
+        """Distance at which each ray begins to see the ground, inf for one without pixels [m]."""
+        return np.where(self.near[:, 1] > 0, self.near[:, 0], np.float32(np.inf))
+
     def directions(self) -> Doubles:
         """Unit vectors of the rays in the base frame, (rays, 2) float64."""
         bearing = self.heading + self.azimuth
@@ -220,12 +225,12 @@ class _View:
         The classical greedy: the next ray is at the first right end of all spans that no ray has
         stabbed yet.
         """
-        left, right = self.azimuths - self.half_spans, self.azimuths + self.half_spans
-        # Behind the camera bearings jump; what lies on the jump is on no ray, so never free.
-        inside = (left > -math.pi) & (right < math.pi)
-        order = np.argsort(left[inside])
-        lefts = left[inside][order].tolist()
-        first_right = np.minimum.accumulate(right[inside][order][::-1])[::-1].tolist()
+        # Behind the camera bearings jump; what lies on the jump is stabbed on one side of it.
+        left = np.maximum(self.azimuths - self.half_spans, -math.pi)
+        right = np.minimum(self.azimuths + self.half_spans, math.pi)
+        order = np.argsort(left)
+        lefts = left[order].tolist()
+        first_right = np.minimum.accumulate(right[order][::-1])[::-1].tolist()
         found: list[float] = []
         at = 0
         while at < len(lefts):
@@ -269,7 +274,7 @@ class _View:
         ray, step = np.nonzero(enters)
         rank = (np.cumsum(enters, 1) - 1)[ray, step]
         numbers = enters.sum(1)
-        pixels = np.full((count, int(numbers.max()) + 1), end, np.intp)
+        pixels = np.full((count, max(1, int(numbers.max())) + 1), end, np.intp)
         near = np.zeros(pixels.shape, np.float32)
         pixels[ray, rank], near[ray, rank] = index[ray, step], edges[step]
         # The last pixel of each ray, and what comes after it.

@@ -27,7 +27,8 @@ class GroundScan:
         #: Furthest distance that counts as measured [m].
         self.range_max = max_range
         ends = rays.near.max(1)
-        seen = np.flatnonzero(ends > 0)
+        # Where the vehicle hides all of it, a scan of nothing.
+        seen = np.flatnonzero(ends > 0) if ends.any() else np.arange(len(rays))
         starts, ends = rays.near[seen, 0].astype(np.float64), ends[seen].astype(np.float64)
         directions = rays.directions()[seen]
         shares = np.linspace(0, 1, 5)[:, None]
@@ -55,7 +56,7 @@ class GroundScan:
         edges = self._first + self.increment * np.arange(count + 1)
         first = np.full(count, len(rays), np.intp)
         last = np.full(count, -1, np.intp)
-        starts = np.where(rays.near[:, 1] > 0, rays.near[:, 0], np.inf)
+        starts = rays.starts
         for distance in np.linspace(0.02, 1, 50) * self.range_max:
             azimuth, away = rays.polar(distance * np.cos(edges), distance * np.sin(edges))
             ray = np.searchsorted(rays.azimuth, azimuth)

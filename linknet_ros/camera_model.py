@@ -146,27 +146,41 @@ class CameraModel:
             k1, k2, k3, k4 = self.distortion
             square = angle**2
             return angle * (1 + square * (k1 + square * (k2 + square * (k3 + square * k4))))
-        k = np.zeros(8)
-        given = self.distortion[:8]
-        k[: len(given)] = given
         r = np.tan(angle)
-        square = r**2
-        above = 1 + square * (k[0] + square * (k[1] + square * k[4]))
-        below = 1 + square * (k[5] + square * (k[6] + square * k[7]))
-        radial: Doubles = r * above / below
-        # Behind a pole of the fraction nothing is real.
-        return np.where(np.minimum.accumulate(below) > 0, radial, np.nan)
+        radial: Doubles = r * self._radial(r**2)
+        return radial
 
     def _polynomial(self, plane: Doubles) -> Doubles:
-        """Distorted points of a plane at 1, (n, 2) both, by OpenCV."""
+        """Distorted points of a plane at 1, (n, 2) both, by the formula of OpenCV's calib3d."""
         if not any(self.distortion):
             return plane
-        points = np.concatenate([plane, np.ones((len(plane), 1))], 1)
-        points[~np.isfinite(points)] = 0
-        coefficients = np.array(self.distortion, np.float64)
-        zero, unit = np.zeros(3), np.eye(3)
-        distorted: Doubles = cv2.projectPoints(points[:, None], zero, zero, unit, coefficients)[0]
-        return distorted[:, 0]
+        if len(self.distortion) > 12:
+            # A tilted sensor; rare, and OpenCV takes microseconds a point.
+            points = np.nan_to_num(np.concatenate([plane, np.ones((len(plane), 1))], 1))
+            coefficients, zero = np.array(self.distortion, np.float64), np.zeros(3)
+            pixels = cv2.projectPoints(points[:, None], zero, zero, np.eye(3), coefficients)[0]
+            tilted: Doubles = pixels[:, 0]
+            return tilted
+        x, y = plane.T
+        _, _, p1, p2, _, _, _, _, s1, s2, s3, s4 = self._twelve
+        square = x * x + y * y
+        radial = self._radial(square)
+        twice = 2 * x * y
+        right = x * radial + p1 * twice + p2 * (square + 2 * x * x) + square * (s1 + s2 * square)
+        down = y * radial + p2 * twice + p1 * (square + 2 * y * y) + square * (s3 + s4 * square)
+        return np.stack([right, down], 1)
+
+    @property
+    def _twelve(self) -> tuple[float, ...]:
+        """k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4, zero where none is given."""
+        return (*self.distortion[:12], *[0.0] * (12 - len(self.distortion)))
+
+    def _radial(self, square: Doubles) -> Doubles:
+        """What a point moves outwards by, of its squared distance; NaN behind a pole."""
+        k1, k2, _, _, k3, k4, k5, k6, *_ = self._twelve
+        above = 1 + square * (k1 + square * (k2 + square * k3))
+        below = 1 + square * (k4 + square * (k5 + square * k6))
+        return np.where(below > 0, above / below, np.nan)
 
     def _refined(self, rays: Doubles, wanted: Doubles) -> Doubles:
         """Newton's method for what the radial curve leaves out: tangential parts and prisms."""
@@ -174,7 +188,7 @@ class CameraModel:
         right_step, down_step = np.array([step, 0]), np.array([0, step])
         with np.errstate(all='ignore'):
             plane = rays[:, :2] / rays[:, 2:]
-            for _ in range(4):
+            for _ in range(3):
                 at = self._polynomial(plane)
                 a, c = ((self._polynomial(plane + right_step) - at) / step).T
                 b, d = ((self._polynomial(plane + down_step) - at) / step).T

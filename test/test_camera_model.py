@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,6 +58,35 @@ def test_polynomial(distortion, right, down):
     np.testing.assert_allclose(pixel(model, 0.6, 0, 1), expected, atol=1e-9)
     ray = model.rays(np.array([expected]))[0]
     np.testing.assert_allclose(ray[:2] / ray[2], (0.6, 0), atol=1e-6)
+
+
+@pytest.mark.parametrize('count', [4, 5, 8, 12, 14])
+def test_polynomial_is_that_of_opencv(count):
+    given = (
+        -0.2,
+        0.05,
+        0.003,
+        -0.002,
+        0.01,
+        0.1,
+        -0.02,
+        0.005,
+        0.01,
+        -0.02,
+        0.03,
+        0.01,
+        0.05,
+        -0.02,
+    )
+    model = camera('rational_polynomial', given[:count])
+    points = np.random.default_rng(0).uniform(-0.6, 0.6, (50, 3)) + (0, 0, 1)
+    matrix = np.array([[400.0, 0, 300], [0, 200, 200], [0, 0, 1]])
+    expected = cv2.projectPoints(
+        points[:, None], np.zeros(3), np.zeros(3), matrix, np.array(given[:count])
+    )[0][:, 0]
+    inside = (np.abs(points[:, :2]) < 0.6 * points[:, 2:]).all(1)
+    assert inside.sum() > 10
+    np.testing.assert_allclose(model.project(points)[inside], expected[inside], atol=1e-6)
 
 
 def test_equidistant():

@@ -59,12 +59,17 @@ class ContactFinder:
     """Looks labels through along rays; the results are overwritten by the next frame.
 
     :param rays: of the camera.
-    :param size: (width, height) of the labels.
+    :param size: (width, height) of its image.
+    :param block: side of the square of label pixels that each of its pixels stands for; the worst
+        of them counts, an obstacle most.
     """
 
-    def __init__(self, rays: GroundRays, size: tuple[int, int]) -> None:
+    def __init__(self, rays: GroundRays, size: tuple[int, int], block: int = 1) -> None:
         self._rays = rays
         width, height = size
+        self._block = block
+        # Beyond the labels the last blocks are free, which is never the worst.
+        self._full = np.full((block * height, block * width), _FREE, np.uint8)
         end = width * height
         # One more for what ends a ray.
         self._kinds = np.full(end + 1, _UNSURE, np.uint8)
@@ -92,7 +97,7 @@ class ContactFinder:
         within a few pixels and nothing free before it; the contact is where it began to be
         unsure, the nearest place at which the obstacle can stand.
 
-        :param labels: (H, W) uint8 class ids.
+        :param labels: (H, W) uint8 class ids, of `block` times the size or some less.
         :param table: from kind_table.
         :param confidence: (H, W) uint8; drivable pixels below min_confidence, 0 to 255, are
             unsure. An unsure obstacle stays one.
@@ -101,11 +106,14 @@ class ContactFinder:
             the height h; those contacts are moved back.
         """
         rays, rows = self._rays, self._rows
-        cv2.LUT(labels, table, self._image)
+        kinds = self._image if self._block == 1 else self._full[: len(labels), : len(labels[0])]
+        kinds[:] = cv2.LUT(labels, table)
         if confidence is not None and min_confidence > 0:
             doubtful = cv2.compare(confidence, float(min_confidence), cv2.CMP_LT)
             # Free is the smallest, so the maximum changes nothing else.
-            cv2.max(self._image, cv2.bitwise_and(doubtful, (_UNSURE,)), self._image)
+            np.maximum(kinds, np.bitwise_and(doubtful, _UNSURE), out=kinds)
+        if self._block > 1:
+            worst(self._full, self._block, self._image)
         np.take(self._kinds, rays.pixels, out=self._along, mode='clip')
         np.not_equal(self._along, _FREE, out=self._blocked)
         # A ray ends with an index that is not free: there is always a first.
@@ -127,6 +135,17 @@ class ContactFinder:
         ended = rays.pixels[rows, first] == len(self._kinds) - 1
         kind[ended & rays.reaches] = OPEN
         return Contacts(limit, kind)
+
+
+def worst(values: Bytes, block: int, out: Bytes) -> None:
+    """Largest value of each square block.
+
+    :param values: (block * H, block * W) uint8.
+    :param out: (H, W) uint8.
+    """
+    out[:] = values[::block, ::block]
+    for i in range(1, block * block):
+        np.maximum(out, values[i // block :: block, i % block :: block], out=out)
 
 
 class ContactFilter:

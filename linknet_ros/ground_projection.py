@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import cv2
@@ -12,12 +12,21 @@ from numpy.typing import NDArray
 from linknet_ros.camera_model import CameraModel
 from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import FrameError, SourceError
-from linknet_ros.ground_contacts import CONTACT, ContactFilter, ContactFinder, Contacts
+from linknet_ros.ground_contacts import (
+    CONTACT,
+    ContactFilter,
+    ContactFinder,
+    Contacts,
+    worst,
+)
 from linknet_ros.ground_grid import GridArea, GroundGrid
 from linknet_ros.ground_rays import ground_rays
 from linknet_ros.ground_scan import GroundScan
 
 Bytes = NDArray[np.uint8]
+
+#: Larger images are looked at in blocks of pixels: networks see no finer, and it takes no longer.
+_MOST_PIXELS = 640
 
 
 @dataclass(frozen=True)
@@ -54,19 +63,26 @@ class GroundProjection:
         self._camera = camera
         self._options = options
         size = (camera.width, camera.height)
+        block = -(-max(size) // _MOST_PIXELS)
         if ego_mask is not None and ego_mask.shape != size[::-1]:
             # Linear, and all that is not 0: a mask grows rather than shrinks.
             ego_mask = np.asarray(
                 cv2.resize((ego_mask != 0).astype(np.uint8) * 255, size), np.uint8
             )
+        smaller = _reduced(camera, block)
+        if ego_mask is not None and block > 1:
+            full = np.zeros((block * smaller.height, block * smaller.width), np.uint8)
+            full[: camera.height, : camera.width] = ego_mask
+            ego_mask = np.empty((smaller.height, smaller.width), np.uint8)
+            worst(full, block, ego_mask)
         self.rays = ground_rays(
-            camera,
+            smaller,
             mount,
             plane_z=options.plane_z,
             max_range=options.max_range,
             ego_mask=ego_mask,
         )
-        self._finder = ContactFinder(self.rays, size)
+        self._finder = ContactFinder(self.rays, (smaller.width, smaller.height), block)
         self._filter = ContactFilter()
 
     def contacts(
@@ -114,6 +130,22 @@ class GroundProjection:
         points[:, :2] = contacts.limit[at, None] * rays.directions()[at] + rays.foot
         points[:, 2] = self._options.plane_z
         return points
+
+
+def _reduced(camera: CameraModel, block: int) -> CameraModel:
+    """The camera of an image whose pixels are blocks of the camera's."""
+    if block == 1:
+        return camera
+    # Whole numbers are the centres of pixels, and then of blocks.
+    return replace(
+        camera,
+        width=-(-camera.width // block),
+        height=-(-camera.height // block),
+        fx=camera.fx / block,
+        fy=camera.fy / block,
+        cx=(camera.cx + 0.5) / block - 0.5,
+        cy=(camera.cy + 0.5) / block - 0.5,
+    )
 
 
 def load_ego_mask(path: str) -> Bytes:

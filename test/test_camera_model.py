@@ -79,7 +79,7 @@ def test_polynomial_is_that_of_opencv(count):
         -0.02,
     )
     model = camera('rational_polynomial', given[:count])
-    points = np.random.default_rng(0).uniform(-0.6, 0.6, (50, 3)) + (0, 0, 1)
+    points = np.random.default_rng(0).uniform((-0.6, -0.6, 0.4), (0.6, 0.6, 1.6), (50, 3))
     matrix = np.array([[400.0, 0, 300], [0, 200, 200], [0, 0, 1]])
     expected = cv2.projectPoints(
         points[:, None], np.zeros(3), np.zeros(3), matrix, np.array(given[:count])

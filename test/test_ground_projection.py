@@ -97,3 +97,54 @@ def test_load_ego_mask(tmp_path):
     assert load_ego_mask(path).tolist() == [[0, 0], [255, 255]]
     with pytest.raises(SourceError, match=r'ego mask /nowhere\.png cannot be read'):
         load_ego_mask('/nowhere.png')
+
+
+# Large images are looked at in blocks.
+
+
+def test_a_large_image_gives_the_same_ground():
+    # 18 times LEVEL is 1458 x 1098: blocks of 3.
+    large = CameraModel(1458, 1098, 1080.0, 1080.0, 728.5, 368.5)
+    ground = GroundProjection(large, Mount.from_angles(z=1.0), OPTIONS)
+    labels = np.full((1098, 1458), ROAD, np.uint8)
+    labels[:738] = CAR
+    contacts = ground.contacts(labels, TABLE)
+    assert ground.rays.pixels.max() == 486 * 366
+    points = ground.points(contacts)
+    # The wall's lower edge is at row 737.5, 369 below the horizon.
+    np.testing.assert_allclose(points[:, 0], 1080 / 369, rtol=0.005)
+    assert len(points) > 450
+
+
+@pytest.mark.parametrize('size', [(1298, 706), (1300, 707)])
+def test_no_obstacle_pixel_of_a_large_image_is_missed(size):
+    width, height = size
+    camera = CameraModel(width, height, 900.0, 900.0, width / 2, 100.0)
+    ground = GroundProjection(camera, Mount.from_angles(z=1.0), OPTIONS)
+    labels = np.full((height, width), ROAD, np.uint8)
+    rng = np.random.default_rng(0)
+    spots = [(height - 1, 0), (height - 1, width - 1), (300, width - 1)]
+    spots += [(int(r), int(c)) for r, c in rng.integers((250, 0), (height, width), (40, 2))]
+    for row, column in spots:
+        labels[row, column] = CAR
+        points = ground.points(ground.contacts(labels, TABLE))
+        assert len(points), (row, column)
+        ahead, aside = 900 / (row - 100), (width / 2 - column) / 900
+        assert points[:, 0] == pytest.approx(ahead, rel=0.02)
+        assert points[:, 1] / points[:, 0] == pytest.approx(aside, abs=0.004)
+        labels[row, column] = ROAD
+    confidence = np.full((height, width), 200, np.uint8)
+    confidence[650, :] = 3
+    found = ground.contacts(labels, TABLE, confidence, 4)
+    ahead = found.limit * np.cos(ground.rays.azimuth)
+    # The row of blocks that row 650 is in.
+    assert 900 / (652 - 100) < ahead.max() < 900 / (647 - 100)
+
+
+def test_ego_mask_of_a_large_image():
+    camera = CameraModel(1298, 706, 900.0, 900.0, 649.0, 100.0)
+    mask = np.zeros((706, 1298), np.uint8)
+    mask[640:] = 255
+    rays = GroundProjection(camera, Mount.from_angles(z=1.0), OPTIONS, mask).rays
+    # Blocks of 3: 433 in a row; the row of blocks from 639 on is hidden, though only in part.
+    assert {int(i) // 433 for i in np.unique(rays.pixels)[:-1]} == set(range(64, 213))

@@ -38,6 +38,10 @@ class FrameError(LinknetError):
     """One frame cannot be used; the next one may be fine."""
 
 
+class CalibrationError(LinknetError):
+    """A camera's intrinsics or its place on the robot cannot be used."""
+
+
 class SourceError(LinknetError):
     """A folder, image file, video or data set cannot be read."""
 

@@ -42,3 +42,22 @@ def blend(
     if cv2.countNonZero(unlabeled):
         cv2.copyTo(frame, unlabeled, blended)
     return blended
+
+
+#: White, red and grey, BGR, of cells that are free (0), occupied (100) and unknown (-1 as 255).
+_CELL_COLORS = {0: (255, 255, 255), 100: (40, 40, 200), 255: (128, 128, 128)}
+
+
+def grid_picture(cells: NDArray[np.int8], scale: int = 3) -> NDArray[np.uint8]:
+    """A bird's-eye view of a grid, ahead at the top and left at the left.
+
+    :param cells: (rows along y, columns along x) int8 of 0 free, 100 occupied, -1 unknown.
+    :param scale: pixels per cell.
+    :returns: (columns * scale, rows * scale, 3) uint8 BGR.
+    """
+    palette = np.zeros((256, 3), np.uint8)
+    for value, color in _CELL_COLORS.items():
+        palette[value] = color
+    turned = np.ascontiguousarray(cells.T[::-1, ::-1]).view(np.uint8)
+    large = turned.repeat(scale, 0).repeat(scale, 1)
+    return colorize(large, palette)

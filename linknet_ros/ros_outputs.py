@@ -21,6 +21,7 @@ from linknet_ros.errors import ClassNameError
 from linknet_ros.masks import class_mask, mask_table
 from linknet_ros.rendering import blend, colorize
 from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg, labels_to_png
+from linknet_ros.ros_ground import GroundOutputs, check_ground
 from linknet_ros.ros_images import array_to_image, camera_info_for
 from linknet_ros.ros_parameters import Parameters
 from linknet_ros.segmenter import Segmentation
@@ -31,7 +32,7 @@ class Outputs:
 
     :param classes: the model's class table.
     :param parameters: of the node.
-    :raises ClassNameError: when a parameter names a class that the model does not know.
+    :raises LinknetError: as check does.
     """
 
     def __init__(self, node: Node, classes: ClassTable, parameters: Parameters) -> None:
@@ -49,13 +50,15 @@ class Outputs:
             for name in ('labels', 'overlay')
         }
         self._camera_info = self._publisher(CameraInfo, '~/camera_info')
+        self._ground = GroundOutputs(node, classes, parameters)
         self.configure(parameters)
 
     def check(self, parameters: Parameters) -> None:
-        """Check the names of classes.
+        """Check the names of classes, and what the ground projection needs.
 
         :raises ClassNameError: for one that the model does not know, and for two masks that
             would share a topic.
+        :raises LinknetError: see check_ground.
         """
         self._classes.ids((*parameters.drivable_classes, *parameters.mask_classes))
         tokens: dict[str, str] = {}
@@ -66,16 +69,18 @@ class Outputs:
                     f"mask classes '{other}' and '{name}' would share the topic "
                     f'~/masks/{topic_token(name)}; leave one out'
                 )
+        check_ground(self._classes, parameters)
 
     def configure(self, parameters: Parameters) -> None:
         """Take over classes, opacity and quality, from the next frame on.
 
-        :raises ClassNameError: as check does; nothing is changed then.
+        :raises LinknetError: as check does; nothing is changed then.
         """
         self.check(parameters)
         drivable = parameters.drivable_classes or self._classes.drivable_names
         tables = {name: mask_table(self._classes.ids([name])) for name in parameters.mask_classes}
         with self._lock:
+            self._ground.configure(parameters)
             self._opacity = parameters.overlay_opacity
             self._jpeg_quality = parameters.jpeg_quality
             self._drivable_table = mask_table(self._classes.ids(drivable))
@@ -88,7 +93,8 @@ class Outputs:
     def wanted(self) -> bool:
         """Whether anybody subscribes to anything that needs the network."""
         images = (self._images, self._compressed, self._masks)
-        return any(_heard(publisher) for group in images for publisher in list(group.values()))
+        heard = (_heard(p) for group in images for p in list(group.values()))
+        return any(heard) or self._ground.wanted()
 
     def publish(
         self,
@@ -105,8 +111,8 @@ class Outputs:
         :param camera_info: the newest of the camera, or None.
         :returns: seconds spent on sending.
         """
-        sending = 0.0
         with self._lock:
+            sending = self._ground.publish(result, header, camera_info)
             for publisher, message in self._messages(frame, result, header, camera_info):
                 start = time.perf_counter()
                 publisher.publish(message)
@@ -154,6 +160,7 @@ class Outputs:
     def destroy(self) -> None:
         """Take the topics away."""
         with self._lock:
+            self._ground.destroy()
             for group in (self._images, self._compressed, self._masks):
                 for publisher in group.values():
                     self._node.destroy_publisher(publisher)

@@ -173,6 +173,23 @@ class StreetDrive:
         found = labels[np.where(inside, v, 0).astype(int), u.astype(int) % labels.shape[1]]
         return np.where(inside, found, np.uint8(UNLABELED))
 
+    def car_footprints(self, time: float) -> Doubles:
+        """Where the cars ahead stand: (n, 4) float64 of x and y of the near right corner and x and
+        y of the far left one, in the vehicle frame [m].
+
+        :raises SourceError: for a time before the start.
+        """
+        self._travelled(time)
+        boxes: list[tuple[float, float, float, float]] = []
+        for thing in self._world.placed:
+            x = self._distance(thing, time)
+            if isinstance(thing.look, Mesh) and x < _FAR_M:
+                # What lies on the ground itself is the shadow.
+                corners = thing.look.corners[thing.look.corners[:, 2] > 0]
+                (x0, y0, _), (x1, y1, _) = corners.min(0).tolist(), corners.max(0).tolist()
+                boxes.append((x + x0, thing.y + y0, x + x1, thing.y + y1))
+        return np.array(boxes, np.float64).reshape(-1, 4)
+
     def _travelled(self, time: float) -> float:
         """Distance from the start of this round of the world [m]."""
         if not 0 <= time < math.inf:

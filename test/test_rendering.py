@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linknet_ros.rendering import blend, colorize
+from linknet_ros.rendering import blend, colorize, grid_picture
 
 LABELS = np.array([[0, 1, 2], [255, 7, 0]], np.uint8)
 # Colours of road, car and sky, BGR; black for ids without a class.
@@ -89,3 +89,15 @@ def test_small_frames_are_not_taken_for_scalars(shape, class_table):
     expected = frame.copy()
     expected[0, 0] = 142, 0, 0
     np.testing.assert_array_equal(blend(frame, colors, labels, 1.0), expected)
+
+
+def test_grid_picture():
+    # Free right ahead of the corner, occupied to its left, unknown further ahead.
+    cells = np.array([[0, -1], [100, 0]], np.int8)
+    picture = grid_picture(cells, 2)
+    assert picture.shape == (4, 4, 3)
+    assert picture[3, 3].tolist() == picture[0, 0].tolist() == [255, 255, 255]
+    assert picture[3, 0].tolist() == [40, 40, 200]
+    assert picture[0, 3].tolist() == [128, 128, 128]
+    np.testing.assert_array_equal(picture[::2, ::2], picture[1::2, 1::2])
+    assert grid_picture(np.zeros((2, 5), np.int8)).shape == (15, 6, 3)

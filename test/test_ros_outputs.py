@@ -62,6 +62,13 @@ OVERLAY = np.array(
 IMAGES = ('labels', 'color', 'overlay', 'confidence', 'drivable')
 COMPRESSED = ('labels/compressed', 'overlay/compressed')
 
+#: Topics and types of the ground projection; what goes out there is in test_ros_ground.py.
+GROUND = {
+    'drivable_grid': 'nav_msgs/msg/OccupancyGrid',
+    'drivable_scan': 'sensor_msgs/msg/LaserScan',
+    'drivable_cloud': 'sensor_msgs/msg/PointCloud2',
+}
+
 
 @pytest.fixture
 def node(open_node):
@@ -192,6 +199,7 @@ def test_topics_and_types(node, listener, open_outputs):
     expected |= {f'/linknet/masks/{name}': ['sensor_msgs/msg/Image'] for name in ('car', 'sky')}
     expected |= {f'/linknet/{name}': ['sensor_msgs/msg/CompressedImage'] for name in COMPRESSED}
     expected |= {'/linknet/camera_info': ['sensor_msgs/msg/CameraInfo']}
+    expected |= {f'/linknet/{name}': [kind] for name, kind in GROUND.items()}
 
     def offered():
         topics = listener.node.get_publisher_names_and_types_by_node('linknet', '/')
@@ -458,6 +466,7 @@ def test_masks_come_and_go(node, listener, open_outputs):
     assert set(publishers_of(node)) == {
         *IMAGES,
         *COMPRESSED,
+        *GROUND,
         'camera_info',
         'masks/sky',
         'masks/road',
@@ -507,7 +516,7 @@ def test_unknown_class_changes_nothing(node, listener, open_outputs, name):
         outputs.configure(parameters(**changes))
     with pytest.raises(ClassNameError, match="unknown class 'tram'"):
         outputs.check(parameters(**changes))
-    assert set(publishers_of(node)) == {*IMAGES, *COMPRESSED, 'camera_info', 'masks/car'}
+    assert set(publishers_of(node)) == {*IMAGES, *COMPRESSED, *GROUND, 'camera_info', 'masks/car'}
     heard = listener.listen(outputs)
     np.testing.assert_array_equal(pixels(heard['drivable']), ROAD)
     np.testing.assert_array_equal(pixels(heard['overlay']), OVERLAY)

@@ -27,6 +27,32 @@ CAMVID_YAML = Path(__file__).resolve().parent.parent / 'config' / 'camvid.yaml'
 
 SPEC = {spec.name: spec for spec in SPECS}
 
+#: None of them the default.
+GROUND_VALUES = {
+    'ground.base_frame': 'base_footprint',
+    'ground.use_tf': True,
+    'ground.height': 1.2,
+    'ground.x': 0.3,
+    'ground.y': -0.1,
+    'ground.roll': 0.01,
+    'ground.pitch': 0.2,
+    'ground.yaw': -0.5,
+    'ground.plane_z': -0.1,
+    'ground.rectified': True,
+    'ground.max_range': 10.0,
+    'ground.forward': 8.0,
+    'ground.backward': 1.0,
+    'ground.sideways': 4.0,
+    'ground.resolution': 0.05,
+    'ground.latched': True,
+    'ground.min_confidence': 0.4,
+    'ground.unknown_classes': ['sky', 'tree'],
+    'ground.overhanging_classes': ['car'],
+    'ground.clearance': 0.15,
+    'ground.ego_mask': '/robot/mask.png',
+    'ground.filter': True,
+}
+
 STRINGS = Parameter.Type.STRING_ARRAY
 
 
@@ -116,6 +142,28 @@ def test_defaults(open_node, parameters):
         mask_classes=(),
         overlay_opacity=0.5,
         jpeg_quality=80,
+        ground_base_frame='base_link',
+        ground_use_tf=False,
+        ground_height=0.0,
+        ground_x=0.0,
+        ground_y=0.0,
+        ground_roll=0.0,
+        ground_pitch=0.0,
+        ground_yaw=0.0,
+        ground_plane_z=0.0,
+        ground_rectified=False,
+        ground_max_range=20.0,
+        ground_forward=20.0,
+        ground_backward=0.0,
+        ground_sideways=10.0,
+        ground_resolution=0.1,
+        ground_latched=False,
+        ground_min_confidence=0.0,
+        ground_unknown_classes=(),
+        ground_overhanging_classes=(),
+        ground_clearance=0.2,
+        ground_ego_mask='',
+        ground_filter=False,
     )
     for spec in SPECS:
         value = node.get_parameter(spec.name).value
@@ -186,6 +234,7 @@ def test_values_from_code(open_node):
         mask_classes=['car'],
         overlay_opacity=1.0,
         jpeg_quality=100,
+        **GROUND_VALUES,
     )
     assert declare_parameters(node) == Parameters(
         autostart=False,
@@ -209,6 +258,10 @@ def test_values_from_code(open_node):
         mask_classes=('car',),
         overlay_opacity=1.0,
         jpeg_quality=100,
+        **{
+            name.replace('.', '_'): tuple(value) if isinstance(value, list) else value
+            for name, value in GROUND_VALUES.items()
+        },
     )
 
 
@@ -380,6 +433,7 @@ def test_live_parameters():
     assert {spec.name for spec in SPECS if spec.live} == {
         *('min_confidence', 'max_age', 'drivable_classes', 'mask_classes'),
         *('overlay_opacity', 'jpeg_quality'),
+        *(set(GROUND_VALUES) - {'ground.latched'}),
     }
 
 
@@ -469,7 +523,8 @@ def test_tensorrt_options_are_those_of_the_parameters(parameters, monkeypatch):
 
 def test_file_gives_the_defaults(open_node, parameters):
     values = yaml.safe_load(CAMVID_YAML.read_text('utf-8'))['/**']['ros__parameters']
-    values |= {f'tensorrt.{name}': value for name, value in values.pop('tensorrt').items()}
+    for group in ('tensorrt', 'ground'):
+        values |= {f'{group}.{name}': value for name, value in values.pop(group).items()}
     assert set(values) == set(SPEC)
     for name, value in values.items():
         # YAML has no empty list of strings.

@@ -55,6 +55,7 @@ WRITERS = {
     'linknet_ros/benchmark_cell.py': 'the temporary folder of benchmark; /proc/self/clear_refs',
     'linknet_ros/benchmark_table.py': '--out of benchmark',
     'linknet_ros/demo.py': '--out',
+    'linknet_ros/ground_accuracy.py': '--pictures',
 }
 
 #: Calls that write, by the last of their name; open() is looked at by its mode.

@@ -20,6 +20,8 @@ POLICY = ROOT / 'config' / 'sros2_policy.xml'
 #: What the policy allows though the node of this test has it not, and why.
 NOT_IN_THIS_NODE = {
     ('subscribe', '/clock'): 'only with use_sim_time',
+    ('subscribe', '/tf'): 'only with ground.use_tf',
+    ('subscribe', '/tf_static'): 'only with ground.use_tf',
     # Jazzy and newer have it.
     ('reply', '/linknet/get_type_description'): 'not in Humble',
     # Until image_transport and the compressed outputs are merged; take these out then.

@@ -179,3 +179,26 @@ def test_a_time_off_the_drive_is_refused(drive, time):
         drive.frame(time)
     with pytest.raises(SourceError, match='is not on the drive; give 0 or more'):
         drive.ground_label(1.0, 0.0, time)
+
+
+def test_cars_are_where_their_footprints_say(drive):
+    camera, time = drive.camera, 4.0
+    boxes = drive.car_footprints(time)
+    assert boxes.shape[1] == 4
+    assert len(boxes) > 3
+    # As long and wide as cars are.
+    length, width = (boxes[:, 2:] - boxes[:, :2]).T
+    assert ((length > 3.7) & (length < 5)).all()
+    assert ((width > 1.7) & (width < 2)).all()
+    labels = drive.frame(time).labels
+    # The nearest that is in full view ahead: its rear, a metre above the ground, is car.
+    ahead = boxes[(boxes[:, 0] > 5) & (np.abs(boxes[:, 1:4:2]).max(1) < 0.4 * boxes[:, 0])]
+    x, right, _, left = min(ahead.tolist())
+    points = np.array([[x, y, 0.8] for y in np.linspace(right + 0.2, left - 0.2, 5)])
+    cols, rows, _ = np.round(camera.project(points).T).astype(int)
+    assert set(labels[rows, cols].tolist()) == {CAMVID.names.index('car')}
+
+
+def test_footprints_at_no_time(drive):
+    with pytest.raises(SourceError, match='-1 s is not on the drive'):
+        drive.car_footprints(-1)

@@ -1,0 +1,99 @@
+"""The contacts as a laser would measure them from the robot's origin."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from linknet_ros.ground_contacts import OPEN, Contacts, outline
+from linknet_ros.ground_grid import RangeMinimum
+from linknet_ros.ground_rays import Doubles, Floats, GroundRays, Indices
+
+#: Smallest step of the scan, as fine as usual lasers [rad].
+_FINEST = math.radians(0.25)
+#: Points from one contact to the next, for a scan from a place nearer to them than the camera.
+_PARTS = 4
+
+
+class GroundScan:
+    """A scan around the base frame's origin, of the bearings that the camera sees.
+
+    :param max_range: as of the rays [m].
+    """
+
+    def __init__(self, rays: GroundRays, max_range: float) -> None:
+        self._rays = rays
+        #: Furthest distance that counts as measured [m].
+        self.range_max = max_range
+        ends = rays.near.max(1)
+        # Where the vehicle hides all of it, a scan of nothing.
+        seen = np.flatnonzero(ends > 0) if ends.any() else np.arange(len(rays))
+        starts, ends = rays.near[seen, 0].astype(np.float64), ends[seen].astype(np.float64)
+        directions = rays.directions()[seen]
+        shares = np.linspace(0, 1, 5)[:, None]
+        distances = (starts + (ends - starts) * shares)[..., None]
+        points = np.array(rays.foot) + distances * directions
+        towards = rays.heading
+        bearings = np.arctan2(points[..., 1], points[..., 0]) - towards
+        bearings = (bearings + math.pi) % (2 * math.pi) - math.pi
+        #: Step from one bearing to the next [rad].
+        self.increment = max(_FINEST, float(np.median(np.diff(rays.azimuth))))
+        first = math.floor(bearings.min() / self.increment)
+        count = math.ceil(bearings.max() / self.increment) - first
+        count = min(max(count, 1), int(2 * math.pi / self.increment))
+        #: Bearing of the first and the last range in the base frame, in the middles of their
+        #: steps [rad]; both may be beyond pi, as a scan that looks back needs.
+        self.angle_min = towards + (first + 0.5) * self.increment
+        self.angle_max = self.angle_min + (count - 1) * self.increment
+        self._ranges = np.empty(count, np.float32)
+        self._first = towards + first * self.increment
+        self._open_bins()
+
+    def _open_bins(self) -> None:
+        """Tables: through which rays each bearing of the scan passes where the camera sees it."""
+        rays, count = self._rays, len(self._ranges)
+        edges = self._first + self.increment * np.arange(count + 1)
+        first = np.full(count, len(rays), np.intp)
+        last = np.full(count, -1, np.intp)
+        starts = rays.starts
+        for distance in np.linspace(0.02, 1, 50) * self.range_max:
+            azimuth, away = rays.polar(distance * np.cos(edges), distance * np.sin(edges))
+            ray = np.searchsorted(rays.azimuth, azimuth)
+            inside = (ray > 0) & (ray < len(rays))
+            # What is before the first pixel is not seen by any bearing, and stops none.
+            inside &= away >= starts[np.minimum(ray, len(rays) - 1)]
+            both = inside[:-1] & inside[1:] & (np.abs(np.diff(azimuth)) < math.pi / 2)
+            low = np.minimum(ray[:-1], ray[1:]) - 1
+            high = np.maximum(ray[:-1], ray[1:])
+            first = np.where(both, np.minimum(first, low), first)
+            last = np.where(both, np.maximum(last, high), last)
+        # Only where the bearing is seen as far as the range goes can nothing be a measurement.
+        self._seen = np.flatnonzero(both & (last >= first))
+        self._minimum = RangeMinimum(first[self._seen], last[self._seen], len(rays))
+
+    def fill(self, contacts: Contacts) -> Floats:
+        """Ranges of a frame.
+
+        :returns: (n,) float32 [m]: the nearest contact; inf where the ground is free as far as
+            the range goes; NaN where it is unknown (REP 117 knows -inf, inf and NaN). Overwritten
+            by the next frame.
+        """
+        ranges = self._ranges
+        ranges.fill(np.nan)
+        openness = self._minimum((contacts.kind == OPEN).astype(np.float32))
+        ranges[self._seen[openness > 0]] = np.inf
+        points, _ = outline(self._rays, contacts, _PARTS)
+        if len(points):
+            away = np.hypot(points[:, 0], points[:, 1])
+            bins = self._bins(points)
+            inside = (bins >= 0) & (bins < len(ranges)) & (away <= self.range_max)
+            nearest = np.full(len(ranges), np.inf, np.float32)
+            np.minimum.at(nearest, bins[inside], away[inside].astype(np.float32))
+            np.copyto(ranges, nearest, where=nearest < np.inf)
+        return ranges
+
+    def _bins(self, points: Doubles) -> Indices:
+        turned = (np.arctan2(points[:, 1], points[:, 0]) - self._first) % (2 * math.pi)
+        bins: Indices = np.floor(turned / self.increment).astype(np.intp)
+        return bins

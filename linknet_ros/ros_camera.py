@@ -1,0 +1,85 @@
+"""Intrinsics out of CameraInfo, and the camera's place out of tf."""
+
+from __future__ import annotations
+
+from rclpy.node import Node
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from linknet_ros.camera_model import CameraModel
+from linknet_ros.camera_mount import Mount
+from linknet_ros.errors import CalibrationError, ParameterError, first_line
+
+
+def camera_model_of(info: CameraInfo, width: int, height: int, rectified: bool) -> CameraModel:
+    """The camera model of an image.
+
+    :param info: from camera_info_for, for that image.
+    :param width: of the image, and height [px].
+    :param rectified: whether the image is rectified: then P counts, not K and D.
+    :raises CalibrationError: when the numbers cannot be used.
+    """
+    matrix, row = (info.p, 4) if rectified else (info.k, 3)
+    fx, cx, fy, cy = (float(matrix[i]) for i in (0, 2, row + 1, row + 2))
+    if (width, height) != (info.width, info.height):
+        # The numbers are of the whole calibrated size; a window moves the centre, binning divides
+        # (CameraInfo.msg).
+        across, down = max(1, info.binning_x), max(1, info.binning_y)
+        if info.roi.width:
+            cx, cy = cx - info.roi.x_offset, cy - info.roi.y_offset
+        fx, cx, fy, cy = fx / across, cx / across, fy / down, cy / down
+    model, distortion = ('', ()) if rectified else (info.distortion_model, info.d)
+    return CameraModel(width, height, fx, fy, cx, cy, model, tuple(map(float, distortion)))
+
+
+class TfMounts:
+    """What tf says of the camera.
+
+    :raises ParameterError: where tf2_ros is not installed.
+    """
+
+    def __init__(self, node: Node) -> None:
+        check_tf()
+        from tf2_ros import Buffer, TransformListener
+
+        self._buffer = Buffer()
+        self._listener = TransformListener(self._buffer, node)
+
+    def mount(self, base_frame: str, header: Header) -> Mount:
+        """The camera's place when a frame was taken, without waiting for tf.
+
+        :param header: of the frame; its frame is the camera's optical one.
+        :raises CalibrationError: when tf does not know.
+        """
+        from tf2_ros import TransformException
+
+        try:
+            found = self._buffer.lookup_transform(
+                base_frame, header.frame_id, Time.from_msg(header.stamp)
+            )
+        except TransformException as error:
+            raise CalibrationError(
+                f"tf does not say where '{header.frame_id}' is in '{base_frame}' "
+                f'({first_line(error)})'
+            ) from error
+        at, turned = found.transform.translation, found.transform.rotation
+        return Mount.from_quaternion((at.x, at.y, at.z), (turned.x, turned.y, turned.z, turned.w))
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.unregister()
+
+
+def check_tf() -> None:
+    """See that tf2_ros is there.
+
+    :raises ParameterError: where it is not.
+    """
+    try:
+        import tf2_ros  # noqa: F401
+    except ImportError as error:
+        raise ParameterError(
+            f'ground.use_tf needs tf2_ros, which does not load ({first_line(error)}); install '
+            'ros-$ROS_DISTRO-tf2-ros, or set ground.use_tf to false and ground.height'
+        ) from error

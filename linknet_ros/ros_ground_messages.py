@@ -1,0 +1,82 @@
+"""Grid, scan and cloud as messages."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from nav_msgs.msg import OccupancyGrid
+from numpy.typing import NDArray
+from sensor_msgs.msg import LaserScan, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from linknet_ros.ground_grid import GridArea
+from linknet_ros.ground_scan import GroundScan
+
+
+def grid_message(
+    cells: NDArray[np.int8], area: GridArea, plane_z: float, header: Header
+) -> OccupancyGrid:
+    """The grid.
+
+    :param cells: from GroundGrid.fill; copied.
+    :param area: of the grid.
+    :param plane_z: height of the ground in the base frame [m].
+    :param header: the frame's stamp, the base frame.
+    """
+    message = OccupancyGrid(header=header, data=_array('b', cells))
+    message.info.map_load_time = header.stamp
+    message.info.resolution = area.resolution
+    message.info.width, message.info.height = area.columns, area.rows
+    position = message.info.origin.position
+    position.x, position.y = area.corner
+    position.z = plane_z
+    message.info.origin.orientation.w = 1.0
+    return message
+
+
+def scan_message(ranges: NDArray[np.float32], scan: GroundScan, header: Header) -> LaserScan:
+    """The scan.
+
+    :param ranges: from GroundScan.fill; copied.
+    :param header: see grid_message.
+    """
+    return LaserScan(
+        header=header,
+        angle_min=scan.angle_min,
+        angle_max=scan.angle_max,
+        angle_increment=scan.increment,
+        range_min=0.0,
+        range_max=scan.range_max,
+        ranges=_array('f', ranges),
+    )
+
+
+def cloud_message(points: NDArray[np.float32], header: Header) -> PointCloud2:
+    """The contacts as points.
+
+    :param points: (n, 3) float32 x, y, z [m]; copied.
+    :param header: see grid_message.
+    """
+    fields = [
+        PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+        for i, name in enumerate('xyz')
+    ]
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=fields,
+        is_bigendian=False,
+        point_step=12,
+        row_step=12 * len(points),
+        data=_array('B', points),
+        is_dense=True,
+    )
+
+
+def _array(code: str, values: NDArray[np.generic]) -> array:
+    # An array.array is the one type that rosidl takes as it is.
+    data = array(code)
+    data.frombytes(np.ascontiguousarray(values).tobytes())
+    return data

@@ -24,10 +24,7 @@ NOT_IN_THIS_NODE = {
     ('subscribe', '/tf_static'): 'only with ground.use_tf',
     # Jazzy and newer have it.
     ('reply', '/linknet/get_type_description'): 'not in Humble',
-    # Until image_transport and the compressed outputs are merged; take these out then.
-    ('subscribe', '/image/compressed'): 'comes with image_transport',
-    ('publish', '/linknet/labels/compressed'): 'comes with compressed images',
-    ('publish', '/linknet/overlay/compressed'): 'comes with compressed images',
+    ('subscribe', '/image/compressed'): 'only with image_transport compressed',
 }
 
 #: Names of what may be done, by kind of list (schema policy.xsd of sros2).

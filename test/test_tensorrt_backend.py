@@ -487,7 +487,7 @@ def test_failed_build_quotes_the_log_and_the_memory(model, fake_gpu, options):
 
 @EACH_VERSION
 def test_operator_that_it_does_not_know(
-    half_proto, write_model, fake_gpu, options, built, version
+    half_proto, write_model, fake_gpu, options, built, version, monkeypatch
 ):
     fake_gpu(version, unknown='Conv')
     where = r'node \d' if version == '8.6.1' else r'Conv unnamed \(node \d\)'

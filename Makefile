@@ -4,9 +4,10 @@
 PYTHON ?= python3
 SOURCE ?= street
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test bench lint format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m linknet_ros.demo --source '$(SOURCE)' $(DEMO_ARGS)
@@ -15,6 +16,10 @@ demo: .venv/.demo
 test: .venv/.test
 	$(BIN)/python -m pytest --ignore-glob='*/test_training_*'
 	$(BIN)/python -m pytest test/test_training_*.py
+
+# The node against the back end alone and against a node written the usual way.
+bench: .venv/.test
+	$(BIN)/python -m linknet_ros.node_benchmark --against training.usual_node $(BENCH_ARGS)
 
 lint: .venv/.test
 	$(BIN)/ruff check .

@@ -1,0 +1,217 @@
+"""The node's benchmark: order of the windows, what becomes of failures, and one short real run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from linknet_ros import node_benchmark as module
+from linknet_ros.child_process import Outcome
+from linknet_ros.errors import LinknetError
+from linknet_ros.node_benchmark import NodeBenchmark, main
+from linknet_ros.node_benchmark_figures import ALL, LABELS, USUAL
+from linknet_ros.package_files import package_file
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch):
+    """Put back what main changes in this process."""
+    before = dict(os.environ)
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    for name in set(os.environ) - set(before):
+        monkeypatch.delenv(name)
+    os.environ.update(before)
+
+
+def test_real_run(model_path, tmp_path):
+    """Three processes over DDS with the tiny model, half a second a window."""
+    pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+    pytest.importorskip('matplotlib', reason='matplotlib is not installed')
+    out = tmp_path / 'out'
+    command = [sys.executable, '-m', 'linknet_ros.node_benchmark', '--quick', '--sizes', '96x64']
+    command += ['--model', model_path, '--backend', 'onnxruntime', '--out', out]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((out / 'report.json').read_text())
+    assert (report['model'], report['backend']) == ('model.onnx', 'onnxruntime fp32')
+    assert (report['left_out'], report['rounds'], report['seconds']) == ({}, 1, 0.5)
+    assert report['machine']['cores'] >= 1
+    assert [row['contender'] for row in report['rows']] == [LABELS, ALL]
+    (alone,) = report['backend_alone']
+    for row in report['rows']:
+        assert row['fps_ratio'] == pytest.approx(row['fps'] / alone['fps'])
+        assert row['overhead_ms'] == pytest.approx(row['latency_ms'] - alone['infer_ms'])
+        assert row['overhead_ms'] > 0
+        assert 0 < row['pss_mb'] <= row['rss_mb'] <= row['peak_mb']
+    assert [target['reached'] for target in report['targets']] == [None] * 4
+    assert '| 96x64 | all outputs |' in result.stdout
+    assert (out / 'bench.png').stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--model', '/none.onnx'], "error: no model file '/none.onnx'"),
+        (['--sizes', '640'], "'640' is no size; write 640x360"),
+        (['--sizes', '8x8'], '8x8: sides of 32 to 4096 work'),
+        (['--rounds', '0'], "'0' is no number from 1 on"),
+        (['--out', '/proc/none'], 'error: cannot write /proc/none'),
+    ],
+)
+def test_mistakes_end_with_one_line(model_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        main(['--model', str(model_path), *arguments])
+    assert message in f'{ended.value.code}{capsys.readouterr().err}'
+
+
+def test_makefile_names_the_usual_node():
+    makefile = package_file('Makefile').read_text()
+    assert 'linknet_ros.node_benchmark --against training.usual_node' in makefile
+    assert package_file('training/usual_node.py').is_file()
+
+
+# Without ROS: nodes that sleep, and windows whose results are made up.
+
+WINDOW = {'fps': 20.0, 'cpu_ms': 1.0, 'latency_ms': 5.0}
+BACKEND = {'backend': 'b', 'precision': 'p', 'infer_ms': 4.0, 'fps': 40.0, 'cpu_ms': 2.0}
+
+
+class Stage:
+    """Stands in for children: `answers[module]` is called for each; keeps what was asked."""
+
+    def __init__(self):
+        self.nodes = []
+        self.asked = []
+        self.peer = lambda number, outputs: Outcome(value=WINDOW)
+        self.backend = Outcome(value=BACKEND)
+
+    def start_node(self, name, parameters, more=()):
+        node = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
+        self.nodes.append((name, parameters, more, node))
+        return node
+
+    def ask(self, name, cell, seconds):
+        if name == 'linknet_ros.node_benchmark_backend':
+            self.asked.append('backend')
+            return self.backend
+        assert name == 'linknet_ros.ros_benchmark_peer'
+        _, namespace, _, outputs, rate, *_ = json.loads(cell)
+        self.asked.append(f'{namespace} {len(outputs)} {rate:g}')
+        return self.peer(len(self.asked), namespace)
+
+
+@pytest.fixture
+def stage(monkeypatch, tmp_path):
+    stage = Stage()
+    monkeypatch.setattr(module, 'ask', stage.ask)
+    monkeypatch.setattr(module, 'start_node', stage.start_node)
+    monkeypatch.setattr(NodeBenchmark, '_pictures', lambda self, size: tmp_path / 'x.npy')
+    yield stage
+    # Whatever happened, no node is left.
+    assert all(node.poll() is not None for *_, node in stage.nodes)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A benchmark of two rounds against a usual node."""
+    options = module._options(['--rounds', '2', '--against', 'my.usual', '--threads', '3'])
+    return NodeBenchmark(options, tmp_path / 'm.onnx', tmp_path)
+
+
+def test_windows_of_a_round(stage, run):
+    found = run.rounds('64x32')
+    # Overload is 1.5 times the back end's 40, paced 0.6 times the node's 20.
+    windows = ['backend', '/ 1 60', '/ 1 12', '/ 5 60', '/ 5 12', '/usual 1 60']
+    assert stage.asked == 2 * windows
+    assert run.backend == 'b p'
+    assert found == 2 * [
+        {
+            'backend': BACKEND,
+            LABELS: {'overload': WINDOW, 'paced': WINDOW},
+            ALL: {'overload': WINDOW, 'paced': WINDOW},
+            USUAL: {'overload': WINDOW},
+        }
+    ]
+    (mine, parameters, *_), (usual, other_parameters, more, _) = stage.nodes
+    assert (mine, usual) == ('linknet_ros.segment_node', 'my.usual')
+    assert parameters['threads'] == '3'
+    assert other_parameters == {'model': parameters['model']}
+    assert more == ['-r', '__ns:=/usual']
+
+
+def test_usual_node_that_fails_is_left_out(stage, run):
+    def peer(number, namespace):
+        return Outcome(failure='x', message='no labels') if namespace != '/' else Outcome(WINDOW)
+
+    stage.peer = peer
+    first, second = run.rounds('64x32')
+    assert set(first) == set(second) == {'backend', LABELS, ALL}
+    assert run.left_out == {USUAL: 'usual node: no labels'}
+    assert stage.asked.count('/usual 1 60') == 1
+    # Nor is it started for the next size.
+    run.rounds('96x64')
+    assert [name for name, *_ in stage.nodes].count('my.usual') == 1
+
+
+def test_node_that_fails(stage, run):
+    stage.peer = lambda number, namespace: Outcome(failure='x', message='no labels within 60 s')
+    with pytest.raises(LinknetError, match=r'^labels only: no labels within 60 s$'):
+        run.rounds('64x32')
+
+
+def test_node_that_ends(stage, run):
+    def peer(number, namespace):
+        node = stage.nodes[0][-1]
+        node.kill()
+        node.wait()
+        return Outcome(failure='x', message='cannot read /proc')
+
+    stage.peer = peer
+    with pytest.raises(LinknetError, match='labels only: the node ended; its message is above'):
+        run.rounds('64x32')
+
+
+def test_back_end_that_fails(stage, run):
+    stage.backend = Outcome(failure='BackendError', message='no bf16 here')
+    with pytest.raises(LinknetError, match=r'^the back end alone: no bf16 here$'):
+        run.rounds('64x32')
+
+
+def test_pictures(tmp_path):
+    run = NodeBenchmark(module._options([]), tmp_path / 'm.onnx', tmp_path)
+    pictures = np.load(run._pictures('96x64'))
+    assert (pictures.shape, pictures.dtype) == ((2, 64, 96, 3), np.uint8)
+    assert (pictures[0] != pictures[1]).any()
+
+
+def test_a_signal_leaves_no_nodes(model_path, tmp_path):
+    """As `timeout` sends it, in the middle of a run."""
+    pid_file = tmp_path / 'pid'
+    package = tmp_path / 'slow_node.py'
+    package.write_text(
+        f'import os, pathlib, time\n'
+        f'pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\ntime.sleep(600)\n'
+    )
+    source = (
+        'import linknet_ros.node_benchmark as m\n'
+        'start = m.start_node\n'
+        "m.start_node = lambda name, *rest: start('slow_node', *rest)\n"
+        f'm.main(["--model", {str(model_path)!r}, "--sizes", "64x32", "--out", {str(tmp_path)!r}])'
+    )
+    environment = os.environ | {'PYTHONPATH': str(tmp_path)}
+    process = subprocess.Popen([sys.executable, '-c', source], env=environment)
+    deadline = time.monotonic() + 120
+    while not (pid_file.exists() and pid_file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)

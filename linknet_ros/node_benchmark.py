@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from linknet_ros.errors import LinknetError
 from linknet_ros.model_file import load_model_file
 from linknet_ros.node_benchmark_figures import (
     ALL,
+    CALM,
     LABELS,
     USUAL,
     backend_row,
@@ -52,7 +54,7 @@ _OUTPUTS = {
 _NAMESPACES = {LABELS: '/', ALL: '/', USUAL: '/usual'}
 
 #: The camera's rate by that of the back end alone, to overload; and by the node's own, to follow.
-_OVERLOAD, _PACED = 1.5, 0.6
+_OVERLOAD, _PACED = 1.25, 0.6
 
 #: Street frames that are sent in turn, and seconds of the drive between them.
 _PICTURES, _STEP_S = 2, 2.0
@@ -128,9 +130,11 @@ class NodeBenchmark:
     def _backend_alone(self, pictures: Path) -> dict[str, Any]:
         options = self._options
         settings = [str(self._model), options.backend, options.precision, options.threads]
-        value = _value(
-            'the back end alone',
-            _ask('linknet_ros.node_benchmark_backend', *settings, str(pictures), options.seconds),
+        arguments = (*settings, str(pictures), options.seconds)
+        value = self._calm(
+            lambda: _value(
+                'the back end alone', _ask('linknet_ros.node_benchmark_backend', *arguments)
+            )
         )
         self.backend = f'{value["backend"]} {value["precision"]}'
         return value
@@ -139,14 +143,30 @@ class NodeBenchmark:
         self, contender: str, node: subprocess.Popen[bytes], pictures: Path, rate: float
     ) -> dict[str, Any]:
         options = self._options
-        outcome = _ask(
-            'linknet_ros.ros_benchmark_peer',
-            *(node.pid, _NAMESPACES[contender], str(pictures), _OUTPUTS[contender], rate),
-            *(options.warm_up, options.seconds),
-        )
-        if node.poll() is not None:
-            raise LinknetError(f'{contender}: the node ended; its message is above')
-        return _value(contender, outcome)
+
+        def measure() -> dict[str, Any]:
+            outcome = _ask(
+                'linknet_ros.ros_benchmark_peer',
+                *(node.pid, _NAMESPACES[contender], str(pictures), _OUTPUTS[contender], rate),
+                *(options.warm_up, options.seconds),
+            )
+            if node.poll() is not None:
+                raise LinknetError(f'{contender}: the node ended; its message is above')
+            return _value(contender, outcome)
+
+        return self._calm(measure)
+
+    def _calm(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Measure, again where others used the processor; of several, the calmest counts.
+
+        What decides is only what others did, never the result.
+        """
+        best = measure()
+        for _ in range(self._options.retries):
+            if best['others'] <= CALM:
+                break
+            best = min(best, measure(), key=lambda window: window['others'])
+        return best
 
     def _pictures(self, size: str) -> Path:
         path = self._folder / f'{size}.npy'
@@ -194,6 +214,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--model', type=Path, help='the model that ships by default')
     parser.add_argument('--sizes', nargs='+', type=_size, default=list(SIZES), metavar='WxH')
     parser.add_argument('--rounds', type=_count, default=3)
+    parser.add_argument('--retries', type=int, default=1, help='of a window that others disturb')
     parser.add_argument('--seconds', type=float, default=2.0, help='of every window')
     parser.add_argument('--warm-up', type=float, default=0.7, help='seconds before each')
     parser.add_argument(
@@ -216,7 +237,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.quick:
         options.sizes, options.rounds = options.sizes[:1], 1
-        options.seconds, options.warm_up = 0.5, 0.2
+        options.seconds, options.warm_up, options.retries = 0.5, 0.2, 0
     return options
 
 
@@ -255,7 +276,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(f'note: {note}')
     for name, reason in run.left_out.items():
         print(f'left out: {reason if reason.startswith(name) else f"{name}: {reason}"}')
-    settings = {name: getattr(options, name) for name in ('rounds', 'seconds', 'warm_up')}
+    settings = {
+        name: getattr(options, name) for name in ('rounds', 'seconds', 'warm_up', 'retries')
+    }
     report = {
         'model': model.name,
         'sha256': model.sha256,

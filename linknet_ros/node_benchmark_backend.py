@@ -13,6 +13,7 @@ import numpy as np
 
 from linknet_ros.child_process import answer
 from linknet_ros.model_file import load_model_file
+from linknet_ros.process_usage import machine_cpu_seconds
 from linknet_ros.segmenter import Segmenter
 
 #: Runs before the clock starts: caches fill, threads and a GPU's clock come up.
@@ -27,7 +28,8 @@ def measure(
     :param pictures: .npy file of frames, uint8 (n, H, W, 3) BGR.
     :param seconds: to go on for, but for two frames at least.
     :returns: 'backend' and 'precision' that ran; 'infer_ms', median time of a frame in the
-        network; 'fps'; 'cpu_ms', processor time per frame.
+        network; 'fps'; 'cpu_ms', processor time per frame;
+        'others', processor cores that everybody else used meanwhile.
     """
     segmenter = Segmenter(
         load_model_file(Path(model)), backend=backend, precision=precision, threads=threads
@@ -36,6 +38,7 @@ def measure(
     for _ in range(_WARM_UP):
         segmenter.infer(fitted)
     milliseconds: list[float] = []
+    begin_machine = machine_cpu_seconds()
     begin, begin_cpu = time.perf_counter(), time.process_time()
     end = begin
     while end < begin + seconds or len(milliseconds) < 2:
@@ -43,13 +46,14 @@ def measure(
         segmenter.infer(fitted)
         end = time.perf_counter()
         milliseconds.append(1e3 * (end - start))
-    frames = len(milliseconds)
+    frames, cpu = len(milliseconds), time.process_time() - begin_cpu
     return {
         'backend': segmenter.backend,
         'precision': segmenter.precision,
         'infer_ms': statistics.median(milliseconds),
         'fps': frames / (end - begin),
-        'cpu_ms': 1e3 * (time.process_time() - begin_cpu) / frames,
+        'cpu_ms': 1e3 * cpu / frames,
+        'others': (machine_cpu_seconds() - begin_machine - cpu) / (end - begin),
     }
 
 

@@ -16,6 +16,9 @@ FIGURES = (
     *('cpu_ms', 'extra_cpu_ms', 'rss_mb', 'pss_mb', 'peak_mb', 'camera_fps'),
 )
 
+#: Processor cores that others may use during a window; more, and it is measured again.
+CALM = 0.15
+
 #: Of one round: windows by contender and kind ('overload' with a camera that is faster than the
 #: node, 'paced' with one that it can follow), and under 'backend' the back end alone.
 Round = Mapping[str, Any]
@@ -24,13 +27,17 @@ Round = Mapping[str, Any]
 def row(size: str, contender: str, rounds: Sequence[Round]) -> dict[str, Any]:
     """One line of the table: medians over the rounds of what was computed within each.
 
-    :returns: 'size', 'contender' and FIGURES; 'ranges', lowest and highest of the rounds, for the
+    :returns: 'size', 'contender' and FIGURES; 'others', the most cores that other processes used
+        in a window or in the back end's; 'ranges', lowest and highest of the rounds, for the
         two figures that targets are about.
     """
     found = [_of_round(r['backend'], r[contender]) for r in rounds if contender in r]
     figures = {name: _median([f[name] for f in found]) for name in FIGURES}
     ranges = {name: _range([f[name] for f in found]) for name in ('fps_ratio', 'overhead_ms')}
-    return {'size': size, 'contender': contender, **figures, 'ranges': ranges}
+    windows = [w for r in rounds if contender in r for w in r[contender].values()]
+    others = max(w['others'] for w in [*windows, *(r['backend'] for r in rounds)])
+    own = {'size': size, 'contender': contender, 'others': others, 'ranges': ranges}
+    return {**own, **figures}
 
 
 def backend_row(size: str, rounds: Sequence[Round]) -> dict[str, Any]:
@@ -116,6 +123,12 @@ def doubt(rows: Sequence[Mapping[str, Any]]) -> str:
     if slow:
         name = f'{slow[0]["contender"]} at {slow[0]["size"]}'
         return f'the camera could not overload the node ({name}): its frames/s are a lower bound'
+    others = max((r['others'] for r in rows), default=0.0)
+    if others > CALM:
+        return (
+            f'other processes used up to {others:.1f} cores meanwhile, more than the {CALM:g} of '
+            'a calm machine: the figures are theirs as well; try again, or with more --retries'
+        )
     ranges = [r['ranges']['fps_ratio'] for r in rows if r['ranges']['fps_ratio'] is not None]
     if any(high > 1.25 * low for low, high in ranges):
         return 'rounds differ by more than a quarter: the machine is busy; try again with more'

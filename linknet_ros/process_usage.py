@@ -18,6 +18,13 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
+def machine_cpu_seconds() -> float:
+    """Processor time that all processes have used so far, and what a hypervisor took."""
+    fields = Path('/proc/stat').read_text().split('\n', 1)[0].split()[1:]
+    user, nice, system, _, _, irq, softirq, stolen = (int(field) for field in fields[:8])
+    return (user + nice + system + irq + softirq + stolen) / os.sysconf('SC_CLK_TCK')
+
+
 def memory_mb(pid: int) -> dict[str, float]:
     """Memory of a process in MB: what is resident, its share of it, and the most so far.
 

@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 
 from linknet_ros.child_process import answer
 from linknet_ros.errors import LinknetError
-from linknet_ros.process_usage import cpu_seconds, memory_mb
+from linknet_ros.process_usage import cpu_seconds, machine_cpu_seconds, memory_mb
 from linknet_ros.ros_images import array_to_image
 
 #: Labels that come before a window begins, at least.
@@ -113,7 +113,8 @@ def measure(
     :param seconds: of the window; it goes on until two labels have come.
     :returns: 'fps' of labels; 'camera_fps'; 'latency_ms', median time of labels from the stamp
         to their arrival, and 'latency_p90_ms'; 'cpu_ms', processor time of the node per labels
-        message, 'peer_cpu_ms' of this process; and memory of the node, see memory_mb.
+        message, 'peer_cpu_ms' of this process; 'others', processor cores that everybody
+        else used meanwhile; and memory of the node, see memory_mb.
     :raises LinknetError: when no labels come, or the node ends.
     """
     rclpy.init(args=[])
@@ -143,6 +144,7 @@ def _window(peer: Peer, pid: int, seconds: float) -> dict[str, Any]:
     peer.arrivals.clear()
     sent = peer.sent
     begin, node_cpu, own_cpu = time.time(), cpu_seconds(pid), time.process_time()
+    machine_cpu = machine_cpu_seconds()
     give_up = begin + seconds + _PATIENCE
 
     def done() -> bool:
@@ -153,6 +155,8 @@ def _window(peer: Peer, pid: int, seconds: float) -> dict[str, Any]:
 
     peer.run(done)
     passed = time.time() - begin
+    node_cpu, own_cpu = cpu_seconds(pid) - node_cpu, time.process_time() - own_cpu
+    others = machine_cpu_seconds() - machine_cpu - node_cpu - own_cpu
     labels = len(peer.arrivals)
     latencies = [1e3 * latency for _, latency in peer.arrivals]
     between = peer.arrivals[-1][0] - peer.arrivals[0][0]
@@ -161,8 +165,9 @@ def _window(peer: Peer, pid: int, seconds: float) -> dict[str, Any]:
         'camera_fps': (peer.sent - sent) / passed,
         'latency_ms': float(np.median(latencies)),
         'latency_p90_ms': float(np.percentile(latencies, 90)),
-        'cpu_ms': 1e3 * (cpu_seconds(pid) - node_cpu) / labels,
-        'peer_cpu_ms': 1e3 * (time.process_time() - own_cpu) / labels,
+        'cpu_ms': 1e3 * node_cpu / labels,
+        'peer_cpu_ms': 1e3 * own_cpu / labels,
+        'others': others / passed,
         **memory_mb(pid),
     }
 

@@ -26,3 +26,4 @@ def test_measure(model_path, tmp_path, monkeypatch):
     assert result['fps'] == pytest.approx(1e3 / result['infer_ms'])
     assert 0 < result['infer_ms'] < 60e3
     assert result['cpu_ms'] > 0
+    assert 'others' in result

@@ -23,6 +23,7 @@ def window(fps=20.0, latency=60.0, cpu=45.0, camera=30.0, memory=100.0):
         'latency_p90_ms': 1.5 * latency,
         'cpu_ms': cpu,
         'peer_cpu_ms': 1.0,
+        'others': 0.1,
         'rss_mb': memory,
         'pss_mb': memory - 10,
         'peak_mb': memory + 10,
@@ -30,7 +31,7 @@ def window(fps=20.0, latency=60.0, cpu=45.0, camera=30.0, memory=100.0):
 
 
 def backend(milliseconds=40.0, fps=25.0, cpu=40.0):
-    return {'infer_ms': milliseconds, 'fps': fps, 'cpu_ms': cpu}
+    return {'infer_ms': milliseconds, 'fps': fps, 'cpu_ms': cpu, 'others': 0.12}
 
 
 #: Everything takes twice as long in the second round.
@@ -77,6 +78,8 @@ def test_row_compares_within_each_round():
         'camera_fps': 30.0,
     }
     del found['ranges']
+    # The back end's windows count as well.
+    assert found.pop('others') == 0.12
     assert found == pytest.approx(expected)
     assert set(FIGURES) == set(expected) - {'size', 'contender'}
 
@@ -131,12 +134,14 @@ def test_targets_that_were_not_measured():
     [
         ({}, ''),
         ({'fps': None, 'camera_fps': None}, ''),
+        ({'others': 0.3}, 'other processes used up to 0.3 cores meanwhile, more than the 0.15'),
         ({'camera_fps': 21.0}, 'the camera could not overload the node (labels only at 9x9)'),
         ({'ranges': {'fps_ratio': (0.7, 0.9)}}, 'rounds differ by more than a quarter'),
     ],
 )
 def test_doubt(changes, said):
     sound = {'size': '9x9', 'contender': LABELS, 'fps': 20.0, 'camera_fps': 30.0}
+    sound['others'] = 0.15
     found = doubt([{**sound, 'ranges': {'fps_ratio': (0.8, 0.9)}, **changes}])
     assert found.startswith(said)
     assert bool(found) == bool(said)

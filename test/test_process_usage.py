@@ -8,7 +8,7 @@ import pytest
 
 from linknet_ros import process_usage as module
 from linknet_ros.errors import LinknetError
-from linknet_ros.process_usage import cpu_seconds, memory_mb
+from linknet_ros.process_usage import cpu_seconds, machine_cpu_seconds, memory_mb
 
 
 def test_cpu_seconds_are_those_of_the_process():
@@ -16,6 +16,14 @@ def test_cpu_seconds_are_those_of_the_process():
         pass
     times = os.times()
     assert cpu_seconds(os.getpid()) == pytest.approx(times.user + times.system, abs=0.05)
+
+
+def test_machine_has_used_at_least_what_this_process_did():
+    before, own = machine_cpu_seconds(), time.process_time()
+    while time.process_time() < own + 0.2:
+        pass
+    assert machine_cpu_seconds() - before > 0.15
+    assert machine_cpu_seconds() > cpu_seconds(os.getpid())
 
 
 def test_name_with_spaces_and_brackets(monkeypatch):

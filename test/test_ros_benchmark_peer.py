@@ -61,6 +61,8 @@ def test_window(node, pictures):
     assert found['fps'] > 0
     assert found['cpu_ms'] >= 0
     assert found['peer_cpu_ms'] > 0
+    # Clocks of 10 ms: a little less than nothing can come out.
+    assert found['others'] > -0.2
     assert 0 < found['pss_mb'] <= found['rss_mb'] <= found['peak_mb']
 
 

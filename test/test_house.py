@@ -61,6 +61,7 @@ SAME_ROW = [
     ('frame_sources', 'street_drive'),
     ('ros_*', 'ros_*'),
     ('doctor_middleware', 'doctor_libraries'),
+    ('node_benchmark_rounds', 'node_benchmark_figures'),
     ('node_benchmark_table', 'node_benchmark_figures'),
     ('demo', 'demo_node'),
 ]

@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Each sets up what it needs in
+# Commands for a fresh machine: `make demo`, `make test`, `make bench`. Each sets up what it needs in
 # .venv, ROS 2 included; nothing outside this folder is changed.
 
 PYTHON ?= python3

@@ -57,9 +57,14 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--model', type=Path, help='the model that ships by default')
     parser.add_argument('--sizes', nargs='+', type=_size, default=list(SIZES), metavar='WxH')
     parser.add_argument('--rounds', type=_count, default=3)
-    parser.add_argument('--retries', type=int, default=1, help='of a window that others disturb')
-    parser.add_argument('--seconds', type=float, default=2.0, help='of every window')
-    parser.add_argument('--warm-up', type=float, default=0.7, help='seconds before each')
+    parser.add_argument(
+        '--patience',
+        type=float,
+        default=30.0,
+        help='seconds in all for windows that are measured again because others disturbed them',
+    )
+    parser.add_argument('--seconds', type=float, default=1.5, help='of every window')
+    parser.add_argument('--warm-up', type=float, default=0.5, help='seconds before each')
     parser.add_argument(
         '--against',
         metavar='MODULE',
@@ -80,7 +85,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.quick:
         options.sizes, options.rounds = options.sizes[:1], 1
-        options.seconds, options.warm_up, options.retries = 0.5, 0.2, 0
+        options.seconds, options.warm_up, options.patience = 0.5, 0.2, 0.0
     return options
 
 
@@ -120,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, reason in run.left_out.items():
         print(f'left out: {reason if reason.startswith(name) else f"{name}: {reason}"}')
     settings = {
-        name: getattr(options, name) for name in ('rounds', 'seconds', 'warm_up', 'retries')
+        name: getattr(options, name) for name in ('rounds', 'seconds', 'warm_up', 'patience')
     }
     report = {
         'model': model.name,

@@ -127,7 +127,7 @@ def doubt(rows: Sequence[Mapping[str, Any]]) -> str:
     if others > CALM:
         return (
             f'other processes used up to {others:.1f} cores meanwhile, more than the {CALM:g} of '
-            'a calm machine: the figures are theirs as well; try again, or with more --retries'
+            'a calm machine: the figures are theirs as well; try again, or with more --patience'
         )
     ranges = [r['ranges']['fps_ratio'] for r in rows if r['ranges']['fps_ratio'] is not None]
     if any(high > 1.25 * low for low, high in ranges):

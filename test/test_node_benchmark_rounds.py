@@ -92,11 +92,17 @@ def test_windows_of_a_round(stage, run):
     ('others', 'kept', 'asked'),
     [([0.1], 0.1, 1), ([0.5, 0.1], 0.1, 2), ([0.5, 0.9, 0.7], 0.5, 3), ([0.5, 0.3, 0.2], 0.2, 3)],
 )
-def test_window_that_others_disturb_is_measured_again(run, others, kept, asked):
-    run._options.retries = 2
+def test_window_that_others_disturb_is_measured_again(run, monkeypatch, others, kept, asked):
+    # A window takes 20 of the 30 seconds that there are in all.
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(module.time, 'monotonic', lambda: next(clock))
     windows = iter(others)
     assert run._calm(lambda: {'others': next(windows)}) == {'others': kept}
     assert len(list(windows)) == len(others) - asked
+    monkeypatch.undo()
+    if asked == 3:
+        # The patience is over, for the rest of the run.
+        assert run._calm(lambda: {'others': 9.0}) == {'others': 9.0}
 
 
 def test_usual_node_that_fails_is_left_out(stage, run):

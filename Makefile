@@ -1,12 +1,13 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Each sets up what it needs in
+# Commands for a fresh machine: `make demo`, `make test`, `make bench`. Each sets up what it needs in
 # .venv, ROS 2 included; nothing outside this folder is changed.
 
 PYTHON ?= python3
 SOURCE ?= street
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test lint audit format clean
+.PHONY: demo test bench lint audit format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m linknet_ros.demo --source '$(SOURCE)' $(DEMO_ARGS)
@@ -15,6 +16,10 @@ demo: .venv/.demo
 test: .venv/.test
 	$(BIN)/python -m pytest --ignore-glob='*/test_training_*'
 	$(BIN)/python -m pytest test/test_training_*.py
+
+# The node against the back end alone and against a node written the usual way.
+bench: .venv/.test
+	$(BIN)/python -m linknet_ros.node_benchmark --against training.usual_node $(BENCH_ARGS)
 
 lint: .venv/.test
 	$(BIN)/ruff check .

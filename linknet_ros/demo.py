@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import subprocess
 import sys
@@ -25,7 +24,8 @@ from linknet_ros.errors import LinknetError
 from linknet_ros.frame_sources import STREET, open_source
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.model_file import ModelFile, load_model_file
-from linknet_ros.package_files import SHM_PROFILE, package_file, shipped_model
+from linknet_ros.node_process import isolate, start_node, stop_nodes
+from linknet_ros.package_files import package_file, shipped_model
 
 #: Seconds without anything new after which the demo stops waiting.
 _PATIENCE = 20.0
@@ -81,14 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
     """Run the three processes until the source ends, write report and contact sheet."""
-    # A domain of its own, whatever the shell is set to: a demo's drivable area must never reach
-    # a robot, nor a robot's camera the demo.
-    os.environ['ROS_DOMAIN_ID'] = str(options.domain_id)
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    isolate(options.domain_id)
     print(f'to look on: export ROS_DOMAIN_ID={options.domain_id}')
-    profile = str(package_file(SHM_PROFILE))
-    os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', profile)
-    os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', profile)
     options.out.mkdir(parents=True, exist_ok=True)
     count = options.count or (_STREET_FRAMES if options.source == STREET else 0)
     processes: list[subprocess.Popen[bytes]] = []
@@ -99,7 +93,7 @@ def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
             processes.append(_start_replay(options, count))
             _watch(node, processes, count)
         finally:
-            _stop(processes)
+            stop_nodes(processes)
     report = _report(node, model, options.source)
     (options.out / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
     print(_summary(report))
@@ -122,14 +116,14 @@ def _start_segmentation(options: argparse.Namespace, model: ModelFile) -> subpro
     # A demo wants every picture, a planner only the newest: keep some for a slow moment.
     topics = ('labels', 'color', 'overlay', 'drivable')
     parameters |= {f'qos_overrides./linknet/{t}.publisher.depth': '20' for t in topics}
-    return _start('linknet_ros.segment_node', parameters)
+    return start_node('linknet_ros.segment_node', parameters)
 
 
 def _start_replay(options: argparse.Namespace, count: int) -> subprocess.Popen[bytes]:
     source = options.source
     if source != STREET:
         source = str(Path(source).resolve())
-    return _start(
+    return start_node(
         'linknet_ros.replay_node',
         {
             'source': source,
@@ -141,15 +135,6 @@ def _start_replay(options: argparse.Namespace, count: int) -> subprocess.Popen[b
         },
         ['-r', 'image_raw:=image'],
     )
-
-
-def _start(
-    module: str, parameters: dict[str, str], more: list[str] | None = None
-) -> subprocess.Popen[bytes]:
-    command = [sys.executable, '-m', module, '--ros-args', '--log-level', 'warn', *(more or [])]
-    for name, value in parameters.items():
-        command += ['-p', f'{name}:={value}']
-    return subprocess.Popen(command)
 
 
 def _wait_until_ready(node: DemoNode, segmentation: subprocess.Popen[bytes]) -> None:
@@ -244,18 +229,6 @@ def _summary(report: dict[str, Any]) -> str:
 
 def _percentile(values: list[float], percent: float) -> float | None:
     return round(float(np.percentile(values, percent)), 1) if values else None
-
-
-def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    for process in processes:
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 if __name__ == '__main__':

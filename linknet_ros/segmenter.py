@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,11 +53,18 @@ class Segmentation:
     """Result for one frame; the arrays are the receiver's own.
 
     :param labels: (H, W) uint8 class ids of the frame's size, 255 where unlabelled.
-    :param confidence: (H, W) uint8, round(255 * softmax maximum), of the frame's size.
+    :param network_confidence: (h, w) uint8, round(255 * softmax maximum), as the network gave it.
+    :param to_frame: scales it to the frame's size.
     """
 
     labels: NDArray[np.uint8]
-    confidence: NDArray[np.uint8]
+    network_confidence: NDArray[np.uint8]
+    to_frame: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = lambda image: image
+
+    @cached_property
+    def confidence(self) -> NDArray[np.uint8]:
+        """(H, W) uint8, round(255 * softmax maximum); scaled when it is first asked for."""
+        return self.to_frame(self.network_confidence)
 
 
 class Segmenter:
@@ -171,7 +178,7 @@ class Segmenter:
         # network computed nonsense (NaN): unlabelled too, whatever class the argmax names.
         labels[confidence < max(1, round(255 * min_confidence))] = UNLABELED
         to_frame = inferred.fitter.to_frame
-        return Segmentation(to_frame(labels), to_frame(confidence))
+        return Segmentation(to_frame(labels), confidence, to_frame)
 
     def close(self) -> None:
         """Free the back ends."""

@@ -33,7 +33,9 @@ ROWS = {
     'child_process': 0,
     'cuda_driver': 0,
     'findings': 0,
+    'process_usage': 0,
     'model_file': 1,
+    'node_process': 1,
     'frame_fitting': 2,
     'backends': 2,
     'backends.*': 2,
@@ -55,10 +57,12 @@ ROWS = {
     'ros_*': 4,
     'doctor_*': 4,
     'benchmark_*': 4,
+    'node_benchmark_*': 4,
     '*_node': 5,
     'demo': 5,
     'doctor': 5,
     'benchmark': 5,
+    'node_benchmark': 5,
 }
 
 #: Imports inside a row that are meant: (importing module, imported module).
@@ -75,6 +79,8 @@ SAME_ROW = [
     ('frame_sources', 'street_drive'),
     ('ros_*', 'ros_*'),
     ('doctor_middleware', 'doctor_libraries'),
+    ('node_benchmark_rounds', 'node_benchmark_figures'),
+    ('node_benchmark_table', 'node_benchmark_figures'),
     ('demo', 'demo_node'),
 ]
 

@@ -56,6 +56,8 @@ WRITERS = {
     'linknet_ros/benchmark_table.py': '--out of benchmark',
     'linknet_ros/demo.py': '--out',
     'linknet_ros/ground_accuracy.py': '--pictures',
+    'linknet_ros/node_benchmark.py': '--out',
+    'linknet_ros/node_benchmark_table.py': '--out of node_benchmark',
 }
 
 #: Calls that write, by the last of their name; open() is looked at by its mode.

@@ -102,6 +102,22 @@ def test_regions_lie_where_they_are_in_the_frame(segmenter, size):
     )
 
 
+def test_confidence_is_scaled_when_it_is_asked_for(segmenter, monkeypatch):
+    scaled = []
+    to_frame = FrameFitter.to_frame
+
+    def spy(self, image):
+        scaled.append(image)
+        return to_frame(self, image)
+
+    monkeypatch.setattr(FrameFitter, 'to_frame', spy)
+    result = segmenter.segment(random_frame(200, 120))
+    assert len(scaled) == 1
+    assert result.confidence.shape == (120, 200)
+    assert result.confidence is result.confidence
+    assert len(scaled) == 2
+
+
 def test_results_do_not_change_with_the_next_frame(segmenter):
     for size in [(96, 64), (97, 51)]:
         first = segmenter.segment(random_frame(*size, seed=1))

@@ -1,0 +1,168 @@
+"""The windows of the node's benchmark: which process runs when, and what becomes of failures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linknet_ros.child_process import Outcome, ask
+from linknet_ros.errors import LinknetError
+from linknet_ros.node_benchmark_figures import ALL, CALM, LABELS, USUAL
+from linknet_ros.node_process import start_node, stop_nodes
+from linknet_ros.street_drive import StreetDrive
+
+#: Topics that a contender's subscribers ask for.
+OUTPUTS = {
+    LABELS: ['labels'],
+    ALL: ['labels', 'drivable', 'confidence', 'color', 'overlay'],
+    USUAL: ['labels'],
+}
+
+#: The usual node has its own topics, so that both can stay open through all rounds.
+_NAMESPACES = {LABELS: '/', ALL: '/', USUAL: '/usual'}
+
+#: The camera's rate by that of the back end alone, to overload; and by the node's own, to follow.
+_OVERLOAD, _PACED = 1.25, 0.6
+
+#: Street frames that are sent in turn, and seconds of the drive between them.
+_PICTURES, _STEP_S = 2, 2.0
+
+#: For one child, which waits up to a minute for the node by itself.
+_CHILD_SECONDS = 180.0
+
+
+class NodeBenchmark:
+    """A run of the benchmark.
+
+    :param options: of the command line.
+    :param model: path of the model file.
+    :param folder: for the pictures, which are gone afterwards.
+    """
+
+    def __init__(self, options: argparse.Namespace, model: Path, folder: Path) -> None:
+        self._options = options
+        self._model = model
+        self._folder = folder
+        self._patience = options.patience
+        #: Why a contender is missing.
+        self.left_out: dict[str, str] = {}
+        #: Back end and precision that ran.
+        self.backend = ''
+
+    def rounds(self, size: str) -> list[dict[str, Any]]:
+        """Measure everything at one size, in nodes that are new.
+
+        :raises LinknetError: when the node or the back end fails; the usual node is left out.
+        """
+        pictures = self._pictures(size)
+        options = self._options
+        parameters = {
+            'model': str(self._model),
+            'backend': options.backend,
+            'precision': options.precision,
+            'threads': str(options.threads),
+        }
+        mine = start_node('linknet_ros.segment_node', parameters)
+        nodes = {LABELS: mine, ALL: mine}
+        try:
+            if options.against and USUAL not in self.left_out:
+                more = ['-r', f'__ns:={_NAMESPACES[USUAL]}']
+                model = {'model': str(self._model)}
+                nodes[USUAL] = start_node(options.against, model, more)
+            return [self._round(i, size, pictures, nodes) for i in range(options.rounds)]
+        finally:
+            stop_nodes(list(nodes.values()))
+
+    def _round(
+        self, number: int, size: str, pictures: Path, nodes: dict[str, subprocess.Popen[bytes]]
+    ) -> dict[str, Any]:
+        _progress(f'{size}, round {number + 1} of {self._options.rounds}')
+        backend = self._backend_alone(pictures)
+        overload = _OVERLOAD * backend['fps']
+        found: dict[str, Any] = {'backend': backend}
+        for contender, node in nodes.items():
+            if contender in self.left_out:
+                continue
+            try:
+                windows = {'overload': self._window(contender, node, pictures, overload)}
+                if contender != USUAL:
+                    rate = _PACED * windows['overload']['fps']
+                    windows['paced'] = self._window(contender, node, pictures, rate)
+            except LinknetError as error:
+                if contender != USUAL:
+                    raise
+                self.left_out[USUAL] = str(error)
+            else:
+                found[contender] = windows
+        return found
+
+    def _backend_alone(self, pictures: Path) -> dict[str, Any]:
+        options = self._options
+        settings = [str(self._model), options.backend, options.precision, options.threads]
+        arguments = (*settings, str(pictures), options.seconds)
+        value = self._calm(
+            lambda: _value(
+                'the back end alone', _ask('linknet_ros.node_benchmark_backend', *arguments)
+            )
+        )
+        self.backend = f'{value["backend"]} {value["precision"]}'
+        return value
+
+    def _window(
+        self, contender: str, node: subprocess.Popen[bytes], pictures: Path, rate: float
+    ) -> dict[str, Any]:
+        options = self._options
+
+        def measure() -> dict[str, Any]:
+            outcome = _ask(
+                'linknet_ros.ros_benchmark_peer',
+                *(node.pid, _NAMESPACES[contender], str(pictures), OUTPUTS[contender], rate),
+                *(options.warm_up, options.seconds),
+            )
+            if node.poll() is not None:
+                raise LinknetError(f'{contender}: the node ended; its message is above')
+            return _value(contender, outcome)
+
+        return self._calm(measure)
+
+    def _calm(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Measure, again where others used the processor; of several, the calmest counts.
+
+        What decides is only what others did, never the result.
+        """
+        best = measure()
+        while best['others'] > CALM and self._patience > 0:
+            begin = time.monotonic()
+            best = min(best, measure(), key=lambda window: window['others'])
+            self._patience -= time.monotonic() - begin
+        return best
+
+    def _pictures(self, size: str) -> Path:
+        path = self._folder / f'{size}.npy'
+        width, height = (int(side) for side in size.split('x'))
+        drive = StreetDrive(width=width, height=height)
+        np.save(path, np.stack([drive.frame(i * _STEP_S).bgr for i in range(_PICTURES)]))
+        return path
+
+
+def _ask(module: str, *arguments: object) -> Outcome:
+    return ask(module, json.dumps(arguments), seconds=_CHILD_SECONDS)
+
+
+def _value(what: str, outcome: Outcome) -> dict[str, Any]:
+    if not outcome.works:
+        raise LinknetError(f'{what}: {outcome.message}')
+    value: dict[str, Any] = outcome.value
+    return value
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

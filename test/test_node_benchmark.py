@@ -1,0 +1,99 @@
+"""The node's benchmark from its command line: one short real run, mistakes, a signal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from linknet_ros.node_benchmark import main
+from linknet_ros.node_benchmark_figures import ALL, LABELS
+from linknet_ros.package_files import package_file
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch):
+    """Put back what main changes in this process."""
+    before = dict(os.environ)
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    for name in set(os.environ) - set(before):
+        monkeypatch.delenv(name)
+    os.environ.update(before)
+
+
+def test_real_run(model_path, tmp_path):
+    """Three processes over DDS with the tiny model, half a second a window."""
+    pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+    pytest.importorskip('matplotlib', reason='matplotlib is not installed')
+    out = tmp_path / 'out'
+    command = [sys.executable, '-m', 'linknet_ros.node_benchmark', '--quick', '--sizes', '96x64']
+    command += ['--model', model_path, '--backend', 'onnxruntime', '--out', out]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((out / 'report.json').read_text())
+    assert (report['model'], report['backend']) == ('model.onnx', 'onnxruntime fp32')
+    assert (report['left_out'], report['rounds'], report['seconds']) == ({}, 1, 0.5)
+    assert report['machine']['cores'] >= 1
+    assert [row['contender'] for row in report['rows']] == [LABELS, ALL]
+    (alone,) = report['backend_alone']
+    for row in report['rows']:
+        assert row['fps_ratio'] == pytest.approx(row['fps'] / alone['fps'])
+        assert row['overhead_ms'] == pytest.approx(row['latency_ms'] - alone['infer_ms'])
+        assert row['overhead_ms'] > 0
+        assert 0 < row['pss_mb'] <= row['rss_mb'] <= row['peak_mb']
+    assert [target['reached'] for target in report['targets']] == [None] * 4
+    assert '| 96x64 | all outputs |' in result.stdout
+    assert (out / 'bench.png').stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--model', '/none.onnx'], "error: no model file '/none.onnx'"),
+        (['--sizes', '640'], "'640' is no size; write 640x360"),
+        (['--sizes', '8x8'], '8x8: sides of 32 to 4096 work'),
+        (['--rounds', '0'], "'0' is no number from 1 on"),
+        (['--out', '/proc/none'], 'error: cannot write /proc/none'),
+    ],
+)
+def test_mistakes_end_with_one_line(model_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        main(['--model', str(model_path), *arguments])
+    assert message in f'{ended.value.code}{capsys.readouterr().err}'
+
+
+def test_makefile_names_the_usual_node():
+    makefile = package_file('Makefile').read_text()
+    assert 'linknet_ros.node_benchmark --against training.usual_node' in makefile
+    assert package_file('training/usual_node.py').is_file()
+
+
+def test_a_signal_leaves_no_nodes(model_path, tmp_path):
+    """As `timeout` sends it, in the middle of a run."""
+    pid_file = tmp_path / 'pid'
+    package = tmp_path / 'slow_node.py'
+    package.write_text(
+        f'import os, pathlib, time\n'
+        f'pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\ntime.sleep(600)\n'
+    )
+    source = (
+        'import linknet_ros.node_benchmark as m, linknet_ros.node_benchmark_rounds as r\n'
+        'start = r.start_node\n'
+        "r.start_node = lambda name, *rest: start('slow_node', *rest)\n"
+        f'm.main(["--model", {str(model_path)!r}, "--sizes", "64x32", "--out", {str(tmp_path)!r}])'
+    )
+    environment = os.environ | {'PYTHONPATH': str(tmp_path)}
+    process = subprocess.Popen([sys.executable, '-c', source], env=environment)
+    deadline = time.monotonic() + 120
+    while not (pid_file.exists() and pid_file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)

@@ -1,0 +1,74 @@
+"""The node that `make bench` compares with gives the labels that the shipped network gives."""
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch', reason='needs PyTorch (pip install .[train])')
+pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+
+import rclpy  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from torch import nn  # noqa: E402
+
+from linknet_ros.model_file import load_model_file  # noqa: E402
+from linknet_ros.package_files import SHIPPED_MODEL, package_file  # noqa: E402
+from linknet_ros.segmenter import Segmenter  # noqa: E402
+from linknet_ros.street_drive import StreetDrive  # noqa: E402
+from training import usual_node as module  # noqa: E402
+from training.networks import normalize  # noqa: E402
+from training.usual_node import UsualNode, load_network, segment  # noqa: E402
+
+
+class Channels(nn.Module):
+    """Logits are the channels themselves; keeps what it was given."""
+
+    def forward(self, image):
+        self.image = image
+        return image
+
+
+def test_segment_normalises_as_training_does_and_scales_labels_back():
+    network = Channels()
+    small = np.full((32, 64, 3), (10, 20, 30), np.uint8)
+    small[:, :32] = (40, 250, 20)
+    frame = cv2.resize(small, (128, 64), interpolation=cv2.INTER_NEAREST)
+    labels = segment(network, frame, (64, 32))
+    expected = normalize(torch.from_numpy(small)[None])
+    torch.testing.assert_close(network.image, expected, atol=1e-5, rtol=0)
+    assert (labels.shape, labels.dtype) == ((64, 128), np.uint8)
+    best = expected[0].argmax(0).numpy()
+    assert (labels[:, :60] == best[0, 0]).all()
+    assert (labels[:, 68:] == best[0, -1]).all()
+    assert best[0, 0] != best[0, -1]
+
+
+@pytest.mark.skipif(not package_file(SHIPPED_MODEL).is_file(), reason='no shipped model yet')
+def test_weights_are_those_of_the_shipped_model():
+    path = package_file(SHIPPED_MODEL)
+    frame = StreetDrive(7, width=480, height=384).frame(3.0).bgr
+    mine = segment(load_network(path), frame, (480, 384))
+    model = load_model_file(path)
+    robot = Segmenter(model, backend='onnxruntime', network_size=(480, 384))
+    assert (mine == robot.segment(frame).labels).mean() > 0.999
+
+
+def test_message(monkeypatch, model_path, context):
+    monkeypatch.setattr(module, 'load_network', lambda path: Channels())
+    rclpy.init(args=['--ros-args', '-p', f'model:={model_path}'])
+    try:
+        node = UsualNode()
+        sent = []
+        monkeypatch.setattr(node._publisher, 'publish', sent.append)
+        message = Image(height=4, width=6, encoding='bgr8', step=18, data=bytes([9, 200, 30] * 24))
+        message.header.frame_id = 'camera'
+        message.header.stamp.sec = 7
+        node._segment(message)
+        node.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+    (answer,) = sent
+    assert (answer.height, answer.width, answer.step, answer.encoding) == (4, 6, 6, 'mono8')
+    assert answer.header == message.header
+    # Green is the brightest, and class 1.
+    assert bytes(answer.data) == bytes([1] * 24)

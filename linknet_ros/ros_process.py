@@ -11,6 +11,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+from linknet_ros.early_signals import process_ends, ros_runs
 from linknet_ros.errors import LinknetError
 
 
@@ -26,6 +27,7 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
         down prints a page.
     """
     rclpy.init(args=arguments)
+    ros_runs()
     try:
         yield SingleThreadedExecutor()
     except LinknetError as error:
@@ -40,6 +42,7 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
             raise
     finally:
         rclpy.try_shutdown()
+        process_ends()
 
 
 @contextmanager

@@ -4,9 +4,10 @@
 PYTHON ?= python3
 SOURCE ?= street
 DEMO_ARGS ?=
+SCALE ?= 1
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test soak lint format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m linknet_ros.demo --source '$(SOURCE)' $(DEMO_ARGS)
@@ -15,6 +16,10 @@ demo: .venv/.demo
 test: .venv/.test
 	$(BIN)/python -m pytest --ignore-glob='*/test_training_*'
 	$(BIN)/python -m pytest test/test_training_*.py
+
+# Endurance and faults, figures in out/soak/report.json; SCALE=0.1 takes a tenth of the time.
+soak: .venv/.test
+	PYTHONPATH=test:$$PYTHONPATH $(BIN)/python -m soak --scale $(SCALE)
 
 lint: .venv/.test
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from linknet_ros.early_signals import process_ends, ros_runs
 from linknet_ros.errors import LinknetError
+
+#: Seconds from a signal to the end at the latest; a back end that compiles a network cannot be
+#: interrupted, and a launch system soon sends worse signals.
+_GRACE = 1.2
 
 
 @contextmanager
@@ -28,6 +33,9 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
     """
     rclpy.init(args=arguments)
     ros_runs()
+    left = threading.Event()
+    context = rclpy.get_default_context()
+    threading.Thread(target=_end_in_time, args=(name, context, left), daemon=True).start()
     try:
         yield SingleThreadedExecutor()
     except LinknetError as error:
@@ -41,8 +49,19 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
         if rclpy.ok():
             raise
     finally:
+        left.set()
         rclpy.try_shutdown()
         process_ends()
+
+
+def _end_in_time(name: str, context: Context, left: threading.Event) -> None:
+    """End the process, as well as it can be, where a signal has not brought it to its end."""
+    while context.ok():
+        if left.wait(0.05):
+            return
+    if not left.wait(_GRACE):
+        rclpy.logging.get_logger(name).warning('ended while something was still at work')
+        os._exit(0)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from linknet_ros.errors import LinknetError
 
 #: Seconds from a signal to the end at the latest; a back end that compiles a network cannot be
 #: interrupted, and a launch system soon sends worse signals.
-_GRACE = 1.2
+_GRACE = 1.0
 
 
 @contextmanager

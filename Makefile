@@ -5,9 +5,10 @@ PYTHON ?= python3
 SOURCE ?= street
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+SCALE ?= 1
 BIN := .venv/bin
 
-.PHONY: demo test bench lint audit format clean
+.PHONY: demo test bench soak lint audit format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m linknet_ros.demo --source '$(SOURCE)' $(DEMO_ARGS)
@@ -20,6 +21,10 @@ test: .venv/.test
 # The node against the back end alone and against a node written the usual way.
 bench: .venv/.test
 	$(BIN)/python -m linknet_ros.node_benchmark --against training.usual_node $(BENCH_ARGS)
+
+# Endurance and faults, figures in out/soak/report.json; SCALE=0.1 takes a tenth of the time.
+soak: .venv/.test
+	PYTHONPATH=test:$$PYTHONPATH $(BIN)/python -m soak --scale $(SCALE)
 
 lint: .venv/.test
 	$(BIN)/ruff check .

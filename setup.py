@@ -52,8 +52,8 @@ setup(
     license='Apache-2.0',
     entry_points={
         'console_scripts': [
-            'segment_node = linknet_ros.segment_node:main',
-            'replay_node = linknet_ros.replay_node:main',
+            'segment_node = linknet_ros.start:segment_node',
+            'replay_node = linknet_ros.start:replay_node',
             'demo = linknet_ros.demo:main',
             'doctor = linknet_ros.doctor:main',
             'build_engine = linknet_ros.build_engine:main',

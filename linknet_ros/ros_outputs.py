@@ -44,14 +44,21 @@ class Outputs:
         self._masks: dict[str, Publisher] = {}
         self.check(parameters)
         images = ('labels', 'color', 'overlay', 'confidence', 'drivable')
-        self._images = {name: self._publisher(Image, f'~/{name}') for name in images}
-        self._compressed = {
-            name: self._publisher(CompressedImage, f'~/{name}{SUFFIX}')
-            for name in ('labels', 'overlay')
-        }
-        self._camera_info = self._publisher(CameraInfo, '~/camera_info')
-        self._ground = GroundOutputs(node, classes, parameters)
-        self.configure(parameters)
+        before = set(node.publishers)
+        try:
+            self._images = {name: self._publisher(Image, f'~/{name}') for name in images}
+            self._compressed = {
+                name: self._publisher(CompressedImage, f'~/{name}{SUFFIX}')
+                for name in ('labels', 'overlay')
+            }
+            self._camera_info = self._publisher(CameraInfo, '~/camera_info')
+            self._ground = GroundOutputs(node, classes, parameters)
+            self.configure(parameters)
+        except BaseException:
+            # As a qos_overrides that cannot work: no topic may be left that nobody takes away.
+            for publisher in set(node.publishers) - before:
+                node.destroy_publisher(publisher)
+            raise
 
     def check(self, parameters: Parameters) -> None:
         """Check the names of classes, and what the ground projection needs.

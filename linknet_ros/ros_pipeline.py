@@ -12,7 +12,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from linknet_ros.errors import FrameError
@@ -21,6 +20,7 @@ from linknet_ros.frame_slot import FrameSlot
 from linknet_ros.frame_statistics import Drop, Statistics
 from linknet_ros.ros_compressed import message_to_bgr
 from linknet_ros.ros_outputs import Outputs
+from linknet_ros.ros_parameters import Parameters
 from linknet_ros.segmenter import Fitted, Inferred, Segmenter
 
 #: A fault that repeats with every frame is logged once in this many seconds.
@@ -49,8 +49,8 @@ class Pipeline:
 
     :param node: for log and clock.
     :param segmenter: used by the pipeline alone until stop.
-    :param min_confidence: 0 to 1; can be set at any time and holds from the next frame.
-    :param max_age: seconds, likewise; older frames, and those without a stamp, are dropped when
+    :param min_confidence: 0 to 1; see configure.
+    :param max_age: seconds; older frames, and those without a stamp, are dropped when
         their turn comes; 0 for no limit.
     """
 
@@ -70,6 +70,8 @@ class Pipeline:
         self._segmenter = segmenter
         self._outputs = outputs
         self._statistics = statistics
+        # Held while a frame is published, so that each shows one state of the parameters.
+        self._settings = threading.Lock()
         self._camera_info: CameraInfo | None = None
         self._slot: FrameSlot[_Frame] = FrameSlot()
         self._pace = FramePace()
@@ -86,6 +88,16 @@ class Pipeline:
         ]
         for thread in self._threads:
             thread.start()
+
+    def configure(self, parameters: Parameters) -> None:
+        """Take over live parameters, outputs included: from the next frame on, all or none.
+
+        :raises ClassNameError: as Outputs.check does; nothing is changed then.
+        """
+        with self._settings:
+            self._outputs.configure(parameters)
+            self.min_confidence = parameters.min_confidence
+            self.max_age = parameters.max_age
 
     def take_camera_info(self, message: CameraInfo) -> None:
         """Keep the camera's newest numbers."""
@@ -114,6 +126,18 @@ class Pipeline:
         pass_on: Callable[[_Frame | None], None],
     ) -> None:
         """One step: take a frame, work on it, pass it on; None is the end."""
+        try:
+            self._work_off(take, work, pass_on)
+        finally:
+            # Whatever ends a thread: those after it end too, and nobody waits for them in vain.
+            pass_on(None)
+
+    def _work_off(
+        self,
+        take: Callable[[], _Frame | None],
+        work: Callable[[_Frame], None],
+        pass_on: Callable[[_Frame | None], None],
+    ) -> None:
         log = self._node.get_logger()
         while (frame := take()) is not None:
             try:
@@ -134,7 +158,6 @@ class Pipeline:
                 )
             else:
                 pass_on(frame)
-        pass_on(None)
 
     def _take_newest(self) -> _Frame | None:
         while True:
@@ -171,11 +194,10 @@ class Pipeline:
 
     def _publish(self, frame: _Frame) -> None:
         start = time.perf_counter()
-        result = self._segmenter.finish(frame.inferred, self.min_confidence)
-        header = frame.message.header
-        sending = self._outputs.publish(
-            frame.bgr, result, header, self._camera_info_for(frame.message)
-        )
+        info = self._camera_info_for(frame.message)
+        with self._settings:
+            result = self._segmenter.finish(frame.inferred, self.min_confidence)
+            sending = self._outputs.publish(frame.bgr, result, frame.message.header, info)
         end = time.perf_counter()
         frame.seconds |= {'products': end - start - sending, 'publish': sending}
         frame.seconds['wait'] = end - frame.arrived - sum(frame.seconds.values())
@@ -183,9 +205,11 @@ class Pipeline:
 
     def _age(self, frame: _Frame) -> float | None:
         """Seconds since the frame's stamp by the node's clock; None for a frame without one."""
-        now = self._node.get_clock().now()
-        stamp = Time.from_msg(frame.message.header.stamp, clock_type=now.clock_type)
-        return (now - stamp).nanoseconds * 1e-9 if stamp.nanoseconds else None
+        # Not through rclpy's Time: that raises for a stamp below 0, which a message can hold.
+        stamp = frame.message.header.stamp
+        nanoseconds = stamp.sec * 10**9 + stamp.nanosec
+        now = self._node.get_clock().now().nanoseconds
+        return (now - nanoseconds) * 1e-9 if nanoseconds else None
 
     def _camera_info_for(self, message: Image | CompressedImage) -> CameraInfo | None:
         info = self._camera_info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -13,6 +14,7 @@ import rclpy.logging
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+from linknet_ros.early_signals import process_ends, ros_runs
 from linknet_ros.errors import LinknetError, first_line
 
 #: What an argument of ROS may be, by what it starts with.
@@ -24,6 +26,10 @@ _ARGUMENTS = {
     '-r': 'from:=to with names of letters, digits and _, as -r __ns:=/front',
     '--remap': 'from:=to with names of letters, digits and _, as -r __ns:=/front',
 }
+
+#: Seconds from a signal to the end at the latest; a back end that compiles a network cannot be
+#: interrupted, and a launch system soon sends worse signals.
+_GRACE = 1.0
 
 
 @contextmanager
@@ -44,6 +50,10 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
         # Arguments, the middleware, ROS_DOMAIN_ID: nothing has started that could be at fault.
         rclpy.logging.get_logger(name).error(_why_not_started(error))
         sys.exit(1)
+    ros_runs()
+    left = threading.Event()
+    context = rclpy.get_default_context()
+    threading.Thread(target=_end_in_time, args=(name, context, left), daemon=True).start()
     try:
         yield SingleThreadedExecutor()
     except LinknetError as error:
@@ -57,7 +67,19 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
         if rclpy.ok():
             raise
     finally:
+        left.set()
         rclpy.try_shutdown()
+        process_ends()
+
+
+def _end_in_time(name: str, context: Context, left: threading.Event) -> None:
+    """End the process, as well as it can be, where a signal has not brought it to its end."""
+    while context.ok():
+        if left.wait(0.05):
+            return
+    if not left.wait(_GRACE):
+        rclpy.logging.get_logger(name).warning('ended while something was still at work')
+        os._exit(0)
 
 
 def _why_not_started(error: Exception) -> str:

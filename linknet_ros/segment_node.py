@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+if __name__ == '__main__':
+    # Before the imports below, which take a second.
+    from linknet_ros.early_signals import end_quietly
+
+    end_quietly()
+
 import functools
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -19,7 +27,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from linknet_ros.backend_notes import BackendNotes
 from linknet_ros.clock_watch import ClockWatch
-from linknet_ros.errors import LinknetError
+from linknet_ros.errors import LinknetError, first_line
 from linknet_ros.frame_statistics import Statistics
 from linknet_ros.model_file import load_model_file
 from linknet_ros.package_files import package_file, shipped_model
@@ -65,12 +73,14 @@ class SegmentNode(LifecycleNode):
         super().__init__('linknet', **options)
         self.parameters = declare_parameters(self)
         self.add_on_set_parameters_callback(self._change_parameters)
+        self._survive_invalid_transitions()
         self.statistics = Statistics()
         self._notes = BackendNotes(self.get_logger().info)
         self._segmenter: Segmenter | None = None
         self._outputs: Outputs | None = None
         self._pipeline: Pipeline | None = None
         self._inputs: list[object] = []
+        self._cancel_build = threading.Event()
         self._state = 'unconfigured'
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._clock_watch = ClockWatch()
@@ -86,6 +96,7 @@ class SegmentNode(LifecycleNode):
         values = self.parameters
         self._notes = BackendNotes(self.get_logger().info)
         tensorrt = values.tensorrt_options(self._notes.tell)
+        self._cancel_build = tensorrt.cancel
         try:
             model = load_model_file(values.model or package_file(shipped_model(values.precision)))
             # So that a signal ends a node that waits for an engine.
@@ -195,7 +206,10 @@ class SegmentNode(LifecycleNode):
             self.destroy_subscription(subscription)
         self._inputs = []
         if self._pipeline is not None:
+            # A frame of a new size may be waiting for its engine, for minutes.
+            self._cancel_build.set()
             self._pipeline.stop()
+            self._cancel_build.clear()
         self._pipeline = None
 
     def _release(self) -> None:
@@ -206,6 +220,29 @@ class SegmentNode(LifecycleNode):
             self._segmenter.close()
         self._outputs = self._segmenter = None
 
+    def _survive_invalid_transitions(self) -> None:
+        """Answer `no` to a transition that the state does not have; rclpy ends the process."""
+        service = self._service_change_state
+        change_state = service.callback
+
+        def answer(
+            request: ChangeState.Request, response: ChangeState.Response
+        ) -> ChangeState.Response:
+            before = self._state_machine.current_state
+            try:
+                return change_state(request, response)
+            except Exception as error:
+                if self._state_machine.current_state != before:
+                    raise
+                what = request.transition.label or request.transition.id
+                self.get_logger().error(
+                    f"transition '{what}' is refused in state '{before[1]}': {first_line(error)}"
+                )
+                response.success = False
+                return response
+
+        service.callback = answer
+
     def _change_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
             changes = changes_of(parameters, configured=self._segmenter is not None)
@@ -213,13 +250,12 @@ class SegmentNode(LifecycleNode):
                 # Also where this is called from within: offering a topic declares its QoS.
                 return SetParametersResult(successful=True)
             changed = self.parameters.changed(changes)
-            if self._outputs is not None:
+            if self._pipeline is not None:
+                self._pipeline.configure(changed)
+            elif self._outputs is not None:
                 self._outputs.configure(changed)
         except LinknetError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if self._pipeline is not None:
-            self._pipeline.min_confidence = changed.min_confidence
-            self._pipeline.max_age = changed.max_age
         self.parameters = changed
         return SetParametersResult(successful=True)
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Row of each module of linknet_ros, by name below it; a `*` stands for any text.
 ROWS = {
     'errors': 0,
+    'early_signals': 0,
     'classes': 0,
     'metrics': 0,
     'backend_notes': 0,
@@ -63,6 +64,7 @@ ROWS = {
     'doctor': 5,
     'benchmark': 5,
     'node_benchmark': 5,
+    'start': 6,
 }
 
 #: Imports inside a row that are meant: (importing module, imported module).

@@ -610,3 +610,120 @@ def test_camera_info_is_not_modified(size):
     result.k[0] = result.p[0] = 1.0
     result.roi.width = 3
     assert info == before
+
+
+# ------------------------------------------------------------------ any image, slowly
+
+
+def slow_bgr(data, encoding, width, height, step, big):
+    """BGR of an image, pixel by pixel and by the definitions, for all but Bayer.
+
+    :returns: {(row, column): (b, g, r)}, and how far rounding may be off.
+    """
+    orders = {'bgr': (0, 1, 2), 'rgb': (2, 1, 0), 'bgra': (0, 1, 2), 'rgba': (2, 1, 0)}
+    plain = {'8UC1': 'mono8', '8UC3': 'bgr8', '8UC4': 'bgra8'}
+    plain |= {'16UC1': 'mono16', '16UC3': 'bgr16', '16UC4': 'bgra16'}
+    name = plain.get(encoding, encoding)
+    kind = name.rstrip('0123456789')
+    pixels = {}
+    for row in range(height):
+        for column in range(width):
+            if kind in orders or kind == 'mono':
+                wide = name.endswith('16')
+                samples = 1 if kind == 'mono' else len(kind)
+                start = row * step + column * samples * (2 if wide else 1)
+                # The high byte of each sample.
+                first = [
+                    start + i * (2 if wide else 1) + (wide and not big) for i in range(samples)
+                ]
+                values = [data[i] for i in first]
+                pixels[row, column] = tuple(values[i] for i in orders.get(kind, (0, 0, 0)))
+                continue
+            y, u, v = _yuv_at(data, name, row, column, height, step)
+            # OpenCV takes what is blacker than black for black; nv24 is not OpenCV's.
+            y = y if name == 'nv24' else max(16, y)
+            c, d, e = 1.164 * (y - 16), u - 128, v - 128
+            bgr = (c + 2.018 * d, c - 0.391 * d - 0.813 * e, c + 1.596 * e)
+            pixels[row, column] = tuple(min(255, max(0, x)) for x in bgr)
+    return pixels, 0 if kind in orders or kind == 'mono' else 2
+
+
+def _yuv_at(data, name, row, column, height, step):
+    pair = row * step + column // 2 * 4
+    if name in ('uyvy', 'yuv422'):
+        return data[pair + 1 + column % 2 * 2], data[pair], data[pair + 2]
+    if name in ('yuyv', 'yuv422_yuy2'):
+        return data[pair + column % 2 * 2], data[pair + 1], data[pair + 3]
+    y = data[row * step + column]
+    if name == 'nv24':
+        chroma = height * step + row * 2 * step + 2 * column
+    else:
+        chroma = height * step + row // 2 * step + column // 2 * 2
+    u, v = data[chroma], data[chroma + 1]
+    return (y, v, u) if name == 'nv21' else (y, u, v)
+
+
+@st.composite
+def images(draw, encodings):
+    """A sound message of random pixels, size, padding and byte order."""
+    encoding = draw(st.sampled_from(encodings))
+    layout = ros_images._LAYOUTS[encoding]
+    width, height = draw(st.integers(2, 6)) * 2, draw(st.integers(2, 6)) * 2
+    if layout.width_multiple == 1:
+        width -= draw(st.integers(0, 3))
+    if layout.height_multiple == 1:
+        height -= draw(st.integers(0, 3))
+    step = layout.row_bytes(width) + draw(st.integers(0, 9))
+    # Some drivers send more than step * rows.
+    length = step * layout.rows(height) + draw(st.sampled_from([0, 0, 5]))
+    seed = draw(st.integers(0, 2**32 - 1))
+    data = np.random.default_rng(seed).integers(0, 256, length, np.uint8).tobytes()
+    message = Image(width=width, height=height, encoding=encoding, step=step)
+    message.is_bigendian = draw(st.sampled_from([0, 1]))
+    message.data = byte_array('B', data)
+    return message
+
+
+BAYER = [name for name in ros_images._LAYOUTS if name.startswith('bayer')]
+NO_BAYER = [name for name in ros_images._LAYOUTS if name not in BAYER]
+
+
+@given(images(NO_BAYER))
+@settings(deadline=None, max_examples=300)
+def test_any_image_is_as_slowly_worked_out(message):
+    expected, off = slow_bgr(
+        bytes(message.data),
+        message.encoding,
+        message.width,
+        message.height,
+        message.step,
+        message.is_bigendian,
+    )
+    bgr = image_to_bgr(message)
+    assert bgr.shape == (message.height, message.width, 3)
+    for (row, column), value in expected.items():
+        assert np.abs(bgr[row, column] - np.array(value)).max() <= off, (row, column)
+
+
+@given(images(BAYER))
+@settings(deadline=None, max_examples=100)
+def test_any_bayer_image_keeps_its_samples(message):
+    """Away from the border, each pixel has the sample that lies there in the sample's colour."""
+    bgr = image_to_bgr(message)
+    wide = message.encoding.endswith('16')
+    colors = BAYER_COLORS[message.encoding.removeprefix('bayer_').rstrip('0123456789')]
+    for row in range(1, message.height - 1):
+        for column in range(1, message.width - 1):
+            place = row * message.step + column * (2 if wide else 1)
+            sample = message.data[place + (wide and not message.is_bigendian)]
+            assert bgr[row, column, 'bgr'.index(colors[row % 2][column % 2])] == sample
+
+
+@given(images(list(ros_images._LAYOUTS)), st.data())
+@settings(deadline=None, max_examples=100)
+def test_any_image_cut_short_is_refused(message, data):
+    layout = ros_images._LAYOUTS[message.encoding]
+    needed = message.step * layout.rows(message.height)
+    message.data = message.data[: data.draw(st.integers(0, needed - 1))]
+    with pytest.raises(FrameError, match='cut short'):
+        image_to_bgr(message)

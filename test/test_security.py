@@ -57,6 +57,7 @@ WRITERS = {
     'linknet_ros/demo.py': '--out',
     'linknet_ros/ground_accuracy.py': '--pictures',
     'linknet_ros/node_benchmark.py': '--out',
+    'linknet_ros/node_benchmark_rounds.py': 'a temporary folder',
     'linknet_ros/node_benchmark_table.py': '--out of node_benchmark',
 }
 

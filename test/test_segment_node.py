@@ -18,6 +18,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -337,6 +338,25 @@ def test_overload_is_accounted_for_frame_by_frame(robot, monkeypatch):
         np.testing.assert_array_equal(plane(message), frames[number % 10].argmax(2))
 
 
+@pytest.mark.parametrize('max_age', [0.0, 5.0])
+@pytest.mark.parametrize('second', [-1, -(2**31)])
+def test_a_stamp_below_zero_is_counted_once_and_the_next_frame_is_published(
+    robot, max_age, second
+):
+    robot.subscribe('labels')
+    [result] = robot.node.set_parameters([Parameter('max_age', value=max_age)])
+    assert result.successful
+    before = header(0)
+    before.stamp.sec = second
+    robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', before))
+    counts = robot.settle(1)
+    assert (counts.published, counts.dropped) == ((0, {Drop.TOO_OLD: 1}) if max_age else (1, {}))
+    now = header(0)
+    now.stamp = robot.peer.get_clock().now().to_msg()
+    robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', now))
+    assert robot.settle(2).published == counts.published + 1
+
+
 def test_old_frames_are_dropped_and_counted(robot):
     robot.subscribe('labels')
     [result] = robot.node.set_parameters([Parameter('max_age', value=5.0)])
@@ -437,6 +457,39 @@ def test_live_parameters_hold_from_the_next_frame(robot, model):
     assert (labels == 255).any()
     np.testing.assert_array_equal(plane(robot.received['labels'][0]), labels)
     np.testing.assert_array_equal(plane(robot.received['drivable'][0]), (labels == 2) * 255)
+
+
+def test_a_frame_shows_one_state_of_the_parameters(robot, monkeypatch):
+    """Parameters that change between min_confidence and the masks hold from the next frame."""
+    robot.subscribe('labels', 'drivable')
+    frame = random_frame(96, 64)
+    finish = robot.node._segmenter.finish
+    changer = []
+
+    def change_meanwhile(inferred, min_confidence):
+        result = finish(inferred, min_confidence)
+        values = [
+            Parameter('min_confidence', value=0.8),
+            Parameter('drivable_classes', value=['sky']),
+        ]
+        changer.append(
+            threading.Thread(target=robot.node.set_parameters_atomically, args=(values,))
+        )
+        changer[0].start()
+        changer[0].join(0.3)
+        return result
+
+    monkeypatch.setattr(robot.node._segmenter, 'finish', change_meanwhile)
+    for number in range(2):
+        robot.camera.publish(array_to_image(frame, 'bgr8', header(number)))
+        robot.until(lambda n=number: len(robot.received['drivable']) > n)
+        changer[0].join(30)
+        monkeypatch.setattr(robot.node._segmenter, 'finish', finish)
+    plain, sure = frame.argmax(2), frame.argmax(2)
+    sure[frame.max(2) < 204] = 255
+    for number, (labels, drivable) in enumerate([(plain, plain == 0), (sure, sure == 2)]):
+        np.testing.assert_array_equal(plane(robot.received['labels'][number]), labels)
+        np.testing.assert_array_equal(plane(robot.received['drivable'][number]), drivable * 255)
 
 
 def test_parameters_that_cannot_work_change_nothing(robot):
@@ -544,6 +597,47 @@ def test_what_goes_wrong_in_a_transition_is_said(context, model, monkeypatch, ca
         robot.start()
     finally:
         robot.close()
+
+
+@pytest.mark.parametrize('transition', [1, 2, 5, 99])
+def test_a_transition_that_cannot_be_is_refused_and_frames_go_on(robot, transition, capfd):
+    client = robot.peer.create_client(ChangeState, '/linknet/change_state')
+    robot.until(client.service_is_ready)
+    request = ChangeState.Request()
+    request.transition.id = transition
+    future = client.call_async(request)
+    robot.until(future.done)
+    assert not future.result().success
+    assert f"transition '{transition}' is refused in state 'active'" in capfd.readouterr().err
+    robot.subscribe('labels')
+    robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', header(1)))
+    robot.until(lambda: robot.received['labels'])
+
+
+def test_a_configure_that_fails_halfway_leaves_no_topic(context, model):
+    bad = {'qos_overrides./linknet/drivable.publisher.depth': 'deep'}
+    robot = Robot(context, model=str(model.path), **bad)
+    try:
+        before = {p.topic_name for p in robot.node.publishers}
+        assert robot.node.trigger_configure() == TransitionCallbackReturn.ERROR
+        assert {p.topic_name for p in robot.node.publishers} == before
+    finally:
+        robot.close()
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+def test_a_thread_that_dies_does_not_keep_the_node_from_ending(robot, monkeypatch):
+    def die():
+        raise SystemExit
+
+    monkeypatch.setattr(robot.node._pipeline._pace, 'free', die)
+    robot.subscribe('labels')
+    robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', header(1)))
+    robot.until(lambda: not robot.node._pipeline._threads[1].is_alive())
+    ending = threading.Thread(target=robot.node._stop, daemon=True)
+    ending.start()
+    ending.join(30)
+    assert not ending.is_alive()
 
 
 def diagnostics_of(robot):

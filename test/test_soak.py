@@ -35,7 +35,7 @@ def test_memory_does_not_grow(rig):
 
 
 def test_every_drop_is_in_the_diagnostics(rig):
-    load.every_drop(rig, rounds=8)
+    load.every_drop(rig, rounds=6)
 
 
 def test_malformed_images_are_counted(rig):

@@ -19,13 +19,13 @@ from linknet_ros.errors import ModelError
 # fmt: off
 OPERATORS = frozenset((
     'Abs', 'Add', 'And', 'ArgMax', 'AveragePool', 'BatchNormalization', 'Cast', 'Clip', 'Concat',
-    'Constant', 'Conv', 'ConvTranspose', 'DepthToSpace', 'DequantizeLinear', 'Div', 'Elu', 'Equal',
-    'Erf', 'Exp', 'Floor', 'Gather', 'Gelu', 'GlobalAveragePool', 'Greater', 'GreaterOrEqual', 'HardSigmoid',
-    'HardSwish', 'Identity', 'InstanceNormalization', 'LeakyRelu', 'Less', 'Log', 'MatMul', 'Max',
-    'MaxPool', 'Min', 'Mul', 'Neg', 'Not', 'Or', 'PRelu', 'Pad', 'Pow', 'QuantizeLinear',
-    'Reciprocal', 'ReduceMax', 'ReduceMean', 'ReduceSum', 'Relu', 'Reshape', 'Resize', 'Round',
-    'Shape', 'Sigmoid', 'Slice', 'Softmax', 'Split', 'Sqrt', 'Squeeze', 'Sub', 'Tanh', 'TopK',
-    'Transpose', 'Unsqueeze', 'Where',
+    'Constant', 'Conv', 'ConvTranspose', 'DepthToSpace', 'DequantizeLinear', 'Div', 'Elu',
+    'Equal', 'Erf', 'Exp', 'Floor', 'Gather', 'Gelu', 'GlobalAveragePool', 'Greater',
+    'GreaterOrEqual', 'HardSigmoid', 'HardSwish', 'Identity', 'InstanceNormalization',
+    'LeakyRelu', 'Less', 'Log', 'MatMul', 'Max', 'MaxPool', 'Min', 'Mul', 'Neg', 'Not', 'Or',
+    'PRelu', 'Pad', 'Pow', 'QuantizeLinear', 'Reciprocal', 'ReduceMax', 'ReduceMean', 'ReduceSum',
+    'Relu', 'Reshape', 'Resize', 'Round', 'Shape', 'Sigmoid', 'Slice', 'Softmax', 'Split', 'Sqrt',
+    'Squeeze', 'Sub', 'Tanh', 'TopK', 'Transpose', 'Unsqueeze', 'Where',
 ))
 # fmt: on
 

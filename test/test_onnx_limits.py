@@ -38,7 +38,7 @@ def test_models_pass(channel_proto, half_proto, nan_proto):
     [
         *('If', 'Loop', 'Scan', 'SequenceMap'),  # run graphs of their own
         *('ConstantOfShape', 'Expand', 'Tile', 'NonZero', 'Range', 'OneHot'),  # sizes from data
-        *('RandomNormal', 'StringNormalizer', 'TfIdfVectorizer', 'ImageDecoder', 'Gather'),
+        *('RandomNormal', 'StringNormalizer', 'TfIdfVectorizer', 'ImageDecoder', 'GatherND'),
         *('GRU', 'MaxUnpool', 'made up', ''),
     ],
 )

@@ -33,6 +33,7 @@ ROWS = {
     'backends.*': 2,
     'rendering': 2,
     'masks': 2,
+    'image_decoding': 2,
     'ground_grid': 2,
     'street_*': 2,
     'frame_sources': 2,

@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 
 from linknet_ros import ros_images
 from linknet_ros.errors import FrameError
+from linknet_ros.image_decoding import LAYOUTS
 from linknet_ros.ros_images import MAX_SIDE, array_to_image, camera_info_for, image_to_bgr
 
 HEADER = Header(stamp=Time(sec=7, nanosec=9), frame_id='camera_optical')
@@ -278,9 +279,9 @@ def test_damaged_message(fields, message):
     assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('encoding', ros_images._LAYOUTS)
+@pytest.mark.parametrize('encoding', LAYOUTS)
 def test_one_byte_or_one_step_less_is_an_error(encoding):
-    layout = ros_images._LAYOUTS[encoding]
+    layout = LAYOUTS[encoding]
     rows = random_rows(layout.rows(4), layout.row_bytes(4))
     message = make_image(rows, encoding, 4, 4)
     assert image_to_bgr(message).shape == (4, 4, 3)
@@ -302,7 +303,7 @@ def test_largest_side_is_allowed():
     width=st.integers(0, 12) | st.integers(0, 2**32 - 1),
     height=st.integers(0, 12) | st.integers(0, 2**32 - 1),
     step=st.integers(0, 64) | st.integers(0, 2**32 - 1),
-    encoding=st.sampled_from([*ros_images._LAYOUTS, '32FC1', '8SC3', 'BGR8', '', 'jpeg\n']),
+    encoding=st.sampled_from([*LAYOUTS, '32FC1', '8SC3', 'BGR8', '', 'jpeg\n']),
     big=st.integers(0, 255),
     length=st.integers(0, 2500),
 )
@@ -319,7 +320,7 @@ def test_any_message_gives_bgr_or_a_frame_error(width, height, step, encoding, b
 
 @settings(max_examples=200, deadline=None)
 @given(
-    encoding=st.sampled_from(list(ros_images._LAYOUTS)),
+    encoding=st.sampled_from(list(LAYOUTS)),
     half_width=st.integers(2, 6),
     half_height=st.integers(2, 6),
     padding=st.integers(0, 9),
@@ -328,7 +329,7 @@ def test_any_message_gives_bgr_or_a_frame_error(width, height, step, encoding, b
 )
 def test_padding_never_changes_the_pixels(encoding, half_width, half_height, padding, big, seed):
     width, height = 2 * half_width, 2 * half_height
-    layout = ros_images._LAYOUTS[encoding]
+    layout = LAYOUTS[encoding]
     shape = (layout.rows(height), layout.row_bytes(width))
     if encoding == 'nv24':  # its chroma rows are padded otherwise: test_nv24
         padding = 0
@@ -409,7 +410,7 @@ def test_broken_cv_bridge_is_tried_once(cv_bridge, tmp_path, error):
 
 def test_cv_bridge_is_not_imported_for_usual_encodings(cv_bridge):
     cv_bridge('raise KeyboardInterrupt')
-    for encoding in ros_images._LAYOUTS:
+    for encoding in LAYOUTS:
         image_to_bgr(make_image(random_rows(12, 32), encoding, 4, 4))
 
 

@@ -1,4 +1,4 @@
-"""Conversion of what is no ROS message but has its fields; test_ros_images.py has every encoding."""
+"""Conversion of what has the fields of an image message; test_ros_images.py has each encoding."""
 
 from types import SimpleNamespace
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +18,9 @@ LOCAL = 'local'
 
 #: Times that a task is tried anew when its process dies or the system fails.
 _RETRIES = 3
+
+#: Seconds for the cluster to take a connection.
+_PATIENCE_S = 10.0
 
 
 def run_on_ray(
@@ -91,6 +95,13 @@ def _connect(address: str, cpus: int | None) -> Any:
         raise LinknetError(
             f"--ray needs Ray ({error}); pip install 'linknet_ros[cluster]', or pip install ray"
         ) from error
+    host, _, port = address.removeprefix('ray://').rpartition(':')
+    if host and port.isdecimal():
+        # Ray itself would wait for minutes, and then end the process.
+        try:
+            socket.create_connection((host.strip('[]'), int(port)), _PATIENCE_S).close()
+        except OSError as error:
+            raise _no_cluster(address, error) from error
     # The workers' search path: where this package is, installed or in a checkout.
     here = {'PYTHONPATH': str(Path(__file__).parents[1])} if address == LOCAL else {}
     try:
@@ -102,8 +113,12 @@ def _connect(address: str, cpus: int | None) -> Any:
             **({'include_dashboard': False, 'num_cpus': cpus} if address == LOCAL else {}),
         )
     except Exception as error:  # ConnectionError, ValueError, RuntimeError by version
-        raise LinknetError(
-            f'no Ray cluster at {address} ({first_line(error)}); start one with ray start --head, '
-            f'or give {LOCAL}'
-        ) from error
+        raise _no_cluster(address, error) from error
     return ray
+
+
+def _no_cluster(address: str, error: Exception) -> LinknetError:
+    return LinknetError(
+        f'no Ray cluster at {address} ({first_line(error)}); start one with ray start --head, or '
+        f'give {LOCAL}'
+    )

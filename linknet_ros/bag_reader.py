@@ -38,6 +38,7 @@ class Recording:
             file.open('rb').close()  # what the system refuses is no damage
         #: 'mcap' or 'sqlite3'.
         self.storage = STORAGES.get(Path(self.files[0].name.removesuffix('.zstd')).suffix, 'mcap')
+        self._recorded: Counter[str] = _recorded(path) if path.is_dir() else Counter()
         if path.is_dir():
             self._open_folder()
         else:
@@ -87,7 +88,8 @@ class Recording:
             self.damage += [
                 line for line in getattr(part, 'damage', ()) if line not in self.damage
             ]
-        for topic, number in promised.items():
+        for topic in sorted(wanted):
+            number = max(promised[topic], self._recorded[topic])
             if counts[topic] < number:
                 self.damage.append(
                     f'{number} messages of {topic} were recorded, {counts[topic]} are there'
@@ -140,7 +142,7 @@ class Recording:
 
     def _replace(self, number: int, error: Exception) -> None:
         """Open a part that failed in the midst in another way."""
-        part = self._parts[number]
+        part = self._parts.pop(number)
         if not hasattr(part, 'path'):
             raise RecordingError(f'{self.path} cannot be read: {_reason(error)}') from error
         part.close()
@@ -148,7 +150,7 @@ class Recording:
             self._open_each(_reason(error))
         else:
             self.damage.append(f'{part.path.name}: {_reason(error)}')
-            self._parts[number] = _salvage(part.path)
+            self._parts.insert(number, _salvage(part.path))
 
 
 def _open(path: Path) -> Any:
@@ -177,6 +179,20 @@ def _files(folder: Path) -> list[Path]:
         raise RecordingError(f'no .mcap or .db3 file in {folder}; is it a folder of rosbag2?')
     # bag_10 comes after bag_9.
     return sorted(files, key=lambda f: ([int(n) for n in re.findall(r'\d+', f.name)], f.name))
+
+
+def _recorded(folder: Path) -> Counter[str]:
+    """Messages by topic that metadata.yaml speaks of; nothing where it cannot be read."""
+    from ruamel.yaml import YAML
+
+    counts: Counter[str] = Counter()
+    try:
+        metadata = YAML(typ='safe').load((folder / 'metadata.yaml').read_text('utf-8'))
+        for entry in metadata['rosbag2_bagfile_information']['topics_with_message_count']:
+            counts[str(entry['topic_metadata']['name'])] += int(entry['message_count'])
+    except Exception:  # missing or damaged, which rosbags tells more of
+        counts.clear()
+    return counts
 
 
 def _log_of(file: Path) -> Path | None:

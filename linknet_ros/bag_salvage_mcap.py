@@ -30,7 +30,8 @@ class McapSalvage:
             fields = _Fields(record)
             # A channel stands before its first message and once more at the end.
             if opcode == _SCHEMA:
-                schemas[fields.number(2)] = (fields.text(), fields.text(), fields.text())
+                number = fields.number(2)
+                schemas[number] = (fields.text(), fields.text(), fields.text())
             elif opcode == _CHANNEL:
                 number, schema = fields.number(2), fields.number(2)
                 if number in ids or schema not in schemas:

@@ -67,8 +67,9 @@ def pair_up(
         pairs = [(source, out_dir / name(source)) for source in sources]
     outs: dict[Path, str] = {}
     for source, out in pairs:
-        other = outs.setdefault(out.resolve(), source)
-        if other is not source:
+        other = outs.get(out.resolve())
+        outs[out.resolve()] = source
+        if other is not None:
             raise RecordingError(
                 f'{other} and {source} would both become {out}; give them one after the other'
             )

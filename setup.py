@@ -19,7 +19,10 @@ ros = [
 ]
 train = [*cpu, 'torch', 'torchvision', 'tqdm', 'matplotlib', 'tensorboard']
 demo = ['tqdm']
-test = ['pytest', 'hypothesis', 'pyyaml', 'packaging']
+# The only release that this was run with; earlier ones take other libraries for zstd.
+bags = ['rosbags>=0.11.9,<0.12', 'tqdm']
+cluster = [*bags, 'ray']
+test = ['pytest', 'hypothesis', 'pyyaml', 'packaging', *bags]
 dev = ['ruff', 'mypy']
 
 setup(
@@ -39,6 +42,8 @@ setup(
         'cpu': cpu,
         'gpu': [*runtime, 'cuda-bindings'],
         'demo': demo,
+        'bags': bags,
+        'cluster': cluster,
         'train': train,
         'test': test,
         'dev': dev,
@@ -57,6 +62,8 @@ setup(
             'demo = linknet_ros.demo:main',
             'doctor = linknet_ros.doctor:main',
             'build_engine = linknet_ros.build_engine:main',
+            'segment_bag = linknet_ros.segment_bag:main',
+            'segment_files = linknet_ros.segment_files:main',
         ],
     },
 )

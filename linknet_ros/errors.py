@@ -46,6 +46,10 @@ class SourceError(LinknetError):
     """A folder, image file, video or data set cannot be read."""
 
 
+class RecordingError(LinknetError):
+    """A recording cannot be read, or its output cannot be written."""
+
+
 def first_line(error: BaseException) -> str:
     """First line of an exception's text that says something, or its type, for a message.
 

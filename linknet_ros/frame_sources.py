@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -41,10 +41,12 @@ class SourceFrame:
     :param bgr: (H, W, 3) uint8 BGR.
     :param labels: true class ids, (H, W) uint8; ids that the label set does not have are void;
         None where nobody knows them.
+    :param name: of its file; empty where it has none of its own.
     """
 
     bgr: NDArray[np.uint8]
     labels: NDArray[np.uint8] | None
+    name: str = ''
 
 
 class FrameSource(Protocol):
@@ -107,43 +109,56 @@ class StreetSource:
             yield SourceFrame(frame.bgr, frame.labels)
 
 
-class FolderSource:
-    """The images of a folder by name, with labels from `<folder>annot` where that exists.
+class ImageSource:
+    """Image files, with labels from `<folder>annot` where that exists.
 
-    :raises SourceError: when the folder has no image.
+    :raises SourceError: when there is none.
     """
 
     camera = None
 
-    def __init__(self, folder: Path) -> None:
-        self._paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not self._paths:
-            raise SourceError(
-                f'no image in folder {folder}; it should hold {", ".join(IMAGE_SUFFIXES)} files'
-            )
-        # The layout of CamVid: val/ beside valannot/.
-        self._annotations = folder.parent / f'{folder.name}annot'
+    def __init__(self, paths: Sequence[Path]) -> None:
+        if not paths:
+            raise SourceError('no image is given')
+        self.paths = list(paths)
 
     def frames(self) -> Iterator[SourceFrame | SourceError]:
         """See FrameSource."""
-        for path in self._paths:
+        for path in self.paths:
             try:
                 frame = read_image(path)
-                yield SourceFrame(frame, self._labels(path, frame.shape[:2]))
+                yield SourceFrame(frame, self._labels(path, frame.shape[:2]), path.name)
             except SourceError as error:
                 yield error
 
     def _labels(self, path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-        annotation = self._annotations / f'{path.stem}.png'
+        # The layout of CamVid: val/ beside valannot/.
+        annotations = path.parent.parent / f'{path.parent.name}annot'
+        annotation = annotations / f'{path.stem}.png'
         if not annotation.is_file():
             return None
         labels = read_image(annotation, color=False)
         if labels.dtype != np.uint8 or labels.shape != shape:
             raise SourceError(
                 f"{annotation} is {labels.dtype} {labels.shape}, expected 8 bits of its frame's "
-                f'size {shape}; take the folder {self._annotations.name} away or put it right'
+                f'size {shape}; take the folder {annotations.name} away or put it right'
             )
         return labels
+
+
+class FolderSource(ImageSource):
+    """The images of a folder by name; see ImageSource.
+
+    :raises SourceError: when the folder has no image.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not paths:
+            raise SourceError(
+                f'no image in folder {folder}; it should hold {", ".join(IMAGE_SUFFIXES)} files'
+            )
+        super().__init__(paths)
 
 
 class VideoSource:
@@ -159,6 +174,11 @@ class VideoSource:
         self._path = path
         if next(self.frames(), None) is None:
             raise SourceError(f'cannot read a frame of video {path}; is it complete?')
+        video = cv2.VideoCapture(str(path))
+        #: Frames and frames per second by the file's header, which may be wrong; 0: unknown.
+        self.count = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.rate = max(0.0, float(video.get(cv2.CAP_PROP_FPS)))
+        video.release()
 
     def frames(self) -> Iterator[SourceFrame | SourceError]:
         """See FrameSource."""

@@ -1,7 +1,8 @@
-"""Binary masks of classes."""
+"""Binary masks of classes, and what their topics are called."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import cv2
@@ -33,3 +34,10 @@ def class_mask(labels: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[n
     """
     mask: NDArray[np.uint8] = cv2.LUT(labels, table)
     return mask
+
+
+def topic_token(class_name: str) -> str:
+    """A class name as part of a topic name, which allows letters, digits and underscores."""
+    token = re.sub('[^A-Za-z0-9]+', '_', class_name).strip('_').lower()
+    # A token must not start with a digit.
+    return f'class_{token}' if not token or token[0].isdigit() else token

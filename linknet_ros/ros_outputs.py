@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from std_msgs.msg import Header
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError
-from linknet_ros.masks import class_mask, mask_table
+from linknet_ros.masks import class_mask, mask_table, topic_token
 from linknet_ros.rendering import blend, colorize
 from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg, labels_to_png
 from linknet_ros.ros_ground import GroundOutputs, check_ground
@@ -182,13 +181,6 @@ class Outputs:
             QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-
-
-def topic_token(class_name: str) -> str:
-    """A class name as part of a topic name, which allows letters, digits and underscores."""
-    token = re.sub('[^A-Za-z0-9]+', '_', class_name).strip('_').lower()
-    # A token must not start with a digit.
-    return f'class_{token}' if not token or token[0].isdigit() else token
 
 
 def _heard(publisher: Publisher) -> bool:

@@ -25,12 +25,16 @@ DISTRIBUTIONS = {
 }
 
 #: Extras of setup.py that what is installed on a robot may import from, and training as well.
-ROBOT, TRAINING = ('cpu', 'gpu', 'demo'), ('cpu', 'train')
+ROBOT, TRAINING = ('cpu', 'gpu', 'demo', 'cluster'), ('cpu', 'train')
 
 #: (who, module): what is imported though no extra has it, and why.
 UNDECLARED = {
     ('linknet_ros', 'tensorrt'): 'of JetPack or NVIDIA; pip would replace the one that fits CUDA',
     ('linknet_ros', 'matplotlib'): "the benchmark's plot, which is left out without it",
+    ('linknet_ros', 'lz4'): 'of rosbags, whose compressed bags are salvaged with the same',
+    ('linknet_ros', 'ruamel'): 'of rosbags, for metadata.yaml',
+    ('linknet_ros', 'backports'): 'of rosbags: zstd before Python 3.14',
+    ('linknet_ros', 'compression'): 'zstd of Python 3.14',
     ('training', 'tensorrt'): 'as above',
 }
 
@@ -55,6 +59,7 @@ LICENCES = {
     'matplotlib': 'a licence of its own after that of Python, permissive',
     'kiwisolver': 'BSD-3-Clause, as its full text',
     'cycler': 'BSD-3-Clause, as its full text',
+    'apsw': 'any licence that the OSI approves, its author says; comes with rosbags',
 }
 
 

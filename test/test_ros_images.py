@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from linknet_ros import ros_images
+from linknet_ros import image_decoding, ros_images
 from linknet_ros.errors import FrameError
+from linknet_ros.image_decoding import LAYOUTS
 from linknet_ros.ros_images import (
     MAX_PIXELS,
     MAX_SIDE,
@@ -285,9 +286,9 @@ def test_damaged_message(fields, message):
     assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('encoding', ros_images._LAYOUTS)
+@pytest.mark.parametrize('encoding', LAYOUTS)
 def test_one_byte_or_one_step_less_is_an_error(encoding):
-    layout = ros_images._LAYOUTS[encoding]
+    layout = LAYOUTS[encoding]
     rows = random_rows(layout.rows(4), layout.row_bytes(4))
     message = make_image(rows, encoding, 4, 4)
     assert image_to_bgr(message).shape == (4, 4, 3)
@@ -306,7 +307,7 @@ def test_largest_side_is_allowed():
 
 @pytest.mark.parametrize('encoding', ['mono8', 'bgr8', '16UC1', 'bayer_rggb8', 'nv24', '32FC1'])
 def test_too_many_pixels_are_refused_before_they_are_allocated(encoding, monkeypatch):
-    monkeypatch.setattr(ros_images, 'MAX_PIXELS', 20 * 30)
+    monkeypatch.setattr(image_decoding, 'MAX_PIXELS', 20 * 30)
     rows = np.zeros((30 * 3, 20 * 4))
     assert _size_of_refusal(make_image(rows, encoding, 20, 30)) is None
     assert _size_of_refusal(make_image(rows, encoding, 20, 32)) == '20 x 32'
@@ -335,7 +336,7 @@ def test_limit_of_pixels():
     width=st.integers(0, 12) | st.integers(0, 2**32 - 1),
     height=st.integers(0, 12) | st.integers(0, 2**32 - 1),
     step=st.integers(0, 64) | st.integers(0, 2**32 - 1),
-    encoding=st.sampled_from([*ros_images._LAYOUTS, '32FC1', '8SC3', 'BGR8', '', 'jpeg\n']),
+    encoding=st.sampled_from([*LAYOUTS, '32FC1', '8SC3', 'BGR8', '', 'jpeg\n']),
     big=st.integers(0, 255),
     length=st.integers(0, 2500),
 )
@@ -352,7 +353,7 @@ def test_any_message_gives_bgr_or_a_frame_error(width, height, step, encoding, b
 
 @settings(max_examples=200, deadline=None)
 @given(
-    encoding=st.sampled_from(list(ros_images._LAYOUTS)),
+    encoding=st.sampled_from(list(LAYOUTS)),
     half_width=st.integers(2, 6),
     half_height=st.integers(2, 6),
     padding=st.integers(0, 9),
@@ -361,7 +362,7 @@ def test_any_message_gives_bgr_or_a_frame_error(width, height, step, encoding, b
 )
 def test_padding_never_changes_the_pixels(encoding, half_width, half_height, padding, big, seed):
     width, height = 2 * half_width, 2 * half_height
-    layout = ros_images._LAYOUTS[encoding]
+    layout = LAYOUTS[encoding]
     shape = (layout.rows(height), layout.row_bytes(width))
     if encoding == 'nv24':  # its chroma rows are padded otherwise: test_nv24
         padding = 0
@@ -442,7 +443,7 @@ def test_broken_cv_bridge_is_tried_once(cv_bridge, tmp_path, error):
 
 def test_cv_bridge_is_not_imported_for_usual_encodings(cv_bridge):
     cv_bridge('raise KeyboardInterrupt')
-    for encoding in ros_images._LAYOUTS:
+    for encoding in LAYOUTS:
         image_to_bgr(make_image(random_rows(12, 32), encoding, 4, 4))
 
 
@@ -667,7 +668,7 @@ def _yuv_at(data, name, row, column, height, step):
 def images(draw, encodings):
     """A sound message of random pixels, size, padding and byte order."""
     encoding = draw(st.sampled_from(encodings))
-    layout = ros_images._LAYOUTS[encoding]
+    layout = LAYOUTS[encoding]
     width, height = draw(st.integers(2, 6)) * 2, draw(st.integers(2, 6)) * 2
     if layout.width_multiple == 1:
         width -= draw(st.integers(0, 3))
@@ -684,8 +685,8 @@ def images(draw, encodings):
     return message
 
 
-BAYER = [name for name in ros_images._LAYOUTS if name.startswith('bayer')]
-NO_BAYER = [name for name in ros_images._LAYOUTS if name not in BAYER]
+BAYER = [name for name in LAYOUTS if name.startswith('bayer')]
+NO_BAYER = [name for name in LAYOUTS if name not in BAYER]
 
 
 @given(images(NO_BAYER))
@@ -719,10 +720,10 @@ def test_any_bayer_image_keeps_its_samples(message):
             assert bgr[row, column, 'bgr'.index(colors[row % 2][column % 2])] == sample
 
 
-@given(images(list(ros_images._LAYOUTS)), st.data())
+@given(images(list(LAYOUTS)), st.data())
 @settings(deadline=None, max_examples=100)
 def test_any_image_cut_short_is_refused(message, data):
-    layout = ros_images._LAYOUTS[message.encoding]
+    layout = LAYOUTS[message.encoding]
     needed = message.step * layout.rows(message.height)
     message.data = message.data[: data.draw(st.integers(0, needed - 1))]
     with pytest.raises(FrameError, match='cut short'):

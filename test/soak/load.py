@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
 from linknet_ros.frame_statistics import Drop
-from linknet_ros.ros_images import _LAYOUTS
+from linknet_ros.image_decoding import LAYOUTS
 from soak.rig import (
     HEIGHT,
     NAMES,
@@ -125,8 +125,8 @@ def every_drop(rig, rounds=40, seed=0):
 
 def malformed_image(rng):
     """A random message with at least one fault, and its name."""
-    encoding = rng.choice([*_LAYOUTS, *_LAYOUTS, 'jpeg', '', '32FC1', 'BGR8', 'bgr8; png', '\x00'])
-    layout = _LAYOUTS.get(encoding)
+    encoding = rng.choice([*LAYOUTS, *LAYOUTS, 'jpeg', '', '32FC1', 'BGR8', 'bgr8; png', '\x00'])
+    layout = LAYOUTS.get(encoding)
     width, height = rng.randrange(1, 20) * 2 + 4, rng.randrange(1, 20) * 2 + 4
     step = layout.row_bytes(width) + rng.choice([0, 0, 1, 7]) if layout else 4 * width
     length = step * (layout.rows(height) if layout else height)

@@ -1,0 +1,200 @@
+"""One recording in, one recording out, in one process."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from linknet_ros.bag_messages import COMPRESSED, IMAGE, Messages, need_rosbags
+from linknet_ros.bag_reader import STORAGES, Recording
+from linknet_ros.bag_writer import BagWriter
+from linknet_ros.errors import FrameError, RecordingError
+from linknet_ros.model_file import load_model_file
+from linknet_ros.offline_products import Product, encode
+from linknet_ros.offline_progress import Update
+from linknet_ros.offline_report import Report
+from linknet_ros.offline_settings import Settings
+from linknet_ros.offline_worker import OfflineWorker
+from linknet_ros.part_folder import PartFolder, is_done
+from linknet_ros.result_journal import fingerprint
+
+#: In BagJob.keep: all topics.
+ALL = 'all'
+
+
+@dataclass(frozen=True)
+class BagJob:
+    """What to do with one recording; can be sent to another process.
+
+    :param source: folder or storage file of rosbag2.
+    :param out: a name that ends with .mcap or .db3 becomes a file, any other a folder.
+    :param topic: of the images, empty where the recording has only one.
+    :param prefix: of the topics that are added.
+    :param keep: original topics that are taken over, or (ALL,).
+    :param compress: pack the output with zstd.
+    :param resume: see is_done, likewise `overwrite`.
+    """
+
+    source: Path
+    out: Path
+    settings: Settings
+    topic: str = ''
+    prefix: str = '/linknet'
+    keep: tuple[str, ...] = ()
+    compress: bool = False
+    resume: bool = False
+    overwrite: bool = False
+
+
+def segment_recording(job: BagJob, progress: Update = lambda done, total: None) -> Report:
+    """Segment every frame of a recording once.
+
+    :param progress: called after each frame.
+    :raises LinknetError: when there is nothing to read, or the output is in the way.
+    :raises OSError, sqlite3.Error: when the system fails; a run with `resume` may go on.
+    """
+    need_rosbags()
+    start = time.monotonic()
+    report = Report(str(job.source), str(job.out))
+    if is_done(job.out, resume=job.resume, overwrite=job.overwrite):
+        report.skipped = True
+        return report
+    with Recording(job.source) as recording:
+        topic = report.topic = _topic(job, recording)
+        kept = _kept(job, recording)
+        counts = recording.survey({topic, *kept})
+        report.damage += recording.damage
+        if not counts[topic]:
+            damage = ''.join(f'; {line}' for line in recording.damage)
+            raise RecordingError(f'{job.source} has no message of {topic}{damage}')
+        with PartFolder(job.out, overwrite=job.overwrite) as part:
+            made = part.fresh(job.out.stem if job.out.suffix in STORAGES else job.out.name)
+            with OfflineWorker(
+                job.settings, part.path / 'journal', _identity(recording, topic), report
+            ) as worker:
+                file = _write(job, recording, worker, made, kept, counts[topic], report, progress)
+            part.finish(file if job.out.suffix in STORAGES else made)
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def _write(
+    job: BagJob,
+    recording: Recording,
+    worker: OfflineWorker,
+    folder: Path,
+    kept: dict[str, Any],
+    total: int,
+    report: Report,
+    progress: Update,
+) -> Path:
+    """Write the output into a folder, from its beginning; its storage file."""
+    messages = Messages(recording.distribution)
+    storage = STORAGES.get(job.out.suffix, recording.storage)
+    about = {'linknet_ros': json.dumps(_about(job, report), sort_keys=True)}
+    products = job.settings.products(load_model_file(job.settings.model)).list
+    kind = recording.topics[report.topic].msgtype
+    topics = {report.topic, *kept}
+    with BagWriter(folder, storage, messages, compress=job.compress, about=about) as writer:
+        for product in products:
+            writer.add(
+                f'{job.prefix}/{product.topic}', COMPRESSED if product.compressed else IMAGE
+            )
+        for name, connection in kept.items():
+            if not writer.copy(connection):
+                report.damage.append(f'nothing describes the type {connection.msgtype} of {name}')
+        for topic, received, data in recording.messages(topics):
+            if topic in kept:
+                writer.write(topic, received, data)
+                report.kept += 1
+            if topic != report.topic:
+                continue
+            report.frames += 1
+            try:
+                frame = messages.frame(kind, data)
+                made = worker.products(report.frames - 1, frame.bgr)
+                for product, array in made:
+                    message = _message(messages, product, array, frame.header, job.settings)
+                    writer.write(f'{job.prefix}/{product.topic}', received, message)
+            except FrameError as error:
+                report.bad[str(error)] += 1
+            progress(report.frames, total)
+    return writer.file
+
+
+def _message(
+    messages: Messages, product: Product, array: Any, header: Any, settings: Settings
+) -> bytes:
+    if not product.compressed:
+        return messages.image(array, header)
+    encoding = 'mono8' if array.ndim == 2 else 'bgr8'
+    codec = {'.jpg': 'jpeg compressed bgr8', '.png': 'png compressed '}[product.suffix]
+    encoded = encode(product.suffix, array, settings.jpeg_quality)
+    return messages.compressed(encoded, f'{encoding}; {codec}', header)
+
+
+def _topic(job: BagJob, recording: Recording) -> str:
+    """The topic of the images.
+
+    :raises RecordingError: when it is not there, or not clear.
+    """
+    mine = f'{job.prefix}/'
+    images = [
+        name
+        for name, connection in recording.topics.items()
+        if connection.msgtype in (IMAGE, COMPRESSED) and not name.startswith(mine)
+    ]
+    if job.topic in recording.topics:
+        kind = recording.topics[job.topic].msgtype
+        if kind in (IMAGE, COMPRESSED):
+            return job.topic
+        raise RecordingError(f'{job.topic} in {job.source} is a {kind}, no image')
+    there = f'images there: {", ".join(images)}' if images else 'there is no image topic in it'
+    if job.topic:
+        raise RecordingError(f'no topic {job.topic} in {job.source}; {there}')
+    if not images:
+        found = ', '.join(recording.topics) or 'nothing'
+        raise RecordingError(f'no image topic in {job.source}; there is: {found}')
+    if len(images) > 1:
+        raise RecordingError(
+            f'{job.source} has {len(images)} image topics; name one with --topic: '
+            f'{", ".join(images)}'
+        )
+    return images[0]
+
+
+def _kept(job: BagJob, recording: Recording) -> dict[str, Any]:
+    """Connections of the topics that are taken over."""
+    topics = recording.topics
+    wanted = tuple(topics) if job.keep == (ALL,) else job.keep
+    unknown = [name for name in wanted if name not in topics]
+    if unknown:
+        raise RecordingError(
+            f'no topic {", ".join(unknown)} in {job.source} to keep; there are: '
+            f'{", ".join(topics)}'
+        )
+    clash = [name for name in wanted if name.startswith(f'{job.prefix}/')]
+    if clash:
+        raise RecordingError(
+            f'{job.source} has {clash[0]} already; name another --prefix, or do not keep it'
+        )
+    return {name: topics[name] for name in wanted}
+
+
+def _identity(recording: Recording, topic: str) -> dict[str, Any]:
+    """What tells the recording and its frames from others."""
+    return {'files': [fingerprint(file) for file in recording.files], 'topic': topic}
+
+
+def _about(job: BagJob, report: Report) -> dict[str, Any]:
+    """What the output says of its making: all but where things were."""
+    settings = asdict(job.settings) | {'model': job.settings.model.name}
+    return {
+        'source': job.source.name,
+        'topic': report.topic,
+        'backend': report.backend,
+        **settings,
+    }

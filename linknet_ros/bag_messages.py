@@ -1,0 +1,101 @@
+"""Image messages of a recording to BGR arrays and back, without ROS.
+
+`rosbags` is imported when a recording is opened; `pip install rosbags tqdm` brings it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linknet_ros.errors import FrameError, LinknetError, first_line
+from linknet_ros.image_decoding import compressed_to_bgr, image_to_bgr
+
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+
+
+def need_rosbags() -> None:
+    """Check that rosbags is there.
+
+    :raises LinknetError: if not, with the way out.
+    """
+    try:
+        import rosbags.rosbag2  # noqa: F401
+    except ImportError as error:
+        raise LinknetError(
+            f"reading recordings needs rosbags ({error}); pip install 'linknet_ros[bags]', or "
+            'pip install rosbags tqdm'
+        ) from error
+
+
+@dataclass(frozen=True)
+class StampedFrame:
+    """A frame of a recording.
+
+    :param header: std_msgs/Header as rosbags has it.
+    :param bgr: (H, W, 3) uint8 BGR; it may be read-only.
+    """
+
+    header: Any
+    bgr: NDArray[np.uint8]
+
+
+class Messages:
+    """Reads and makes messages.
+
+    :param distribution: of ROS, for the definitions; Jazzy if it is not known. Image messages are
+        the same in all.
+    """
+
+    def __init__(self, distribution: str = '') -> None:
+        from rosbags.typesys import Stores, get_typestore
+
+        stores = {store.value: store for store in Stores}
+        name = f'ros2_{distribution.lower()}'
+        self.types = get_typestore(stores.get(name, Stores.ROS2_JAZZY))
+
+    def frame(self, kind: str, data: bytes) -> StampedFrame:
+        """Read a frame.
+
+        :param kind: IMAGE or COMPRESSED.
+        :param data: the message, serialized as CDR.
+        :raises FrameError: when it cannot be used.
+        """
+        try:
+            message: Any = self.types.deserialize_cdr(data, kind)
+        except Exception as error:  # SerdeError, and what else damaged bytes lead to
+            raise FrameError(f'the message is damaged ({first_line(error)})') from error
+        bgr = compressed_to_bgr(message) if kind == COMPRESSED else image_to_bgr(message)
+        return StampedFrame(message.header, bgr)
+
+    def image(self, array: NDArray[np.uint8], header: Any) -> bytes:
+        """Serialize an image.
+
+        :param array: uint8, (H, W) becomes mono8, (H, W, 3) BGR becomes bgr8.
+        :param header: of the frame.
+        """
+        height, width = array.shape[:2]
+        channels = 1 if array.ndim == 2 else 3
+        message = self.types.types[IMAGE](
+            header=header,
+            height=height,
+            width=width,
+            encoding='mono8' if channels == 1 else 'bgr8',
+            is_bigendian=0,
+            step=width * channels,
+            data=np.ascontiguousarray(array).reshape(-1),
+        )
+        return bytes(self.types.serialize_cdr(message, IMAGE))
+
+    def compressed(self, encoded: NDArray[np.uint8], form: str, header: Any) -> bytes:
+        """Serialize a compressed image.
+
+        :param encoded: (bytes,) uint8, a PNG or JPEG.
+        :param form: as compressed_image_transport writes it, 'mono8; png compressed '.
+        """
+        message = self.types.types[COMPRESSED](header=header, format=form, data=encoded)
+        return bytes(self.types.serialize_cdr(message, COMPRESSED))

@@ -1,0 +1,128 @@
+"""Several recordings after each other: which, where to, and what is said at the end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from linknet_ros.errors import LinknetError, RecordingError
+from linknet_ros.offline_progress import Update, bar
+from linknet_ros.offline_report import Report, exit_code
+
+
+class Job(Protocol):
+    """What to do with one source."""
+
+    @property
+    def source(self) -> Any:
+        """What is read."""
+
+    @property
+    def out(self) -> Path:
+        """What is written."""
+
+
+AnyJob = TypeVar('AnyJob', bound=Job)
+Item = TypeVar('Item')
+
+
+def add_batch_arguments(parser: argparse.ArgumentParser) -> Any:
+    """Add --out-dir, --shard and --json; the group of options that they are in."""
+    parser.add_argument('--json', action='store_true', help='report as JSON on stdout')
+    group = parser.add_argument_group('several inputs')
+    group.add_argument('--out-dir', type=Path, metavar='DIR', help='outputs by name of the input')
+    group.add_argument(
+        '--shard',
+        type=_shard,
+        default=(1, 1),
+        metavar='I/N',
+        help='only part I of N, from 1; together the parts have each input once',
+    )
+    return group
+
+
+def pair_up(
+    sources: Sequence[str],
+    out_dir: Path | None,
+    name: Callable[[str], str] = lambda source: Path(source).resolve().name,
+) -> list[tuple[str, Path]]:
+    """Sources with their outputs.
+
+    :param sources: without `out_dir` one, and its output behind it.
+    :param name: of a source's output in `out_dir`.
+    :raises RecordingError: when they do not go together.
+    """
+    if out_dir is None:
+        if len(sources) != 2:
+            raise RecordingError(
+                'give one input and one output, or any number of inputs and --out-dir'
+            )
+        pairs = [(sources[0], Path(sources[1]))]
+    else:
+        pairs = [(source, out_dir / name(source)) for source in sources]
+    outs: dict[Path, str] = {}
+    for source, out in pairs:
+        other = outs.get(out.resolve())
+        outs[out.resolve()] = source
+        if other is not None:
+            raise RecordingError(
+                f'{other} and {source} would both become {out}; give them one after the other'
+            )
+        inside = Path(source).resolve()
+        if inside in (out.resolve(), *out.resolve().parents):
+            raise RecordingError(f'{out} would lie in its own source; name another output')
+    return pairs
+
+
+def shard(items: Sequence[Item], number: int, count: int) -> list[Item]:
+    """Every count-th item; the shards together have each item once.
+
+    :param number: of the shard, from 1 to count.
+    """
+    return list(items[number - 1 :: count])
+
+
+def run_each(jobs: Iterable[AnyJob], work: Callable[[AnyJob, Update], Report]) -> Iterator[Report]:
+    """Do one job after the other; an error ends its job only."""
+    for job in jobs:
+        try:
+            with bar(Path(job.source).name, None) as update:
+                report = work(job, update)
+        except LinknetError as error:
+            report = Report(str(job.source), str(job.out), error=str(error))
+        except (OSError, sqlite3.Error) as error:
+            why = f'{error}; go on with --resume'
+            report = Report(str(job.source), str(job.out), error=why)
+        yield report
+
+
+def run_command(name: str, run: Callable[[], Iterable[Report]], as_json: bool) -> None:
+    """Run a command line, print its reports, and exit.
+
+    :param run: raises LinknetError when nothing can be begun.
+    """
+    reports = []
+    try:
+        for report in run():
+            reports.append(report)
+            print(report.line(), file=sys.stderr if as_json else sys.stdout, flush=True)
+    except LinknetError as error:
+        sys.exit(f'{name}: {error}')
+    except KeyboardInterrupt:
+        sys.exit(f'{name}: stopped; go on with --resume')
+    if as_json:
+        print(json.dumps([report.as_json() for report in reports], indent=1))
+    sys.exit(exit_code(reports))
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition('/')
+    good = number.isdecimal() and count.isdecimal()
+    if not good or not 1 <= int(number) <= int(count):
+        raise argparse.ArgumentTypeError(f"'{text}' is no shard; write 1/8, 2/8, ... 8/8")
+    return int(number), int(count)

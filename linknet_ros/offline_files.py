@@ -1,0 +1,212 @@
+"""Image files or a video in, label images, pictures or a video out."""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linknet_ros.errors import FrameError, RecordingError, SourceError
+from linknet_ros.frame_sources import (
+    IMAGE_SUFFIXES,
+    STREET,
+    FrameSource,
+    ImageSource,
+    SourceFrame,
+    VideoSource,
+    open_source,
+)
+from linknet_ros.model_file import load_model_file
+from linknet_ros.offline_products import Product, encode
+from linknet_ros.offline_progress import Update
+from linknet_ros.offline_report import Report
+from linknet_ros.offline_settings import Settings
+from linknet_ros.offline_worker import OfflineWorker
+from linknet_ros.part_folder import PartFolder, is_done
+from linknet_ros.result_journal import fingerprint
+
+#: An output of this name is one video, any other a folder.
+VIDEO = '.mp4'
+
+#: A video's header is taken to be right, but for this share of its frames.
+_DOUBT = 0.02
+
+
+@dataclass(frozen=True)
+class FilesJob:
+    """What to do with one source.
+
+    :param source: a folder of images, an image, a pattern such as 'a/*.png', or a video.
+    :param rate: frames per second of a video that is written; 0 for that of the source, or 10.
+    :param resume: see is_done, likewise `overwrite`.
+    """
+
+    source: str
+    out: Path
+    settings: Settings
+    rate: float = 0.0
+    resume: bool = False
+    overwrite: bool = False
+
+
+class _Sink(Protocol):
+    """Takes the outputs."""
+
+    def write(self, name: str, product: Product, array: NDArray[np.uint8]) -> None:
+        """Write one output of a frame."""
+
+    def close(self) -> None:
+        """End."""
+
+
+def segment_source(job: FilesJob, progress: Update = lambda done, total: None) -> Report:
+    """Segment every frame of a source once.
+
+    :param progress: called after each frame.
+    :raises LinknetError: when there is nothing to read, or the output cannot be made.
+    :raises OSError: when the system fails; a run with `resume` may go on.
+    """
+    start = time.monotonic()
+    report = Report(job.source, str(job.out))
+    if is_done(job.out, resume=job.resume, overwrite=job.overwrite):
+        report.skipped = True
+        return report
+    source, files = _open(job.source)
+    with PartFolder(job.out, overwrite=job.overwrite) as part:
+        made = part.fresh(job.out.name)
+        sink = _sink(job, made, source)
+        identity = {'files': [fingerprint(file) for file in files if file.is_file()]}
+        with OfflineWorker(job.settings, part.path / 'journal', identity, report) as worker:
+            for frame in source.frames():
+                report.frames += 1
+                _one(frame, worker, sink, report)
+                progress(report.frames, getattr(source, 'count', 0) or len(files))
+        sink.close()
+        if isinstance(source, VideoSource) and report.frames < source.count * (1 - _DOUBT):
+            report.damage.append(
+                f'the video promises {source.count} frames, {report.frames} can be read'
+            )
+        part.finish(made)
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def _one(
+    frame: SourceFrame | SourceError, worker: OfflineWorker, sink: _Sink, report: Report
+) -> None:
+    if isinstance(frame, SourceError):
+        report.bad[str(frame)] += 1
+        return
+    try:
+        for product, array in worker.products(report.frames - 1, frame.bgr):
+            sink.write(frame.name or f'{report.frames - 1:06d}', product, array)
+    except FrameError as error:
+        report.bad[str(error)] += 1
+
+
+def _open(text: str) -> tuple[FrameSource, list[Path]]:
+    """A source, and the files that it reads."""
+    path = Path(text)
+    if text == STREET and not path.exists():
+        raise SourceError('the street never ends; give a folder of images, a pattern or a video')
+    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+        return ImageSource([path]), [path]
+    if glob.has_magic(text) and not path.exists():
+        found = (Path(name) for name in glob.glob(text, recursive=True))
+        paths = sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not paths:
+            raise SourceError(f"no image matches '{text}' ({', '.join(IMAGE_SUFFIXES)})")
+        return ImageSource(paths), paths
+    source = open_source(text)
+    return source, source.paths if isinstance(source, ImageSource) else [path]
+
+
+def _sink(job: FilesJob, made: Path, source: FrameSource) -> _Sink:
+    if job.out.suffix.lower() != VIDEO:
+        return _Folder(made, job.settings.jpeg_quality)
+    products = job.settings.products(load_model_file(job.settings.model)).list
+    if len(products) != 1 or products[0].name not in ('color', 'overlay'):
+        raise RecordingError(
+            f'{job.out} shows one output, color or overlay (a video would change ids): add '
+            '--outputs overlay, or name a folder'
+        )
+    return _Video(made, job.rate or getattr(source, 'rate', 0.0) or 10.0)
+
+
+class _Folder:
+    """A folder of images for each output."""
+
+    def __init__(self, path: Path, quality: int) -> None:
+        self._path = path
+        self._quality = quality
+        self._paths: set[Path] = set()
+
+    def write(self, name: str, product: Product, array: NDArray[np.uint8]) -> None:
+        suffix = product.suffix if product.compressed else '.png'
+        folder = self._path / product.name
+        path = folder / f'{Path(name).stem}{suffix}'
+        if path in self._paths:
+            # a.png beside a.jpg, or a pattern over several folders
+            path = next(p for p in _others(folder, name, suffix) if p not in self._paths)
+        self._paths.add(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(suffix, array, self._quality).tobytes())
+
+    def close(self) -> None:
+        self._path.mkdir(parents=True, exist_ok=True)
+
+
+def _others(folder: Path, name: str, suffix: str) -> Iterator[Path]:
+    yield folder / f'{name}{suffix}'
+    number = 2
+    while True:
+        yield folder / f'{Path(name).stem}-{number}{suffix}'
+        number += 1
+
+
+class _Video:
+    """A video of one output; its first frame decides the size."""
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._path = path
+        self._rate = rate
+        self._size = (0, 0)
+        self._frames = 0
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, name: str, product: Product, array: NDArray[np.uint8]) -> None:
+        height, width = array.shape[:2]
+        if self._writer is None:
+            self._size = (width, height)
+            codec = cv2.VideoWriter.fourcc(*'mp4v')
+            self._writer = cv2.VideoWriter(str(self._path), codec, self._rate, self._size)
+            if not self._writer.isOpened():
+                raise RecordingError(
+                    f'OpenCV here cannot write {self._path.suffix} of {width}x{height}; name a '
+                    'folder as the output'
+                )
+        if (width, height) != self._size:
+            raise FrameError(
+                f'a frame of {width}x{height} in a video of {self._size[0]}x{self._size[1]}'
+            )
+        self._writer.write(array)
+        self._frames += 1
+
+    def close(self) -> None:
+        if self._writer is None:
+            raise RecordingError('no frame could be used, so there is no video')
+        self._writer.release()
+        video = cv2.VideoCapture(str(self._path))
+        written = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        video.release()
+        if written != self._frames:
+            raise RecordingError(
+                f'{written} of {self._frames} frames are in the video; is the disk full?'
+            )

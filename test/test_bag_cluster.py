@@ -1,0 +1,100 @@
+"""Recordings as tasks of a Ray cluster of two workers on this machine."""
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from linknet_ros.bag_cluster import LOCAL, run_on_ray
+from linknet_ros.bag_job import BagJob, segment_recording
+from linknet_ros.errors import LinknetError, RecordingError
+from linknet_ros.offline_report import Report
+from linknet_ros.offline_settings import Settings
+
+NAMES = ('a.mcap', 'b.mcap', 'c.mcap')
+
+
+@pytest.fixture(autouse=True)
+def ray():
+    return pytest.importorskip('ray', reason='needs Ray (pip install .[cluster])')
+
+
+@pytest.fixture
+def jobs(bags, frames, model, tmp_path):
+    """Jobs of three recordings of 8 frames."""
+    settings = Settings(model.path, ('labels', 'overlay'), 'onnxruntime', 'fp32', threads=1)
+    jobs = []
+    for seed, name in enumerate(NAMES):
+        images = [bags.image(frame, i) for i, frame in enumerate(frames(8, seed=seed))]
+        path = bags.write(tmp_path / name, [('/camera', i, m) for i, m in enumerate(images)])
+        jobs.append(BagJob(path, tmp_path / 'ray' / name, settings))
+    return jobs
+
+
+def single_run(jobs, tmp_path):
+    """What one process makes of the jobs, by name."""
+    made = {}
+    for job in jobs:
+        job = replace(job, out=tmp_path / 'single' / job.out.name)
+        segment_recording(job)
+        made[job.out.name] = job.out.read_bytes()
+    return made
+
+
+def test_same_as_a_single_run_though_a_task_is_killed(jobs, tmp_path):
+    """Of b.mcap the first try is killed in its midst, of c.mcap the disk fails once."""
+    marks = tmp_path / 'marks'
+    marks.mkdir()
+
+    def work(job):
+        first = not (marks / job.out.name).exists()
+        (marks / job.out.name).touch()
+
+        def progress(done, total):
+            if first and done == 5 and job.out.name == 'b.mcap':
+                os.kill(os.getpid(), signal.SIGKILL)
+            if first and done == 5 and job.out.name == 'c.mcap':
+                raise OSError(5, 'Input/output error')
+
+        return segment_recording(job, progress)
+
+    reports = {r.source: r for r in run_on_ray(jobs, LOCAL, cpus=2, work=work)}
+    assert {source: (r.error, r.segmented, r.resumed) for source, r in reports.items()} == {
+        str(tmp_path / 'a.mcap'): ('', 8, 0),
+        str(tmp_path / 'b.mcap'): ('', 8, 5),
+        str(tmp_path / 'c.mcap'): ('', 8, 5),
+    }
+    made = {path.name: path.read_bytes() for path in (tmp_path / 'ray').iterdir()}
+    assert made == single_run(jobs, tmp_path)
+
+
+def test_what_cannot_be_mended(jobs, tmp_path):
+    """A user's mistake is not tried again; a fault that stays is given up, the others go on."""
+    tries = tmp_path / 'tries'
+
+    def work(job):
+        with tries.open('a') as file:
+            file.write(job.out.name)
+        if job.out.name == 'a.mcap':
+            raise RecordingError('no such topic')
+        if job.out.name == 'b.mcap':
+            raise OSError(28, 'No space left on device')
+        return Report('', '', frames=int(job.resume))
+
+    reports = {r.source: r for r in run_on_ray(jobs, LOCAL, cpus=2, work=work)}
+    errors = [reports[str(tmp_path / name)].error for name in NAMES]
+    assert errors == [
+        'no such topic',
+        '4 tries failed, the last with OSError: [Errno 28] No space left on device; go on with '
+        '--resume',
+        '',
+    ]
+    assert [tries.read_text().count(name) for name in NAMES] == [1, 4, 1]
+    # A try always goes on where another ended.
+    assert reports[str(tmp_path / 'c.mcap')].frames == 1
+
+
+def test_no_cluster(jobs):
+    with pytest.raises(LinknetError, match=r'no Ray cluster at 127\.0\.0\.1:1 \(.*ray start'):
+        next(run_on_ray(jobs, '127.0.0.1:1'))

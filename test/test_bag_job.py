@@ -1,0 +1,361 @@
+"""Recordings through the network: every pixel, stamp and topic of the output."""
+
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from linknet_ros.bag_job import ALL, BagJob, segment_recording
+from linknet_ros.bag_reader import Recording
+from linknet_ros.bag_writer import BagWriter
+from linknet_ros.classes import UNLABELED
+from linknet_ros.errors import LinknetError, RecordingError
+from linknet_ros.offline_settings import Settings
+from linknet_ros.rendering import blend, colorize
+
+IMAGE, CHATTER = '/camera/image', '/chatter'
+OUTPUTS = ('labels', 'confidence', 'drivable', 'masks/car', 'color', 'overlay')
+
+
+@pytest.fixture
+def settings(model):
+    return Settings(model.path, ('labels',), 'onnxruntime', 'fp32')
+
+
+@pytest.fixture
+def job(settings, tmp_path):
+    """Job from in.mcap to out.mcap."""
+    return BagJob(tmp_path / 'in.mcap', tmp_path / 'out.mcap', settings)
+
+
+def at(index):
+    """Time of receipt of a frame, ns; another one than its stamp."""
+    return 10**18 + index * 10**8 + 7
+
+
+def drive(bags, images):
+    """Messages of a drive: an image, and a text behind it."""
+    for index, image in enumerate(images):
+        yield IMAGE, at(index), image
+        yield CHATTER, at(index) + 1, bags.text(str(index))
+
+
+def pixels(message):
+    """Pixels of an image, raw or compressed."""
+    if hasattr(message, 'format'):
+        return cv2.imdecode(message.data, cv2.IMREAD_UNCHANGED)
+    channels = {'mono8': (), 'bgr8': (3,)}[message.encoding]
+    assert message.step == message.width * (channels or (1,))[0]
+    return message.data.reshape(message.height, message.width, *channels)
+
+
+def check(found, frames, topic='/linknet/labels'):
+    """Labels of frames that are as large as the network are exactly argmax(2); black is none."""
+    assert len(found[topic]) == len(frames)
+    for index, ((received, message), frame) in enumerate(zip(found[topic], frames, strict=True)):
+        assert received == at(index)
+        assert (message.header.stamp.sec, message.header.stamp.nanosec) == (index, index)
+        assert message.header.frame_id == f'camera_{index}'
+        labels = np.where(frame.any(2), frame.argmax(2), UNLABELED)
+        np.testing.assert_array_equal(pixels(message), labels)
+
+
+def gray(frame):
+    return np.dstack([frame[..., 0]] * 3)
+
+
+@pytest.mark.parametrize('source', ['in.mcap', 'in.db3', 'in_mcap', 'in_db3'])
+@pytest.mark.parametrize('out', ['out.mcap', 'out.db3', 'out'])
+def test_every_storage(bags, frames, job, tmp_path, source, out):
+    images = frames(5)
+    path = bags.write(
+        tmp_path / source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)])
+    )
+    job = replace(job, source=path, out=tmp_path / out)
+    report = segment_recording(job)
+    found = bags.read(job.out)
+    check(found, images)
+    assert list(found) == ['/linknet/labels']
+    assert (report.topic, report.frames, report.segmented, report.kept) == (IMAGE, 5, 5, 0)
+    assert report.complete
+    if out == 'out':
+        storage = 'mcap' if 'mcap' in source else 'db3'
+        assert {p.suffix for p in job.out.iterdir()} == {f'.{storage}', '.yaml'}
+    left = {'in.mcap', 'in.db3', 'in_mcap', 'in_db3', 'out.mcap', 'out.db3', 'out', 'model.onnx'}
+    assert {p.name for p in tmp_path.iterdir()} <= left
+
+
+@pytest.mark.parametrize('encoding', ['bgr8', 'rgb8', 'mono8', 'yuv422_yuy2', 'png', 'jpg'])
+def test_every_kind_of_image(bags, frames, job, encoding):
+    shown, messages = [], []
+    for index, frame in enumerate(frames(3)):
+        if encoding in ('png', 'jpg'):
+            data = cv2.imencode(f'.{encoding}', frame)[1]
+            shown.append(cv2.imdecode(data, cv2.IMREAD_COLOR))
+            messages.append(bags.compressed(data.tobytes(), index, encoding))
+        elif encoding == 'yuv422_yuy2':
+            sent = np.ascontiguousarray(frame[..., :2])
+            shown.append(cv2.cvtColor(sent, cv2.COLOR_YUV2BGR_YUY2))
+            messages.append(bags.image(sent, index, encoding))
+        else:
+            sent, seen = {
+                'bgr8': (frame, frame),
+                'rgb8': (frame, frame[..., ::-1]),
+                'mono8': (frame[..., 0], gray(frame)),
+            }[encoding]
+            shown.append(seen)
+            messages.append(bags.image(sent, index, encoding))
+    bags.write(job.source, drive(bags, messages))
+    assert segment_recording(job).complete
+    check(bags.read(job.out), shown)
+
+
+def test_every_output(bags, frames, job, settings, class_table):
+    images = frames(3)
+    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    outputs = (*OUTPUTS, *(f'{name}/compressed' for name in OUTPUTS))
+    segment_recording(
+        replace(job, prefix='/robot/seg', settings=replace(settings, outputs=outputs))
+    )
+    found = bags.read(job.out)
+    assert sorted(found) == sorted(f'/robot/seg/{name}' for name in outputs)
+    for index, frame in enumerate(images):
+        labels = frame.argmax(2).astype(np.uint8)
+        color = colorize(labels, class_table.palette_bgr())
+        expected = {
+            'labels': labels,
+            'confidence': frame.max(2),
+            'drivable': np.where(labels == 0, 255, 0),
+            'masks/car': np.where(labels == 1, 255, 0),
+            'color': color,
+            'overlay': blend(frame, color, labels, 0.5),
+        }
+        for name, array in expected.items():
+            for topic in (name, f'{name}/compressed'):
+                received, message = found[f'/robot/seg/{topic}'][index]
+                assert (received, message.header.frame_id) == (at(index), f'camera_{index}')
+                if topic == 'overlay/compressed':
+                    assert message.format == 'bgr8; jpeg compressed bgr8'
+                    jpeg = cv2.imencode('.jpg', array, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+                    np.testing.assert_array_equal(message.data, jpeg)
+                    continue
+                np.testing.assert_array_equal(pixels(message), array)
+    form = found['/robot/seg/labels/compressed'][0][1].format
+    assert form == 'mono8; png compressed '
+
+
+def test_size_of_the_frame_and_confidence(bags, frames, job, settings):
+    images = frames(2, 200, 90)
+    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    segment_recording(replace(job, settings=replace(settings, min_confidence=0.6)))
+    for _, message in bags.read(job.out)['/linknet/labels']:
+        assert (message.width, message.height) == (200, 90)
+        assert {*np.unique(message.data)} == {0, 1, 2, UNLABELED}
+
+
+@pytest.mark.parametrize('source', ['in.mcap', 'in.db3'])
+@pytest.mark.parametrize(
+    ('keep', 'expected'), [((ALL,), {IMAGE, CHATTER}), ((CHATTER,), {CHATTER}), ((), set())]
+)
+def test_original_topics(bags, frames, job, tmp_path, source, keep, expected):
+    images = frames(4)
+    messages = list(drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    path = bags.write(tmp_path / source, messages)
+    report = segment_recording(replace(job, source=path, keep=keep))
+    found = bags.read(job.out)
+    check(found, images)
+    assert set(found) == {'/linknet/labels', *expected}
+    assert report.kept == 4 * len(expected)
+    before = bags.read(path)
+    for topic in expected:
+        assert repr(found[topic]) == repr(before[topic])
+
+
+def test_bad_frames_are_counted_and_left_out(bags, frames, job):
+    images = frames(4)
+    messages = [bags.image(frame, i) for i, frame in enumerate(images)]
+    messages[1] = bags.image(images[1], 1, encoding='32FC1')
+    messages[2] = (messages[2][0], messages[2][1][:-9])
+    bags.write(job.source, drive(bags, messages))
+    report = segment_recording(replace(job, keep=(ALL,)))
+    assert (report.frames, report.segmented, sum(report.bad.values())) == (4, 2, 2)
+    unknown, damaged = report.bad
+    assert unknown.startswith("image encoding '32FC1' cannot be converted")
+    assert damaged.startswith('the message is damaged')
+    with Recording(job.out) as recording:
+        assert recording.survey([IMAGE, '/linknet/labels']) == {IMAGE: 4, '/linknet/labels': 2}
+
+
+@pytest.mark.parametrize('source', ['in.mcap', 'in.db3'])
+def test_damaged_recording(bags, frames, job, tmp_path, source):
+    images = frames(40)
+    path = bags.write(
+        tmp_path / source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)])
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    report = segment_recording(replace(job, source=path))
+    assert 10 < report.segmented < 30
+    assert report.frames == report.segmented
+    assert not report.complete
+    assert 'cut short' in report.damage[-1]
+    check(bags.read(job.out), images[: report.segmented])
+
+
+def test_topic_is_chosen(bags, frames, job):
+    (frame,) = frames(1)
+    image = bags.image(frame)
+    bags.write(
+        job.source, [('/a', at(0), image), ('/b', at(0), image), (CHATTER, 0, bags.text('x'))]
+    )
+    with pytest.raises(RecordingError, match='has 2 image topics; name one with --topic: /a, /b'):
+        segment_recording(job)
+    assert segment_recording(replace(job, topic='/b')).topic == '/b'
+    for topic, message in (
+        ('/c', 'no topic /c in .*; images there: /a, /b'),
+        (CHATTER, '/chatter in .* is a std_msgs/msg/String, no image'),
+    ):
+        with pytest.raises(RecordingError, match=message):
+            segment_recording(replace(job, topic=topic, overwrite=True))
+
+
+def test_own_output_can_be_a_source(bags, frames, job, tmp_path):
+    images = frames(2)
+    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    segment_recording(replace(job, keep=(ALL,)))
+    again = replace(job, source=job.out, out=tmp_path / 'again.mcap')
+    assert segment_recording(again).topic == IMAGE
+    with pytest.raises(RecordingError, match=r'has /linknet/labels already; name another --pref'):
+        segment_recording(replace(again, keep=(ALL,), overwrite=True))
+    with pytest.raises(RecordingError, match='has 2 image topics'):
+        segment_recording(replace(again, prefix='/second', overwrite=True))
+    segment_recording(replace(again, keep=(ALL,), prefix='/second', topic=IMAGE, overwrite=True))
+    found = bags.read(again.out)
+    check(found, images)
+    check(found, images, '/second/labels')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'keep': ('/nothing',)}, 'no topic /nothing in .* to keep; there are: /camera/image'),
+        ({'source': Path('nothing.mcap')}, 'no recording nothing.mcap'),
+    ],
+)
+def test_what_is_not_there(bags, frames, job, changes, message):
+    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(frames(1))]))
+    with pytest.raises(RecordingError, match=message):
+        segment_recording(replace(job, **changes))
+    assert not job.out.exists()
+
+
+def test_no_image(bags, job):
+    bags.write(job.source, [(CHATTER, 0, bags.text('x'))])
+    with pytest.raises(RecordingError, match=r'no image topic in .*; there is: /chatter'):
+        segment_recording(job)
+
+
+def test_resume_and_overwrite(bags, frames, job):
+    images = frames(2)
+    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    segment_recording(job)
+    first = job.out.read_bytes()
+    with pytest.raises(LinknetError, match='is there already; add --overwrite'):
+        segment_recording(job)
+    assert segment_recording(replace(job, resume=True)).skipped
+    report = segment_recording(replace(job, overwrite=True))
+    assert (report.skipped, report.segmented, report.resumed) == (False, 2, 0)
+    assert job.out.read_bytes() == first
+
+
+#: Runs a job and kills itself: at a call of what is named.
+KILLED = """
+import os, pickle, signal, sys
+from linknet_ros import bag_job, bag_writer, part_folder, result_journal
+
+job, (where, name), count = pickle.load(open(sys.argv[1], 'rb'))
+owner = {'journal': result_journal.ResultJournal, 'writer': bag_writer.BagWriter,
+         'system': part_folder.os}[where]
+call = getattr(owner, name)
+
+def killed(*arguments):
+    global count
+    count -= 1
+    if not count:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call(*arguments)
+
+setattr(owner, name, killed)
+bag_job.segment_recording(job)
+"""
+
+
+@pytest.mark.parametrize('source', ['in.mcap', 'in_db3'])
+@pytest.mark.parametrize(
+    ('where', 'count', 'resumed'),
+    [
+        (('journal', 'put'), 8, 7),
+        (('writer', 'write'), 20, 10),
+        (('writer', '__exit__'), 1, 12),
+        (('system', 'fsync'), 1, 12),
+        (('system', 'replace'), 1, 12),
+    ],
+)
+def test_killed_and_resumed_equals_a_single_run(
+    bags, frames, job, tmp_path, source, where, count, resumed
+):
+    images = frames(12)
+    path = bags.write(
+        tmp_path / source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)])
+    )
+    job = replace(job, source=path, keep=(CHATTER,))
+    single = replace(job, out=tmp_path / 'single' / 'out.mcap')
+    segment_recording(single)
+    (tmp_path / 'job').write_bytes(pickle.dumps((job, where, count)))
+    root = Path(__file__).parents[1]
+    killed = subprocess.run(
+        [sys.executable, '-c', KILLED, tmp_path / 'job'],
+        env={**os.environ, 'PYTHONPATH': str(root)},
+        check=False,
+    )
+    assert killed.returncode == -9
+    assert not job.out.exists()
+    with pytest.raises(LinknetError, match=r'out\.mcap\.part is there, .* go on with --resume'):
+        segment_recording(job)
+    report = segment_recording(replace(job, resume=True))
+    assert (report.resumed, report.segmented, report.frames) == (resumed, 12, 12)
+    assert job.out.read_bytes() == single.out.read_bytes()
+    assert not job.out.with_name('out.mcap.part').exists()
+
+
+def test_full_disk_leaves_what_is_done(bags, frames, job, monkeypatch):
+    images = frames(6)
+    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    write = BagWriter.write
+    done = []
+
+    def full(*arguments):
+        done.append(1)
+        if len(done) == 4:
+            raise OSError(28, 'No space left on device')
+        write(*arguments)
+
+    monkeypatch.setattr(BagWriter, 'write', full)
+    with pytest.raises(OSError, match='No space left'):
+        segment_recording(job)
+    assert not job.out.exists()
+    report = segment_recording(replace(job, resume=True))
+    assert (report.resumed, report.segmented) == (4, 6)
+    check(bags.read(job.out), images)
+
+
+def test_progress(bags, frames, job):
+    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(frames(3))]))
+    seen = []
+    segment_recording(job, lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]

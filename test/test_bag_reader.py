@@ -1,0 +1,191 @@
+"""Recordings, whole and damaged, of both storages."""
+
+import shutil
+import sqlite3
+
+import pytest
+
+from linknet_ros.bag_reader import Recording
+from linknet_ros.errors import RecordingError
+
+A, B = '/camera', '/chatter'
+STORAGES = pytest.mark.parametrize('storage', ['mcap', 'db3'])
+
+
+def texts(bags, count, size=2000):
+    """Messages of two topics, each with a text of its own that does not compress away."""
+    for i in range(count):
+        yield A, 10 * i, bags.text(f'{i} ' * size)
+        yield B, 10 * i + 5, bags.text(f'b{i}')
+
+
+def read(path, topics=(A, B)):
+    """Counts, what was read, and the damage."""
+    with Recording(path) as recording:
+        counts = recording.survey(topics)
+        messages = list(recording.messages(topics))
+        assert counts == {t: sum(m[0] == t for m in messages) for t in counts}
+        assert all(recording.topics[m[0]].msgtype == 'std_msgs/msg/String' for m in messages)
+        return counts, messages, recording.damage
+
+
+def expected(bags, count, size=2000):
+    return [(topic, at, data) for topic, at, (_, data) in texts(bags, count, size)]
+
+
+@STORAGES
+@pytest.mark.parametrize('shape', ['file', 'folder'])
+def test_whole(bags, tmp_path, storage, shape):
+    path = tmp_path / (f'bag.{storage}' if shape == 'file' else f'bag_{storage}')
+    bags.write(path, texts(bags, 20))
+    counts, messages, damage = read(path)
+    assert counts == {A: 20, B: 20}
+    assert messages == expected(bags, 20)
+    assert damage == []
+    with Recording(path) as recording:
+        assert recording.storage == {'mcap': 'mcap', 'db3': 'sqlite3'}[storage]
+        assert recording.survey([B]) == {B: 20}
+        assert [m[0] for m in recording.messages([B])] == [B] * 20
+        assert recording.survey([]) == {}
+        assert list(recording.messages([])) == []
+
+
+@pytest.mark.parametrize(
+    ('storage', 'mode'),
+    [('mcap', 'storage'), ('mcap', 'message'), ('mcap', 'file'), ('db3', 'message')],
+)
+def test_packed(bags, tmp_path, storage, mode):
+    path = bags.write(tmp_path / f'bag_{storage}', texts(bags, 20), compress=mode)
+    assert read(path) == ({A: 20, B: 20}, expected(bags, 20), [])
+
+
+@STORAGES
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.9])
+def test_cut_short(bags, tmp_path, storage, share):
+    path = bags.write(tmp_path / f'bag.{storage}', texts(bags, 400, 4000))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    counts, messages, damage = read(path)
+    assert messages == expected(bags, 400, 4000)[: len(messages)]
+    # A chunk or a page more or less.
+    assert abs(counts[A] - share * 400) < 60
+    assert 'cut short' in damage[-1]
+
+
+@pytest.mark.parametrize('mode', [None, 'storage'])
+def test_mcap_cut_anywhere(bags, tmp_path, mode):
+    source = bags.write(tmp_path / 'bag_mcap', texts(bags, 4, 3), compress=mode)
+    data = next(source.glob('*.mcap')).read_bytes()
+    whole = expected(bags, 4, 3)
+    path = tmp_path / 'cut.mcap'
+    seen = set()
+    for size in range(len(data)):
+        path.write_bytes(data[:size])
+        try:
+            _, messages, damage = read(path)
+        except RecordingError:
+            continue
+        assert messages == whole[: len(messages)]
+        assert damage
+        seen.add(len(messages))
+    assert len(whole) in seen
+    # Of one packed chunk nothing may be there before the end of it.
+    assert mode or seen == set(range(len(whole) + 1))
+
+
+@STORAGES
+def test_folder_without_metadata(bags, tmp_path, storage):
+    path = bags.write(tmp_path / f'bag_{storage}', texts(bags, 20))
+    (path / 'metadata.yaml').unlink()
+    counts, messages, damage = read(path)
+    assert counts == {A: 20, B: 20}
+    assert messages == expected(bags, 20)
+    assert 'metadata' in damage[0]
+
+
+@STORAGES
+def test_folder_says_what_is_missing(bags, tmp_path, storage):
+    path = bags.write(tmp_path / f'bag_{storage}', texts(bags, 400, 4000))
+    file = next(path.glob(f'*.{storage}'))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    counts, messages, damage = read(path)
+    assert 0 < counts[A] < 400
+    assert messages == expected(bags, 400, 4000)[: len(messages)]
+    assert f'400 messages of {A} were recorded, {counts[A]} are there' in damage
+
+
+def test_metadata_that_promises_more(bags, tmp_path):
+    path = bags.write(tmp_path / 'bag_mcap', texts(bags, 3))
+    text = (path / 'metadata.yaml').read_text()
+    (path / 'metadata.yaml').write_text(text.replace('message_count: 3', 'message_count: 5'))
+    assert f'5 messages of {A} were recorded, 3 are there' in read(path)[2]
+
+
+def test_several_files_in_their_order(bags, tmp_path):
+    folder = tmp_path / 'bag'
+    folder.mkdir()
+    for number in (10, 2, 1):
+        name = f'bag_{number}.mcap'
+        bags.write(tmp_path / name, [(A, number, bags.text(str(number)))]).rename(folder / name)
+    (folder / 'bag_2.mcap').write_bytes(b'nothing')
+    _, messages, damage = read(folder)
+    assert [at for _, at, _ in messages] == [1, 10]
+    assert any('bag_2.mcap is no MCAP file, or its beginning is lost' in line for line in damage)
+
+
+def test_damage_inside_is_found_before_reading(bags, tmp_path):
+    """The index is whole, but a chunk in the midst is not."""
+    path = bags.write(tmp_path / 'bag_mcap', texts(bags, 400, 4000), compress='storage')
+    file = next(path.glob('*.mcap'))
+    data = bytearray(file.read_bytes())
+    at = data.index(b'\x28\xb5\x2f\xfd', len(data) // 2)
+    data[at : at + 40] = bytes(40)
+    file.write_bytes(data)
+    counts, messages, damage = read(path)
+    whole = expected(bags, 400, 4000)
+    assert 0 < counts[A] < 400
+    assert set(messages) < set(whole)
+    assert messages[-1] == whole[-1]
+    assert any('chunk at byte' in line and 'is lost' in line for line in damage)
+    assert f'400 messages of {A} were recorded, {counts[A]} are there' in damage
+
+
+def test_write_ahead_log_is_read(bags, tmp_path):
+    """What a recorder left that was killed."""
+    path = bags.write(tmp_path / 'bag.db3', texts(bags, 3))
+    database = sqlite3.connect(path)
+    database.execute('PRAGMA journal_mode=WAL')
+    database.execute("INSERT INTO messages (topic_id, timestamp, data) VALUES (1, 99, x'0001')")
+    database.commit()
+    crashed = tmp_path / 'crashed'
+    crashed.mkdir()
+    for name in ('bag.db3', 'bag.db3-wal'):
+        shutil.copy(tmp_path / name, crashed)
+    database.close()
+    _, messages, damage = read(crashed / 'bag.db3')
+    assert messages == [*expected(bags, 3), (A, 99, b'\x00\x01')]
+    assert damage == ['bag.db3 was not closed by its recorder']
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'message'),
+    [
+        ('bag.mcap', None, 'no recording .*bag.mcap; give a folder or file of rosbag2'),
+        ('bag.txt', b'', r'bag\.txt is no \.mcap or \.db3 file of rosbag2'),
+        ('bag.mcap.zstd', b'', r'is no \.mcap or \.db3 .*; unpack it with zstd -d'),
+        ('bag.mcap', b'', r'bag\.mcap is no MCAP file, or its beginning is lost'),
+        ('bag.db3', b'', r'bag\.db3: nothing in it can be read'),
+        ('bag.db3', b'nonsense' * 99, r'bag\.db3: nothing in it can be read'),
+    ],
+)
+def test_no_recording(bags, tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RecordingError, match=message):
+        Recording(path)
+
+
+def test_no_folder_of_a_recording(bags, tmp_path):
+    with pytest.raises(RecordingError, match=r'no \.mcap or \.db3 file in'):
+        Recording(tmp_path)

@@ -1,0 +1,137 @@
+"""The command line for recordings."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from linknet_ros import segment_bag
+
+
+@pytest.fixture
+def run(model, bags, frames, tmp_path, monkeypatch, capsys):
+    """`run(*arguments)`: exit code, stdout and stderr, where four recordings lie."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(['a.mcap', 'b.mcap', 'c.mcap', 'd_db3']):
+        messages = [
+            ('/camera', i, bags.image(frame, i)) for i, frame in enumerate(frames(3, seed=seed))
+        ]
+        bags.write(tmp_path / name, [*messages, ('/chatter', 9, bags.text('x'))])
+    settings = ('--model', str(model.path), '--backend', 'onnxruntime', '--precision', 'fp32')
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            segment_bag.main([*arguments, *settings])
+        code = stop.value.code
+        shown = capsys.readouterr()
+        return (code, shown.out, shown.err) if isinstance(code, int) else (1, '', code)
+
+    return run
+
+
+def labels(bags, path, topic='/linknet/labels'):
+    return [m.data.reshape(m.height, m.width) for _, m in bags.read(path)[topic]]
+
+
+def test_one(run, bags, frames, tmp_path):
+    code, out, err = run('a.mcap', 'out.mcap')
+    assert (code, out) == (0, 'a.mcap -> out.mcap: 3 frames read, 3 segmented, 0 bad\n')
+    assert '100%' in err
+    assert list(bags.read(tmp_path / 'out.mcap')) == [
+        '/linknet/labels',
+        '/linknet/overlay/compressed',
+    ]
+    for found, frame in zip(labels(bags, tmp_path / 'out.mcap'), frames(3), strict=True):
+        np.testing.assert_array_equal(found, frame.argmax(2))
+
+
+def test_options(run, bags, tmp_path):
+    code, out, _ = run(
+        *('a.mcap', 'out', '--outputs', 'labels,masks/car', '--prefix', '/seg', '--keep', 'all'),
+        *('--topic', '/camera', '--compress', '--min-confidence', '1'),
+    )
+    assert code == 0
+    assert out.endswith('4 other messages kept\n')
+    found = bags.read(tmp_path / 'out')
+    assert set(found) == {'/seg/labels', '/seg/masks/car', '/camera', '/chatter'}
+    assert {*np.unique(labels(bags, tmp_path / 'out', '/seg/labels'))} <= {0, 1, 2, 255}
+    assert np.mean(np.array(labels(bags, tmp_path / 'out', '/seg/labels')) == 255) > 0.9
+
+
+def test_many_in_shards(run, tmp_path):
+    bags_in = ('c.mcap', 'd_db3', 'a.mcap', 'b.mcap')
+    for number, made in ((1, ['a.mcap', 'c.mcap']), (2, ['b.mcap', 'd_db3'])):
+        code, out, _ = run(*bags_in, '--out-dir', f'out{number}', '--shard', f'{number}/2')
+        assert code == 0
+        assert [line.partition(' ')[0] for line in out.splitlines()] == made
+        assert sorted(p.name for p in (tmp_path / f'out{number}').iterdir()) == made
+
+
+def test_one_of_many_is_missing(run, tmp_path):
+    code, out, _ = run('a.mcap', 'nothing.mcap', 'b.mcap', '--out-dir', 'out')
+    assert code == 1
+    assert 'nothing.mcap: error: no recording nothing.mcap; give a folder' in out
+    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['a.mcap', 'b.mcap']
+
+
+def test_resume_does_what_is_left(run, tmp_path):
+    run('a.mcap', '--out-dir', 'out')
+    code, _, err = run('a.mcap', 'b.mcap', '--out-dir', 'out')
+    assert (code, err) == (
+        1,
+        'segment_bag: out/a.mcap is there already; add --overwrite, or name another output',
+    )
+    assert not (tmp_path / 'out' / 'b.mcap').exists()
+    code, out, _ = run('a.mcap', 'b.mcap', '--out-dir', 'out', '--resume')
+    assert code == 0
+    assert out.splitlines()[0] == 'a.mcap -> out/a.mcap: there already, kept'
+    assert '3 segmented' in out.splitlines()[1]
+
+
+def test_damaged(run, tmp_path):
+    path = tmp_path / 'a.mcap'
+    path.write_bytes(path.read_bytes()[:-30])
+    code, out, _ = run('a.mcap', 'out.mcap', '--json')
+    assert code == 3
+    (report,) = json.loads(out)
+    assert (report['frames'], report['segmented'], report['complete']) == (3, 3, False)
+    assert report['damage'] == ['a.mcap: File end magic is invalid']
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('a.mcap',), 'segment_bag: give one input and one output'),
+        (('a.mcap', 'out', '--outputs', 'label'), "segment_bag: no output 'label'"),
+        (('a.mcap', 'a.mcap'), 'segment_bag: a.mcap would lie in its own source'),
+    ],
+)
+def test_mistakes_are_one_line(run, arguments, message):
+    code, _, err = run(*arguments)
+    assert code == 1
+    assert err.startswith(message)
+    assert '\n' not in err
+
+
+@pytest.mark.parametrize('prefix', ['linknet', '/a/', '/9', '/a b', ''])
+def test_prefix(run, prefix):
+    code, _, err = run('a.mcap', 'out', f'--prefix={prefix}')
+    assert code == 2
+    assert f"'{prefix}' is no name of a topic; write it as /linknet" in err
+
+
+def test_without_rosbags(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'rosbags', None)
+    monkeypatch.setitem(sys.modules, 'rosbags.rosbag2', None)
+    code, _, err = run('a.mcap', 'out.mcap')
+    assert code == 1
+    assert err.startswith('segment_bag: reading recordings needs rosbags (')
+    assert 'pip install rosbags tqdm' in err
+
+
+def test_without_ray(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    code, _, err = run('a.mcap', 'out.mcap', '--ray', 'local')
+    assert code == 1
+    assert err.startswith('segment_bag: --ray needs Ray (')

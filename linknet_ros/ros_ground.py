@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from nav_msgs.msg import OccupancyGrid
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
@@ -24,6 +22,7 @@ from linknet_ros.ros_camera import TfMounts, camera_model_of, check_tf
 from linknet_ros.ros_ground_messages import cloud_message, grid_message, scan_message
 from linknet_ros.ros_images import camera_info_for
 from linknet_ros.ros_parameters import GROUND_SPECS, Parameters
+from linknet_ros.ros_qos import offer
 from linknet_ros.segmenter import Segmentation
 
 #: A camera that tf moves or turns by less keeps its tables: at 10 m, half a milliradian is 3 cm of
@@ -75,8 +74,12 @@ class GroundOutputs:
         self._projection: GroundProjection | CalibrationError | None = None
         self._decided: tuple[object, ...] = ()
         self._publishers = {
-            name: self._publisher(
-                kind, name, latched=parameters.ground_latched and kind is OccupancyGrid
+            # Maps are transient local (REP 2003).
+            name: offer(
+                node,
+                kind,
+                f'~/{name}',
+                latched=parameters.ground_latched and kind is OccupancyGrid,
             )
             for name, kind in _TOPICS.items()
         }
@@ -221,16 +224,6 @@ class GroundOutputs:
         if self._tf is not None:
             self._tf.close()
         self._tf = None
-
-    def _publisher(self, kind: type, name: str, latched: bool) -> Publisher:
-        # As the other outputs; maps are transient local (REP 2003).
-        durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
-        return self._node.create_publisher(
-            kind,
-            f'~/{name}',
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=durability),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
 
 
 def _decides(parameters: Parameters) -> tuple[object, ...]:

@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -23,6 +21,7 @@ from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg, labels_to_png
 from linknet_ros.ros_ground import GroundOutputs, check_ground
 from linknet_ros.ros_images import array_to_image, camera_info_for
 from linknet_ros.ros_parameters import Parameters
+from linknet_ros.ros_qos import offer
 from linknet_ros.segmenter import Segmentation
 
 
@@ -45,12 +44,12 @@ class Outputs:
         images = ('labels', 'color', 'overlay', 'confidence', 'drivable')
         before = set(node.publishers)
         try:
-            self._images = {name: self._publisher(Image, f'~/{name}') for name in images}
+            self._images = {name: offer(node, Image, f'~/{name}') for name in images}
             self._compressed = {
-                name: self._publisher(CompressedImage, f'~/{name}{SUFFIX}')
+                name: offer(node, CompressedImage, f'~/{name}{SUFFIX}')
                 for name in ('labels', 'overlay')
             }
-            self._camera_info = self._publisher(CameraInfo, '~/camera_info')
+            self._camera_info = offer(node, CameraInfo, '~/camera_info')
             self._ground = GroundOutputs(node, classes, parameters)
             self.configure(parameters)
         except BaseException:
@@ -94,7 +93,8 @@ class Outputs:
             for name in set(self._masks) - set(tables):
                 self._node.destroy_publisher(self._masks.pop(name))
             for name in set(tables) - set(self._masks):
-                self._masks[name] = self._publisher(Image, f'~/masks/{topic_token(name)}')
+                topic = f'~/masks/{topic_token(name)}'
+                self._masks[name] = offer(self._node, Image, topic)
 
     def wanted(self) -> bool:
         """Whether anybody subscribes to anything that needs the network."""
@@ -172,15 +172,6 @@ class Outputs:
                     self._node.destroy_publisher(publisher)
                 group.clear()
             self._node.destroy_publisher(self._camera_info)
-
-    def _publisher(self, kind: type, topic: str) -> Publisher:
-        # Reliable reaches both kinds of subscriber; depth 1 because only the newest counts.
-        return self._node.create_publisher(
-            kind,
-            topic,
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
 
 
 def _heard(publisher: Publisher) -> bool:

@@ -21,8 +21,6 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import qos_profile_sensor_data
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from linknet_ros.backend_notes import BackendNotes
@@ -37,7 +35,7 @@ from linknet_ros.ros_outputs import Outputs
 from linknet_ros.ros_parameters import changes_of, declare_parameters
 from linknet_ros.ros_pipeline import Pipeline
 from linknet_ros.ros_process import ros_process, set_at_shutdown
-from linknet_ros.ros_qos import qos_faults
+from linknet_ros.ros_qos import listen, qos_faults
 from linknet_ros.segmenter import Segmenter
 
 #: QoS is looked at with every so many diagnostics.
@@ -134,23 +132,10 @@ class SegmentNode(LifecycleNode):
             min_confidence=self.parameters.min_confidence,
             max_age=self.parameters.max_age,
         )
-        overriding = QoSOverridingOptions.with_default_policies()
         kind, topic = self._camera()
         self._inputs = [
-            self.create_subscription(
-                kind,
-                topic,
-                self._pipeline.take_image,
-                qos_profile_sensor_data,
-                qos_overriding_options=overriding,
-            ),
-            self.create_subscription(
-                CameraInfo,
-                'camera_info',
-                self._pipeline.take_camera_info,
-                qos_profile_sensor_data,
-                qos_overriding_options=overriding,
-            ),
+            listen(self, kind, topic, self._pipeline.take_image),
+            listen(self, CameraInfo, 'camera_info', self._pipeline.take_camera_info),
         ]
         topic = self.resolve_topic_name(topic)
         self.get_logger().info(f'waiting for frames on {topic}')
@@ -283,7 +268,9 @@ class SegmentNode(LifecycleNode):
         }
         # Asking the graph is not free, and nothing there changes often.
         if self._looks % _QOS_LOOKS == 0:
-            self._qos_faults = qos_faults(self)
+            before, self._qos_faults = self._qos_faults, qos_faults(self)
+            for fault in set(self._qos_faults) - set(before):
+                self.get_logger().warning(fault)
         self._looks += 1
         self._diagnostics.publish(
             diagnostic_array(

@@ -71,7 +71,7 @@ class FakeNode:
         self.publishers = {}
         self.said = []
 
-    def create_publisher(self, kind, topic, qos, qos_overriding_options):
+    def create_publisher(self, kind, topic, qos, **_):
         publisher = self.publishers[topic.removeprefix('~/')] = FakePublisher(topic, qos)
         return publisher
 

@@ -7,10 +7,12 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from std_msgs.msg import Empty
+from std_msgs.msg import Empty, String
 
-from linknet_ros.ros_qos import qos_faults
+from linknet_ros.ros_qos import listen, offer, qos_faults
 
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -76,3 +78,52 @@ def test_subscriber_that_cannot_hear_the_node(nodes):
     [fault] = qos_faults(mine)
     assert fault.startswith('/b and /front/driver: ')
     assert 'transient local' in fault.lower()
+
+
+def test_peer_of_another_type(nodes):
+    mine, _ = nodes
+    mine.create_publisher(Empty, '/b', RELIABLE)
+    # One participant of DDS cannot know one topic with two types.
+    elsewhere = Context()
+    rclpy.init(args=[], context=elsewhere)
+    driver = rclpy.create_node('driver', namespace='/front', context=elsewhere)
+    try:
+        driver.create_subscription(String, '/b', print, RELIABLE)
+        known(mine, '/b', 1, 1)
+        # The peer's name comes a moment after its topics.
+        deadline = time.monotonic() + 20
+        while '/front/driver' not in (fault := qos_faults(mine)[0]):
+            assert time.monotonic() < deadline, fault
+            time.sleep(0.02)
+    finally:
+        driver.destroy_node()
+        rclpy.shutdown(context=elsewhere)
+    assert fault == (
+        '/b and /front/driver: it is std_msgs/msg/String there and std_msgs/msg/Empty here; '
+        'remap one of them'
+    )
+
+
+def test_topics_add_nothing_that_the_executor_looks_at_every_time(nodes):
+    mine, _ = nodes
+    before = len(list(mine.waitables))
+    publisher = offer(mine, Empty, '~/labels')
+    listen(mine, Empty, 'image', print)
+    assert len(list(mine.waitables)) == before
+    assert publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    assert publisher.qos_profile.durability == DurabilityPolicy.VOLATILE
+
+
+def test_latched_topic_reaches_who_comes_later(nodes, context):
+    mine, driver = nodes
+    publisher = offer(mine, String, '/grid', latched=True)
+    publisher.publish(String(data='first'))
+    publisher.publish(String(data='second'))
+    taken = []
+    driver.create_subscription(String, '/grid', taken.append, LATCHED)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(driver)
+    deadline = time.monotonic() + 20
+    while not taken and time.monotonic() < deadline:
+        executor.spin_once(timeout_sec=0.1)
+    assert [message.data for message in taken] == ['second']

@@ -23,7 +23,7 @@ from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -800,3 +800,19 @@ def test_signals_end_the_node_cleanly(model, number):
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
     assert 'Traceback' not in errors
+
+
+def test_a_peer_that_qos_keeps_away_is_named_in_the_log_once(robot, monkeypatch, capfd):
+    monkeypatch.setattr('linknet_ros.segment_node._QOS_LOOKS', 1)
+    latched = QoSProfile(
+        depth=1,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    )
+    robot.peer.create_subscription(Image, 'linknet/labels', print, latched)
+    robot.until(lambda: robot.node.count_subscribers('/linknet/labels') == 1)
+    for _ in range(3):
+        robot.node._publish_diagnostics()
+    said = [line for line in capfd.readouterr().err.splitlines() if 'qos_overrides' in line]
+    assert len(said) == 1
+    assert '[linknet]: /linknet/labels and /peer: ' in said[0]

@@ -25,8 +25,8 @@ except ImportError:  # Humble
 
 
 # rclpy gives every topic two handlers that log a misfit, and goes through all of them at every
-# message: with a dozen topics that was 0.9 of 1.9 ms of processor time a frame. qos_faults says the
-# same, with the peer's name and the way out.
+# message: with a dozen topics that was 0.9 of 1.9 ms of processor time a frame. qos_faults says
+# the same, with the peer's name and the way out.
 
 
 def offer(node: Node, kind: type, topic: str, *, latched: bool = False) -> Publisher:

@@ -36,6 +36,14 @@ class Fit:
         return _round_up(self.scaled_height)
 
     @property
+    def whole_reduction(self) -> int:
+        """Largest whole number that the frame can be divided by without getting too small."""
+        width, height = self.frame_width, self.frame_height
+        most = min(width // self.scaled_width, height // self.scaled_height)
+        wholes = (n for n in range(most, 1, -1) if width % n == height % n == 0)
+        return next(wholes, 1)
+
+    @property
     def scales(self) -> bool:
         """Whether the frame has to be resized at all."""
         return (self.scaled_width, self.scaled_height) != (self.frame_width, self.frame_height)
@@ -68,9 +76,13 @@ class FrameFitter:
         self.fit = fit
         shape = (fit.buffer_height, fit.buffer_width, 3)
         self._buffers = [np.zeros(shape, np.uint8) for _ in range(2)]
-        # Averaging avoids the aliasing that bilinear sampling has when it shrinks.
-        shrinks = fit.scaled_width < fit.frame_width or fit.scaled_height < fit.frame_height
-        self._how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        # Bilinear sampling skips pixels where it shrinks to less than a half, averaging does not;
+        # by a whole number that is fast, by any other it takes five times as long as both steps.
+        by = fit.whole_reduction
+        self._reduced = np.zeros((fit.frame_height // by, fit.frame_width // by, 3), np.uint8)
+        height, width = self._reduced.shape[:2]
+        skips = width > 2 * fit.scaled_width or height > 2 * fit.scaled_height
+        self._how = cv2.INTER_AREA if skips else cv2.INTER_LINEAR
 
     def to_network(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The network's input for a frame.
@@ -83,6 +95,9 @@ class FrameFitter:
         width, height = self.fit.scaled_width, self.fit.scaled_height
         content = buffer[:height, :width]
         if self.fit.scales:
+            if self.fit.whole_reduction > 1:
+                size = self._reduced.shape[1::-1]
+                frame = cv2.resize(frame, size, dst=self._reduced, interpolation=cv2.INTER_AREA)
             cv2.resize(frame, (width, height), dst=content, interpolation=self._how)
         else:
             np.copyto(content, frame)

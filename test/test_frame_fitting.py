@@ -1,5 +1,6 @@
 """Frames into the network's buffer and labels back: sizes, content, padding."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -109,6 +110,37 @@ def test_padding_repeats_the_scaled_frame(size):
 def test_frame_of_whole_multiples_is_copied_without_padding():
     frame = np.random.default_rng(3).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     np.testing.assert_array_equal(fitter_of(96, 64, 96, 64).to_network(frame), frame)
+
+
+@pytest.mark.parametrize(
+    ('frame', 'whole'),
+    [
+        ((1280, 720), 2),
+        ((1920, 1080), 4),
+        ((960, 720), 2),
+        ((640, 480), 1),
+        ((97, 51), 1),
+        ((1458, 810), 3),  # 3.04 times
+        ((1459, 810), 1),  # no whole number divides both sides
+        ((1, 2000), 1),
+    ],
+)
+def test_whole_reduction(frame, whole):
+    assert fit_frame(*frame, 480, 360).whole_reduction == whole
+
+
+@pytest.mark.parametrize('size', [*SIZES[:-1], (640, 480), (1458, 810), (1459, 810)])
+def test_shrunk_in_two_steps_is_close_to_the_average(size):
+    # Smooth, with an edge: what a frame is made of.
+    y, x = np.mgrid[: size[1], : size[0]]
+    plane = 100 + 60 * np.sin(x / size[0] * 20) + 40 * np.cos(y / size[1] * 15)
+    plane[x > size[0] // 2] /= 2
+    frame = np.stack([plane, 255 - plane, plane / 3], -1).astype(np.uint8)
+    fitter = fitter_of(*size, 480, 360)
+    found = fitter.crop(fitter.to_network(frame)).astype(int)
+    wanted = cv2.resize(frame, found.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(found - wanted).mean() < 1
+    assert np.quantile(np.abs(found - wanted), 0.99) <= 4
 
 
 def test_shrinking_averages():

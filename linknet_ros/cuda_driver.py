@@ -24,6 +24,15 @@ class CudaError(Exception):
         super().__init__(f'{function} fails with CUDA error {code}')
 
 
+def driver_found() -> bool:
+    """Whether the driver's library is there; it says nothing about a GPU that works."""
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return False
+    return True
+
+
 def cuda_driver() -> dict[str, Any]:
     """Version of the driver and its devices.
 

@@ -285,6 +285,8 @@ def fake_gpu(monkeypatch):
         return importlib.import_module('cuda.bindings.runtime').state
 
     monkeypatch.syspath_prepend(str(Path(__file__).parent / 'fakes'))
+    # A library that is there, as the driver's would be.
+    monkeypatch.setattr('linknet_ros.cuda_driver.LIBRARY', 'libc.so.6')
     yield install
     forget()
     sys.modules.update(before)

@@ -3,7 +3,7 @@
 import pytest
 
 from linknet_ros import cuda_driver as module
-from linknet_ros.cuda_driver import CudaError, cuda_driver
+from linknet_ros.cuda_driver import CudaError, cuda_driver, driver_found
 
 
 @pytest.fixture
@@ -14,6 +14,7 @@ def driver(cuda_library, monkeypatch):
 
 def test_device(driver):
     driver('0')
+    assert driver_found()
     orin = {'name': 'Orin', 'capability': '8.7', 'memory_mb': 8000}
     assert cuda_driver() == {'version': '12.6', 'devices': [orin]}
 
@@ -26,5 +27,6 @@ def test_driver_that_refuses(driver):
 
 def test_no_driver(monkeypatch):
     monkeypatch.setattr(module, 'LIBRARY', 'libno_such_driver.so.1')
+    assert not driver_found()
     with pytest.raises(OSError, match=r'libno_such_driver\.so\.1: cannot open shared object'):
         cuda_driver()

@@ -702,11 +702,26 @@ def test_runtime_that_must_not_be_touched(model, fake_gpu, options, built, runti
 
 
 def test_no_cuda_bindings(model, options, monkeypatch):
+    monkeypatch.setattr('linknet_ros.cuda_driver.LIBRARY', 'libc.so.6')
     for name in ('cuda.bindings.runtime', 'cuda.cudart'):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(
         BackendError, match=r'needs the Python package cuda-bindings .*pip install'
     ):
+        open_it(model, options)
+
+
+@pytest.mark.parametrize('bindings', [True, False])
+def test_machine_without_a_driver(model, fake_gpu, options, monkeypatch, bindings):
+    fake_gpu(devices=[])
+    monkeypatch.setattr('linknet_ros.cuda_driver.LIBRARY', 'libno_such_driver.so.1')
+    if not bindings:
+        for name in ('cuda.bindings.runtime', 'cuda.cudart'):
+            monkeypatch.setitem(sys.modules, name, None)
+    message = (
+        r'^backend tensorrt needs an NVIDIA GPU, and no NVIDIA driver is installed here \(lib'
+    )
+    with pytest.raises(BackendError, match=message):
         open_it(model, options)
 
 

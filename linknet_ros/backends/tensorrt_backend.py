@@ -21,6 +21,7 @@ from linknet_ros.backends.tensorrt_build import BuildRequest
 from linknet_ros.backends.tensorrt_library import Library, open_library
 from linknet_ros.backends.tensorrt_options import TensorrtOptions
 from linknet_ros.backends.tensorrt_run import EngineError, EngineRun
+from linknet_ros.cuda_driver import LIBRARY, driver_found
 from linknet_ros.errors import BackendError, NoEngineError
 from linknet_ros.model_file import ModelFile
 
@@ -113,8 +114,17 @@ class TensorrtBackend:
 
     def _look(self) -> tuple[Cuda, Device, Library]:
         # The order matters: TensorRT without a usable GPU may end the process.
-        cuda = Cuda()
-        device = cuda.use(self._options.device)
+        try:
+            cuda = Cuda()
+            device = cuda.use(self._options.device)
+        except BackendError as error:
+            if driver_found():
+                raise
+            # The usual case of `auto` on a machine without a GPU: nothing there needs mending.
+            raise BackendError(
+                'backend tensorrt needs an NVIDIA GPU, and no NVIDIA driver is installed here '
+                f'({LIBRARY} is not found)'
+            ) from error
         return cuda, device, open_library()
 
     def _key(self) -> dict[str, object]:

@@ -162,6 +162,9 @@ def malformed(rig, images=10_000, seed=0):
     rig.start(max_age=0.0)
     rig.subscribe('labels')
     pixels = random_pixels(seed)
+    # Until an answer has come the node need not know that somebody listens.
+    rig.answer(pixels)
+    unheard = rig.settled_counts()[2]['NO_SUBSCRIBER']
     faults = {}
     number = 0
     # One that is replaced before its turn is not looked at; another one is, then.
@@ -182,6 +185,7 @@ def malformed(rig, images=10_000, seed=0):
     assert received == published + sum(drops.values()), (received, published, drops)
     assert published <= good, f'{published} answers to {good} good frames'
     bad, replaced = drops.pop('BAD_FRAME'), drops.pop('REPLACED')
+    assert drops.pop('NO_SUBSCRIBER') == unheard
     assert not any(drops.values()), drops
     assert images <= bad <= number <= bad + replaced + lost
     rig.stop()

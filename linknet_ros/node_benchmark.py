@@ -29,7 +29,7 @@ from linknet_ros.node_benchmark_figures import (
 from linknet_ros.node_benchmark_rounds import OUTPUTS, NodeBenchmark
 from linknet_ros.node_benchmark_table import plot, table
 from linknet_ros.node_process import isolate
-from linknet_ros.package_files import SHIPPED_MODEL, package_file
+from linknet_ros.package_files import SHIPPED_MODEL, package_file, shipped_model
 
 SIZES = ('480x360', '1280x720', '1920x1080')
 
@@ -54,7 +54,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m linknet_ros.node_benchmark', description=__doc__.partition(':')[0]
     )
-    parser.add_argument('--model', type=Path, help='the model that ships by default')
+    parser.add_argument('--model', type=Path, help='the one that ships by default')
     parser.add_argument('--sizes', nargs='+', type=_size, default=list(SIZES), metavar='WxH')
     parser.add_argument('--rounds', type=_count, default=3)
     parser.add_argument(
@@ -96,11 +96,13 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped'))
     isolate(options.domain_id)
     try:
-        model = load_model_file(options.model or package_file(SHIPPED_MODEL))
+        model = load_model_file(options.model or package_file(shipped_model(options.precision)))
         options.out.mkdir(parents=True, exist_ok=True)
         about = machine()
         with tempfile.TemporaryDirectory() as folder:
-            run = NodeBenchmark(options, model.path.resolve(), Path(folder))
+            # PyTorch computes in float, whatever the node does.
+            usual = options.model or package_file(SHIPPED_MODEL)
+            run = NodeBenchmark(options, model.path.resolve(), usual.resolve(), Path(folder))
             rounds = {size: run.rounds(size) for size in options.sizes}
     except LinknetError as error:
         sys.exit(f'error: {error}')

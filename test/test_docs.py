@@ -11,6 +11,7 @@ import importlib
 import io
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -55,8 +56,8 @@ EXPECTED = {
     'build_engine': (1, 'CUDA|tensorrt|TensorRT'),
 }
 
-#: Words that follow the name of a topic of `ros2 topic`.
-POLICIES = 'depth|durability|history|lifespan|liveliness|reliability|deadline|avoid_ros_namespace'
+#: Of QoS, that can be overridden: QoSOverridingOptions.with_default_policies.
+POLICIES = 'history|depth|reliability'
 
 # Commands that belong to the system, to ROS or to a board, and cannot run here: the shell parses
 # them, and files of this repository that they name must exist.
@@ -158,6 +159,8 @@ def run_tool(command, world):
     else:
         name, arguments = words[2].removeprefix('linknet_ros.'), words[3:]
         assert (ROOT / f'linknet_ros/{name}.py').is_file(), f'{command}: no such module'
+    if '--ray' in arguments:
+        pytest.importorskip('ray', reason='needs Ray (pip install .[cluster])')
     if name.endswith('_node'):
         run_node(name, arguments, world)
         return
@@ -217,10 +220,11 @@ def run_node(name, arguments, world):
         text=True,
     )
     try:
-        first = process.stdout.readline()
-        assert first, f'{name} {arguments} ended and said nothing'
+        # A node without autostart says nothing.
+        select.select([process.stdout], [], [], 10)
+        assert process.poll() is None, f'{name} {arguments}: {process.stdout.read()}'
         process.send_signal(signal.SIGINT)
-        said = first + process.communicate(timeout=60)[0]
+        said = process.communicate(timeout=60)[0]
     finally:
         process.kill()
     assert process.returncode == 0, said

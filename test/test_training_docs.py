@@ -1,5 +1,6 @@
 """Every training command of the documentation is run, on CamVid in little; see test_docs.py.
 
+All pages share a folder, and what is printed twice is run once.
 Options are as printed; LITTLE is added to those of training, so that it takes seconds.
 """
 
@@ -7,7 +8,6 @@ import importlib
 import os
 import shlex
 import shutil
-from functools import lru_cache
 
 import pytest
 
@@ -32,7 +32,7 @@ SUBSTITUTIONS = {
 #: Added to every run: frames of 64x48, one epoch.
 LITTLE = '--epochs 1 --batch 3 --crop-width 64 --crop-height 32 --workers 0 --precision fp32'
 
-COMMANDS = [command for command in all_commands() if is_training(command)]
+COMMANDS = list({c.words: c for c in all_commands() if is_training(c)}.values())
 TABLES = [block for block in all_blocks() if block.language == 'csv']
 
 
@@ -50,22 +50,16 @@ def _in_little():
 
 
 @pytest.fixture(scope='module')
-def worlds(camvid_folder, tmp_path_factory):
-    """Folder in which the commands of a page run, one after the other: `worlds(page)`."""
-
-    @lru_cache(None)
-    def world(page):
-        folder = tmp_path_factory.mktemp('page')
-        (folder / 'camvid').symlink_to(camvid_folder)
-        shutil.copytree(camvid_folder, folder / 'my_robot')
-        for table in TABLES:
-            (folder / 'my_robot/classes.csv').write_text(table.text)
-        (folder / 'cityscapes').mkdir()
-        make_cityscapes(camvid_folder, folder / 'cityscapes')
-        shutil.copytree(ROOT / 'models', folder / 'models')
-        return folder
-
-    return world
+def world(camvid_folder, tmp_path_factory):
+    """Folder in which the commands run, one after the other."""
+    folder = tmp_path_factory.mktemp('docs')
+    (folder / 'camvid').symlink_to(camvid_folder)
+    shutil.copytree(camvid_folder, folder / 'my_robot')
+    for table in TABLES:
+        (folder / 'my_robot/classes.csv').write_text(table.text)
+    make_cityscapes(camvid_folder, folder / 'cityscapes')
+    shutil.copytree(ROOT / 'models', folder / 'models')
+    return folder
 
 
 def make_cityscapes(camvid, root):
@@ -83,7 +77,7 @@ def make_cityscapes(camvid, root):
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=map(place, COMMANDS))
-def test_command(command, worlds, monkeypatch, capsys):
+def test_command(command, world, monkeypatch, capsys):
     text = command.text
     for old, new in SUBSTITUTIONS.items():
         text = text.replace(old, new)
@@ -92,16 +86,18 @@ def test_command(command, worlds, monkeypatch, capsys):
         parse_torchrun(words)
         return
     assert words[:2] == ['python', '-m'], command
-    monkeypatch.chdir(worlds(command.page))
+    monkeypatch.chdir(world)
     name, arguments = words[2], words[3:]
     if name == 'training.train':
         arguments += LITTLE.split()
     if name == 'training.benchmark':
         monkeypatch.setattr('argparse.ArgumentParser.parse_args', parse_only)
+    code = None
     try:
         importlib.import_module(name).main(arguments)
     except SystemExit as stop:
-        assert not stop.code, f'{command} ended with {stop.code}: {capsys.readouterr().err}'
+        code = stop.code
+    assert not code, f'{command} ended with {code}: {capsys.readouterr().err}'
 
 
 def parse_only(parser, arguments):

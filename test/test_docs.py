@@ -45,7 +45,7 @@ from linknet_ros.launch_arguments import argument_value
 from linknet_ros.ros_parameters import SPECS, Parameters, declare_parameters
 
 #: What stands in a page, and what takes its place before the command is run here.
-SUBSTITUTIONS = {'/path/to/images': 'images', '/dev/video0': 'drive.mp4'}
+SUBSTITUTIONS = {'/path/to/images': 'images', '10.0.0.5:6379': 'local'}
 
 #: Tools that take longer than a test may: only their options are parsed.
 PARSED = ('demo', 'benchmark', 'node_benchmark', 'ground_accuracy')

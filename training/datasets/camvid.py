@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from linknet_ros.classes import CAMVID, UNLABELED
 from linknet_ros.errors import SourceError
 from training.datasets import layouts
+from training.datasets.folder import CLASS_FILE
 from training.datasets.frame_pairs import (
     FramePairs,
     check_id_image,
@@ -36,10 +37,10 @@ class CamVid(FramePairs):
 
     def __init__(self, root: Path, split: str) -> None:
         check_split(self.title, split)
-        if (root / 'classes.csv').exists():
+        if (root / CLASS_FILE).exists():
             # Its ids would get the names of CamVid.
             raise SourceError(
-                f'{root} has classes of its own (classes.csv); use --dataset folder for it'
+                f'{root} has classes of its own ({CLASS_FILE}); use --dataset folder for it'
             )
         frames, annotations = root / split, root / f'{split}annot'
         for folder in (frames, annotations):

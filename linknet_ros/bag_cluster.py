@@ -92,9 +92,7 @@ def _connect(address: str, cpus: int | None) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise LinknetError(
-            f"--ray needs Ray ({error}); pip install 'linknet_ros[cluster]', or pip install ray"
-        ) from error
+        raise LinknetError(f'--ray needs Ray ({error}); pip install ray') from error
     host, _, port = address.removeprefix('ray://').rpartition(':')
     if host and port.isdecimal():
         # Ray itself would wait for minutes, and then end the process.

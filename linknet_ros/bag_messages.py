@@ -27,8 +27,7 @@ def need_rosbags() -> None:
         import rosbags.rosbag2  # noqa: F401
     except ImportError as error:
         raise LinknetError(
-            f"reading recordings needs rosbags ({error}); pip install 'linknet_ros[bags]', or "
-            'pip install rosbags tqdm'
+            f'reading recordings needs rosbags ({error}); pip install rosbags tqdm'
         ) from error
 
 

@@ -50,7 +50,7 @@ def ros() -> tuple[Finding, str]:
     if setups:
         text = 'installed, but this Python does not find it'
         return Finding('ROS', 'error', text, f'source {" or ".join(setups)}'), ''
-    fix = "install ROS 2 (docs.ros.org), or pip install 'linknet_ros[ros]' from a checkout"
+    fix = "install ROS 2 (docs.ros.org), or pip install '.[ros]' in a checkout"
     return Finding('ROS', 'error', 'not installed: no module rclpy', fix), ''
 
 

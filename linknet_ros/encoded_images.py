@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError
-
-#: No camera is larger; a header that says so is damaged, and its frame must not be allocated.
-MAX_SIDE = 16384
+from linknet_ros.image_limits import MAX_SIDE
 
 #: Of an image, encoded or decoded.
 MAX_BYTES = 256 * 2**20

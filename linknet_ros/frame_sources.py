@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.bounded_file import read_file
 from linknet_ros.errors import SourceError, first_line
+from linknet_ros.image_limits import MAX_PIXELS
 from linknet_ros.street_drive import PinholeCamera, StreetDrive
 
 #: Name of the procedural street where a source is asked for.
@@ -23,11 +24,8 @@ IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg')
 
-#: Pixels of a frame; more are refused before they are allocated. OpenCV looks after image files by
-#: itself, see linknet_ros/__init__.py.
-MAX_PIXELS = 1 << 26
-
-#: Bytes of an image file; a frame of MAX_PIXELS has fewer even as it is.
+#: Bytes of an image file; a frame of MAX_PIXELS has fewer even as it is. That no image has
+#: more pixels OpenCV sees to, see linknet_ros/__init__.py.
 MAX_FILE_BYTES = 256 * 1024 * 1024
 
 #: How a whole file of these formats ends; a decoder may fill what is missing with grey.

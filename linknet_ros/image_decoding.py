@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.encoded_images import decode_image
 from linknet_ros.errors import FrameError
-
-# No camera is larger; a header that says so is damaged, and its frame must not be allocated.
-MAX_SIDE = 16384
-
-# Of a whole frame. A mono8 image of 16384 x 16384 has 268 MB; as BGR it would be 805 MB, and what
-# is computed for it as much again. 67 million are 200 MB.
-MAX_PIXELS = 1 << 26
-
+from linknet_ros.image_limits import MAX_PIXELS, MAX_SIDE
 
 #: isColor() of sensor_msgs/image_encodings.hpp.
 _COLORS = tuple(f'{order}{bits}' for order in ('rgb', 'bgr', 'rgba', 'bgra') for bits in (8, 16))

@@ -12,9 +12,7 @@ from std_msgs.msg import Header
 
 from linknet_ros import image_decoding
 from linknet_ros.errors import FrameError
-from linknet_ros.image_decoding import MAX_PIXELS, MAX_SIDE, WAY_OUT
-
-__all__ = ['MAX_PIXELS', 'MAX_SIDE', 'array_to_image', 'camera_info_for', 'image_to_bgr']
+from linknet_ros.image_decoding import WAY_OUT
 
 # What a cv_bridge built for another NumPy raises, at the import or at the first use.
 _CV_BRIDGE_BROKEN = (ImportError, AttributeError, SystemError)

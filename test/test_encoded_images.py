@@ -12,6 +12,7 @@ import pytest
 from linknet_ros import encoded_images
 from linknet_ros.encoded_images import decode_image
 from linknet_ros.errors import FrameError
+from linknet_ros.image_limits import MAX_SIDE
 from linknet_ros.street_drive import StreetDrive
 
 BASELINE = ()
@@ -354,7 +355,7 @@ def test_random_damage_is_an_image_of_that_size_or_a_frame_error(street, options
             continue
         else:
             assert image.dtype in (np.uint8, np.uint16)
-            assert max(image.shape[:2]) <= encoded_images.MAX_SIDE
+            assert max(image.shape[:2]) <= MAX_SIDE
 
 
 @pytest.mark.parametrize('start', [b'\xff\xd8', b'\x89PNG\r\n\x1a\n'])

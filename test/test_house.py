@@ -20,6 +20,7 @@ ROWS = {
     'metrics': 0,
     'backend_notes': 0,
     'encoded_images': 0,
+    'image_limits': 0,
     'frame_slot': 0,
     'frame_pace': 0,
     'clock_watch': 0,
@@ -84,6 +85,7 @@ ROWS = {
 #: Imports inside a row that are meant: (importing module, imported module).
 SAME_ROW = [
     ('*', 'errors'),
+    ('encoded_images', 'image_limits'),
     ('backends*', 'backends*'),
     ('street_*', 'street_*'),
     ('onnx_graph', 'onnx_limits'),

@@ -20,13 +20,8 @@ from std_msgs.msg import Header
 from linknet_ros import image_decoding, ros_images
 from linknet_ros.errors import FrameError
 from linknet_ros.image_decoding import LAYOUTS
-from linknet_ros.ros_images import (
-    MAX_PIXELS,
-    MAX_SIDE,
-    array_to_image,
-    camera_info_for,
-    image_to_bgr,
-)
+from linknet_ros.image_limits import MAX_PIXELS, MAX_SIDE
+from linknet_ros.ros_images import array_to_image, camera_info_for, image_to_bgr
 
 HEADER = Header(stamp=Time(sec=7, nanosec=9), frame_id='camera_optical')
 

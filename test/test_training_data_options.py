@@ -93,6 +93,14 @@ def test_labels_of_another_table_are_refused(camvid_folder):
         check_classes(val, 19, Path('best.pt'))
 
 
+def test_classes_of_other_names(camvid_folder):
+    val = open_dataset('camvid', camvid_folder, 'val')
+    check_classes(val, 11, Path('best.pt'), list(val.classes.names))
+    names = ['floor', *val.classes.names[1:]]
+    with pytest.raises(SourceError, match=r'best\.pt knows the classes floor, building, .*, and '):
+        check_classes(val, 11, Path('best.pt'), names)
+
+
 # The frames
 
 

@@ -47,8 +47,17 @@ def roots(tmp_path):
         write(city / f'gtFine/{where}_gtFine_labelIds.png', np.full((2, 4), 28, np.uint8))
         cars = np.arange(28000, 28008, dtype=np.uint16).reshape(2, 4)
         write(city / f'gtFine/{where}_gtFine_instanceIds.png', cars)
+    own = tmp_path / 'own'
+    write(own / 'val/a.png', FRAME)
+    write(own / 'valannot/a.png', np.full((2, 4), 5, np.uint8))
+    (own / 'classes.csv').write_text('id,name,red,green,blue,drivable\n5,floor,1,2,3,yes\n')
     return {
-        name: (city, large, small)[('cit' not in name) + (name == 'camvid')] for name in DATASETS
+        'camvid': small,
+        'camvid-original-matlab': large,
+        'camvid-original-elab': large,
+        'cityscapes': city,
+        'cityscapes-34': city,
+        'folder': own,
     }
 
 
@@ -60,6 +69,7 @@ def roots(tmp_path):
         ('camvid-original-elab', 'CamVid', [[7] * 4, [7, 7, 7, 255]], CAMVID.names),
         ('cityscapes', 'Cityscapes', [[15] * 4] * 2, CITYSCAPES.names),
         ('cityscapes-34', 'Cityscapes', [[28] * 4] * 2, None),
+        ('folder', 'own', [[0] * 4] * 2, ('floor',)),
     ],
 )
 def test_opens(roots, tmp_path, name, title, labels, names):
@@ -81,6 +91,7 @@ def test_every_data_set_is_tested(roots):
         'camvid-original-elab',
         'cityscapes',
         'cityscapes-34',
+        'folder',
     ]
     assert SPLITS == ('train', 'val', 'test')
 
@@ -96,7 +107,8 @@ def test_instances_only_where_they_are(roots, tmp_path):
             dataset = open_dataset(name, root, 'val', size=(2, 1), cache=cache)
             assert hasattr(dataset, 'instances') == ('cityscapes' in name)
             assert isinstance(dataset, InstanceDataset) == ('cityscapes' in name)
-    part = select(dataset, [0])
+    city = open_dataset('cityscapes', roots['cityscapes'], 'val', size=(2, 1))
+    part = select(city, [0])
     np.testing.assert_array_equal(part.instances(0), [[28005, 28007]])
 
 
@@ -119,6 +131,8 @@ def test_unknown_name():
         ('camvid', 'cityscapes', r'no folder .*/val; .*/city is Cityscapes, use --dataset citysc'),
         ('camvid', 'camvid-original-elab', r'/large is CamVid at 960x720 .*--dataset camvid-orig'),
         ('camvid-original-elab', 'camvid', r'no folder .*/701_.*/small is .*--dataset camvid for'),
+        ('folder', 'camvid', r'no class table .*/small/classes\.csv; make one'),
+        ('camvid', 'folder', r'/own has classes of its own .*use --dataset folder'),
         ('cityscapes', 'camvid', r'no folder .*/leftImg8bit/val; .*/small is CamVid at 480x360'),
     ],
 )

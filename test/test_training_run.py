@@ -242,6 +242,19 @@ def test_other_data_are_refused(make_run, other):
         same.restore(state)
 
 
+@pytest.mark.usefixtures('no_pictures')
+def test_other_classes_are_refused(make_run):
+    run = make_run(epochs=1)
+    run.finish()
+    state = load_checkpoint(run.out / 'last.pt')
+    assert state['classes'] == list(run.val.classes.names)
+    # From before classes were stored.
+    make_run(epochs=1).restore({k: v for k, v in state.items() if k != 'classes'})
+    state['classes'][:2] = reversed(state['classes'][:2])
+    with pytest.raises(SourceError, match=r'on the classes building, sky, .* others now'):
+        make_run(epochs=1).restore(state)
+
+
 def test_other_process_writes_nothing(make_run, capsys):
     run = make_run(epochs=2, processes=Processes(1, 1, torch.device('cpu')))
     run.finish()

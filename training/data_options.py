@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,25 @@ def data_of(
     return DataOptions(dataset or stored['dataset'], size, stored['hold_out'])
 
 
-def check_classes(dataset: Dataset, classes: int, path: Path) -> None:
+def check_classes(
+    dataset: Dataset, classes: int, path: Path, names: Sequence[str] | None = None
+) -> None:
     """Refuse to compare labels of different tables.
 
-    :raises SourceError: when a checkpoint's network has another number of classes.
+    :param classes: number of classes that a checkpoint's network knows.
+    :param names: theirs; None for a checkpoint from before they were stored.
+    :raises SourceError: when the data set has others.
     """
     if len(dataset.classes) != classes:
         raise SourceError(
             f'{path} knows {classes} classes and {dataset.title} ({dataset.label_set}) has '
             f'{len(dataset.classes)}; give the --dataset it was trained on'
+        )
+    if names is not None and tuple(names) != dataset.classes.names:
+        raise SourceError(
+            f'{path} knows the classes {", ".join(names)}, and {dataset.title} '
+            f'({dataset.label_set}) has {", ".join(dataset.classes.names)}; give the data it was '
+            'trained on'
         )
 
 

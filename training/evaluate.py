@@ -135,7 +135,8 @@ def main(arguments: list[str] | None = None) -> None:
         network = network_of(state, options.checkpoint).to(memory_format=torch.channels_last)
         data = data_of(state, options.dataset, options.size)
         dataset = open_dataset(data.dataset, options.data, options.split)
-        check_classes(dataset, state['config']['classes'], options.checkpoint)
+        names = state.get('classes')
+        check_classes(dataset, state['config']['classes'], options.checkpoint, names)
         boundary = BoundaryF1(len(dataset.classes))
         instances = None
         if isinstance(dataset, InstanceDataset):

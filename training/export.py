@@ -237,14 +237,15 @@ def _measured(model: ModelFile, val: Dataset, size: tuple[int, int] | None) -> M
 
 def _open(
     path: Path, dataset: str | None, size: tuple[int, int] | None
-) -> tuple[Network, int, DataOptions]:
-    """The network of a checkpoint or model file, its number of classes, and its data."""
+) -> tuple[Network, int, Sequence[str] | None, DataOptions]:
+    """The network of a checkpoint or model file, number and names of classes, and its data."""
     if path.suffix == '.onnx':
         model = load_model_file(path)
         data = DataOptions(dataset or DataOptions.dataset, size or model.default_size)
-        return network_in(path), len(model.classes), data
+        return network_in(path), len(model.classes), model.classes.names, data
     state = load_checkpoint(path)
-    return network_of(state, path), state['config']['classes'], data_of(state, dataset, size)
+    data = data_of(state, dataset, size)
+    return network_of(state, path), state['config']['classes'], state.get('classes'), data
 
 
 def _some(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
@@ -268,9 +269,9 @@ def main(arguments: list[str] | None = None) -> None:
     add_data_options(parser, default=None)
     options = parser.parse_args(arguments)
     try:
-        network, classes, data = _open(options.source, options.dataset, options.size)
+        network, classes, names, data = _open(options.source, options.dataset, options.size)
         val = open_dataset(data.dataset, options.data, 'val')
-        check_classes(val, classes, options.source)
+        check_classes(val, classes, options.source, names)
         height, width = val[0][1].shape
         width, height = data.size or (width, height)
         calibration: list[NDArray[np.uint8]] = []

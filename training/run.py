@@ -51,6 +51,12 @@ class Run:
         :raises SourceError: when it is of another recipe, network or data set.
         """
         self.trainer.restore(state)
+        names = state.get('classes', self._about()['classes'])
+        if names != self._about()['classes']:
+            raise SourceError(
+                f'the run was started on the classes {", ".join(names)}; they are others now: '
+                'resume it with its own, or start another with a new --out'
+            )
         if DataOptions(**state['data']) != self.data:
             raise SourceError(
                 f'the run was started on {state["data"]}, not on {self.data.to_dict()}; resume it '
@@ -58,6 +64,10 @@ class Run:
             )
         if self.log:
             self.log.restore(state['history'])
+
+    def _about(self) -> dict[str, Any]:
+        """What the checkpoints say of the data."""
+        return {'data': self.data.to_dict(), 'classes': list(self.val.classes.names)}
 
     def finish(self) -> None:
         """Run the epochs that are left."""
@@ -97,7 +107,7 @@ class Run:
                 trainer.best_miou = scores.miou
             print(f'epoch {trainer.epoch}: loss {entry["loss"]:.3f}, val mIoU {scores.miou:.4f}')
         self.log.write(entry, class_iou)
-        state = {**trainer.state(), 'data': self.data.to_dict(), 'history': self.log.history}
+        state = {**trainer.state(), **self._about(), 'history': self.log.history}
         if best:
             save_checkpoint(self.out / 'best.pt', state)
         if matrix is not None and self.keep_all:

@@ -18,6 +18,7 @@ from training.datasets.dataset import (
     select,
     sequence_of,
 )
+from training.datasets.folder import Folder
 
 __all__ = [
     'DATASETS',
@@ -37,6 +38,7 @@ DATASETS: dict[str, Callable[[Path, str], Dataset]] = {
     'camvid-original-elab': lambda root, split: CamVidOriginal(root, split, 'elab'),
     'cityscapes': lambda root, split: Cityscapes(root, split, '19'),
     'cityscapes-34': lambda root, split: Cityscapes(root, split, '34'),
+    'folder': Folder,
 }
 
 

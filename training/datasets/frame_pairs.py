@@ -45,9 +45,12 @@ def files_by_name(folder: Path, pattern: str, ending: str) -> dict[str, Path]:
     }
 
 
-def pair_up(title: str, frames: dict[str, Path], annotations: dict[str, Path]) -> list[FramePair]:
+def pair_up(
+    frames: dict[str, Path], annotations: dict[str, Path], way_out: str
+) -> list[FramePair]:
     """Pair frames with annotations by name, sorted by name.
 
+    :param way_out: end of the message, as 'the CamVid download is incomplete'.
     :raises SourceError: when one is without the other: a part of the download is missing, and
         training on what is left would give another result than everybody else's.
     """
@@ -59,7 +62,7 @@ def pair_up(title: str, frames: dict[str, Path], annotations: dict[str, Path]) -
         if alone:
             raise SourceError(
                 f'{len(alone)} of {len(these)} {what} have no {lack}, first {these[alone[0]]}; '
-                f'the {title} download is incomplete'
+                f'{way_out}'
             )
     return [FramePair(name, frames[name], annotations[name]) for name in sorted(frames)]
 
@@ -79,7 +82,7 @@ class FramePairs(ABC):
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def files(self, index: int) -> tuple[Path, Path]:
+    def files(self, index: int) -> tuple[Path, ...]:
         """The frame's file and the annotation's."""
         return self._pairs[index].frame, self._pairs[index].annotation
 
@@ -110,8 +113,8 @@ def check_size(path: Path, image: NDArray[np.generic], frame: NDArray[np.uint8])
     if image.shape[:2] != frame.shape[:2]:
         sizes = [f'{a.shape[1]}x{a.shape[0]}' for a in (image, frame)]
         raise SourceError(
-            f'{path} is {sizes[0]}, its frame {sizes[1]}; frames and annotations must be of the '
-            'same release, download both again'
+            f'{path} is {sizes[0]}, its frame {sizes[1]}; frames and annotations must be of '
+            'one size and the same release'
         )
 
 

@@ -69,6 +69,13 @@ CAMVID = Layout(
     tuple((split, f'{split}annot') for split in ('train', 'val', 'test')),
 )
 
+FOLDER = Layout(
+    'a data set of your own',
+    'folder',
+    'classes.csv, <split>/*.png or *.jpg, and <split>annot/*.png',
+    CAMVID.signs,
+)
+
 CAMVID_ORIGINAL = Layout(
     'CamVid at 960x720 (the original release)',
     'camvid-original-matlab or camvid-original-elab',

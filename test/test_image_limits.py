@@ -1,0 +1,24 @@
+"""Limits of images: one definition, which OpenCV gets too."""
+
+import os
+
+import linknet_ros
+from linknet_ros import encoded_images, frame_sources, image_decoding
+from linknet_ros.image_limits import MAX_PIXELS, MAX_SIDE
+
+
+def test_one_definition():
+    assert frame_sources.MAX_PIXELS is image_decoding.MAX_PIXELS is MAX_PIXELS
+    assert encoded_images.MAX_SIDE is image_decoding.MAX_SIDE is MAX_SIDE
+
+
+def test_opencv_gets_the_same_unless_somebody_said_otherwise(monkeypatch):
+    import importlib
+
+    name = 'OPENCV_IO_MAX_IMAGE_PIXELS'
+    monkeypatch.setenv(name, '5')
+    importlib.reload(linknet_ros)
+    assert os.environ[name] == '5'
+    monkeypatch.delenv(name)
+    importlib.reload(linknet_ros)
+    assert os.environ[name] == str(MAX_PIXELS)

@@ -1,0 +1,124 @@
+"""Every training command of the documentation is run, on CamVid in little; see test_docs.py.
+
+All pages share a folder, and what is printed twice is run once.
+Options are as printed; LITTLE is added to those of training, so that it takes seconds.
+"""
+
+import importlib
+import os
+import shlex
+import shutil
+
+import pytest
+
+pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
+
+import torch
+from doc_commands import ROOT, all_blocks, all_commands, is_training
+
+from training import export
+from training.datasets.folder import read_class_file
+
+pytestmark = pytest.mark.usefixtures('one_torch_thread')
+
+#: What stands in a page, and what takes its place.
+SUBSTITUTIONS = {
+    '/data/CamVid': 'camvid',
+    '/data/my_robot': 'my_robot',
+    '/data/Cityscapes': 'cityscapes',
+    '--size 1024x512': '--size 64x32',
+}
+
+#: Added to every run: frames of 64x48, one epoch.
+LITTLE = '--epochs 1 --batch 3 --crop-width 64 --crop-height 32 --workers 0 --precision fp32'
+
+COMMANDS = list({c.words: c for c in all_commands() if is_training(c)}.values())
+TABLES = [block for block in all_blocks() if block.language == 'csv']
+
+
+def place(item):
+    return f'{item.page}:{item.line}'
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _in_little():
+    """A network of one epoch is unsure of every pixel, so the runtimes may differ on some."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, 'is_available', lambda: False)
+        patch.setattr(export, 'MIN_AGREEMENT', dict.fromkeys(export.MIN_AGREEMENT, 0.0))
+        yield
+
+
+@pytest.fixture(scope='module')
+def world(camvid_folder, tmp_path_factory):
+    """Folder in which the commands run, one after the other."""
+    folder = tmp_path_factory.mktemp('docs')
+    (folder / 'camvid').symlink_to(camvid_folder)
+    shutil.copytree(camvid_folder, folder / 'my_robot')
+    for table in TABLES:
+        (folder / 'my_robot/classes.csv').write_text(table.text)
+    make_cityscapes(camvid_folder, folder / 'cityscapes')
+    shutil.copytree(ROOT / 'models', folder / 'models')
+    return folder
+
+
+def make_cityscapes(camvid, root):
+    """The same frames in the layout of Cityscapes."""
+    for split in ('train', 'val'):
+        for frame in sorted((camvid / split).iterdir()):
+            pictures = root / f'leftImg8bit/{split}/ulm'
+            labels = root / f'gtFine/{split}/ulm'
+            for folder in (pictures, labels):
+                folder.mkdir(parents=True, exist_ok=True)
+            name = f'ulm_{frame.stem}'
+            shutil.copy(frame, pictures / f'{name}_leftImg8bit.png')
+            annotation = camvid / f'{split}annot/{frame.name}'
+            shutil.copy(annotation, labels / f'{name}_gtFine_labelIds.png')
+
+
+@pytest.mark.parametrize('command', COMMANDS, ids=map(place, COMMANDS))
+def test_command(command, world, monkeypatch, capsys):
+    text = command.text
+    for old, new in SUBSTITUTIONS.items():
+        text = text.replace(old, new)
+    words = shlex.split(text)
+    if words[0] == 'torchrun':
+        parse_torchrun(words)
+        return
+    assert words[:2] == ['python', '-m'], command
+    monkeypatch.chdir(world)
+    name, arguments = words[2], words[3:]
+    if name == 'training.train':
+        arguments += LITTLE.split()
+    if name == 'training.benchmark':
+        monkeypatch.setattr('argparse.ArgumentParser.parse_args', parse_only)
+    code = None
+    try:
+        importlib.import_module(name).main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    assert not code, f'{command} ended with {code}: {capsys.readouterr().err}'
+
+
+def parse_only(parser, arguments):
+    """Parse options and go no further."""
+    _, unknown = parser.parse_known_args(arguments)
+    raise SystemExit(unknown)
+
+
+def parse_torchrun(words):
+    """What torchrun makes of its options, and training of the rest; it is not started."""
+    from torch.distributed.run import get_args_parser
+
+    from training.train import parse_options
+
+    options = get_args_parser().parse_args(words[1:])
+    assert (options.module, options.training_script) == (True, 'training.train')
+    parse_options([os.path.expandvars(word) for word in options.training_script_args])
+
+
+@pytest.mark.parametrize('table', TABLES, ids=map(place, TABLES))
+def test_class_tables(table, tmp_path):
+    (tmp_path / 'classes.csv').write_text(table.text)
+    classes, _ = read_class_file(tmp_path / 'classes.csv')
+    assert any(classes.drivable)

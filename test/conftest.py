@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -476,6 +477,76 @@ def open_node(context):
     yield make
     for node in nodes:
         node.destroy_node()
+
+
+class RecordingPublisher:
+    """Keeps what it is given: a publisher of a type that is not installed."""
+
+    def __init__(self, topic, qos):
+        self.topic_name, self.qos = topic, qos
+        self.sent, self.destroyed = [], False
+
+    def publish(self, message):
+        assert not self.destroyed
+        self.sent.append(message)
+
+
+@pytest.fixture
+def no_vision_msgs(monkeypatch):
+    """Let vision_msgs be missing, whether it is installed or not."""
+    for name in ('vision_msgs', 'vision_msgs.msg'):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.fixture
+def label_infos(monkeypatch):
+    """A stand-in for vision_msgs; the list of all publishers of LabelInfo, see RecordingPublisher.
+
+    Fields and types are those of vision_msgs 4.1.1.
+    """
+    node_module = pytest.importorskip('rclpy.node', reason='needs ROS 2 (pip install .[ros])')
+    from std_msgs.msg import Header
+
+    class Type(type):
+        _TYPE_SUPPORT = object()
+
+    class VisionClass:
+        def __init__(self, *, class_id, class_name):
+            assert isinstance(class_id, int)
+            assert 0 <= class_id < 65536
+            assert isinstance(class_name, str)
+            self.class_id, self.class_name = class_id, class_name
+
+    class LabelInfo(metaclass=Type):
+        def __init__(self, *, class_map, threshold):
+            assert isinstance(threshold, float)
+            assert all(isinstance(entry, VisionClass) for entry in class_map)
+            self.header, self.class_map, self.threshold = Header(), class_map, threshold
+
+    messages = ModuleType('vision_msgs.msg')
+    messages.LabelInfo, messages.VisionClass = LabelInfo, VisionClass
+    package = ModuleType('vision_msgs')
+    package.msg = messages
+    monkeypatch.setitem(sys.modules, 'vision_msgs', package)
+    monkeypatch.setitem(sys.modules, 'vision_msgs.msg', messages)
+    made = []
+    create, destroy = node_module.Node.create_publisher, node_module.Node.destroy_publisher
+
+    def create_publisher(node, kind, topic, qos, **options):
+        if kind is not LabelInfo:
+            return create(node, kind, topic, qos, **options)
+        made.append(RecordingPublisher(node.resolve_topic_name(topic), qos))
+        return made[-1]
+
+    def destroy_publisher(node, publisher):
+        if publisher not in made:
+            return destroy(node, publisher)
+        publisher.destroyed = True
+        return True
+
+    monkeypatch.setattr(node_module.Node, 'create_publisher', create_publisher)
+    monkeypatch.setattr(node_module.Node, 'destroy_publisher', destroy_publisher)
+    return made
 
 
 @pytest.fixture(scope='module')

@@ -226,6 +226,46 @@ def write_model(tmp_path):
 
 
 @pytest.fixture
+def write_label_model(write_model):
+    """Write a model that is told its results: `write_label_model(table, size) -> path`.
+
+    The label is the blue channel, the confidence the green one.
+    """
+
+    def write(table, size=(96, 64)):
+        pick = np.zeros((2, 3, 1, 1), np.float32)
+        pick[0, 0], pick[1, 1] = 1, 1
+        nodes = [
+            helper.make_node('Cast', ['image'], ['bytes'], to=TensorProto.FLOAT),
+            helper.make_node('Transpose', ['bytes'], ['x'], perm=[0, 3, 1, 2]),
+        ]
+        for name in ('labels', 'confidence'):
+            nodes += [
+                helper.make_node('Conv', ['x', f'{name}.weight'], [f'{name}.plane']),
+                # Of the one channel that there is.
+                helper.make_node(
+                    'ReduceMax', [f'{name}.plane'], [f'{name}.x'], axes=[1], keepdims=0
+                ),
+                helper.make_node('Cast', [f'{name}.x'], [name], to=TensorProto.UINT8),
+            ]
+        weights = [
+            numpy_helper.from_array(weight, f'{name}.weight')
+            for name, weight in (('labels', pick[:1]), ('confidence', pick[1:]))
+        ]
+        metadata = metadata_of(
+            table,
+            architecture='Tiny (told)',
+            dataset='hand-made',
+            label_set='told',
+            default_size=size,
+            accuracy={'val_miou': 1.0},
+        )
+        return write_model(_with_metadata(_model(nodes, weights), **metadata), 'told.onnx')
+
+    return write
+
+
+@pytest.fixture
 def model_path(channel_proto, write_model):
     """File of channel_proto."""
     return write_model(channel_proto)

@@ -578,7 +578,7 @@ def test_nvblox_would_not_hear_best_effort_with_its_default_qos(open_nvblox):
 
 
 class Tf:
-    """Where a robot that drives is in odom; known for one moment, at (12, -7), turned by 0.6 rad."""
+    """Where a robot is in odom, known for one moment: at (12, -7), turned by 0.6 rad."""
 
     X, Y, YAW = 12.0, -7.0, 0.6
 
@@ -603,7 +603,7 @@ class Tf:
 
 
 def projected(scan):
-    """laser_geometry's LaserProjection::projectLaser, without a cutoff: points and their ranges."""
+    """laser_geometry's LaserProjection::projectLaser, without a cutoff."""
     ranges = np.array(scan.ranges, np.float32)
     angles = scan.angle_min + np.arange(len(ranges)) * scan.angle_increment
     kept = (ranges < scan.range_max) & (ranges >= scan.range_min)
@@ -661,7 +661,7 @@ def nav2_file():
 
 @pytest.fixture(scope='module')
 def street():
-    """A street, labels of a frame with a kerb on the left and a car on the right, and its truth."""
+    """A street, labels of a frame with a kerb to the left and a car to the right, its truth."""
     drive = StreetDrive(0)
     truth = StreetTruth(drive, open_finer(drive, 0), 0.5, 20.0)
     return drive, drive.frame(0.5).labels, truth
@@ -907,7 +907,7 @@ class StaticLayer:
                 index += 1
 
     def interpreted(self, value):
-        """interpretValue with the costmap's defaults: lethal from 100, trinary."""
+        """What interpretValue makes of it; the costmap's defaults are 100 and trinary."""
         if value == 255:
             return self.NO_INFORMATION if self.costmap['track_unknown_space'] else self.FREE
         return self.LETHAL if value >= 100 else self.FREE
@@ -947,7 +947,7 @@ def show_static_layer(open_street, street):
 
 
 def agreement(layer, truth):
-    """IoU of free ground, by points 5 cm apart; and the share of obstacles that are on the truth."""
+    """IoU of free ground, by points 5 cm apart; share of obstacles on the truth; all costs."""
     x, y = np.meshgrid(np.arange(0.525, 19, 0.05), np.arange(-8.975, 9, 0.05))
     costs = layer.cost(x, y)
     free, really = costs == layer.FREE, truth.free(x, y)

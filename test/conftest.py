@@ -589,6 +589,42 @@ def label_infos(monkeypatch):
     return made
 
 
+@pytest.fixture
+def open_robot(context, write_label_model):
+    """Make and start a Robot: `open_robot(size, camera_info, **parameters) -> robot`."""
+    pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+    from consumer_robot import Robot
+
+    from linknet_ros.classes import CAMVID
+
+    robots = []
+
+    def make(size, camera_info=None, **values):
+        width, height = size
+        values |= {'network_width': width, 'network_height': height}
+        robots.append(Robot(context, write_label_model(CAMVID), **values))
+        robots[-1].start(camera_info)
+        return robots[-1]
+
+    yield make
+    for robot in robots:
+        robot.close()
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+    """Let the node publish something else: `spoil(module, function, change)`.
+
+    `change` takes the message that the function makes and returns another one.
+    """
+
+    def put(module, function, change):
+        make = getattr(module, function)
+        monkeypatch.setattr(module, function, lambda *given: change(make(*given)))
+
+    return put
+
+
 @pytest.fixture(scope='module')
 def one_torch_thread():
     """Keep the threads of small networks from waiting for each other on a busy machine."""

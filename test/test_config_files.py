@@ -113,6 +113,22 @@ def published(topic, kind):
     return topic.startswith('/linknet/') and kind in TOPICS[name]
 
 
+@pytest.mark.parametrize(
+    ('name', 'node'),
+    [
+        ('nav2_obstacle_layer.yaml', 'collision_monitor'),
+        ('kiwicampus_layer.yaml', 'local_costmap'),
+        ('nvblox.yaml', 'nvblox_node'),
+    ],
+)
+def test_files_for_planners_are_parameter_files(open_node, name, node):
+    # rcl reads them, all nodes' at once; a file that it cannot read ends the process.
+    namespace = '/local_costmap' if node == 'local_costmap' else '/'
+    arguments = ('--params-file', CONFIG / name, '-r', f'__ns:={namespace}')
+    opened = open_node(*arguments, node_name=node)
+    assert len(opened._parameter_overrides) >= 5
+
+
 # Nav2.
 
 

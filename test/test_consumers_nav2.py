@@ -1,4 +1,4 @@
-"""The node's topics as stock Nav2 takes them in, on the procedural street: its subscriptions, parameters and sums.
+"""The node's topics as stock Nav2 takes them in, on the procedural street.
 
 Frames are labels themselves (see write_label_model), so what must come out is known. The last
 tests break something on purpose: a consumer that takes anything would prove nothing.

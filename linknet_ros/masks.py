@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.classes import UNLABELED
+from linknet_ros.classes import UNLABELED, ClassTable
 
 
 def mask_table(ids: Iterable[int]) -> NDArray[np.uint8]:
@@ -25,6 +25,14 @@ def mask_table(ids: Iterable[int]) -> NDArray[np.uint8]:
     return table
 
 
+def mask_names(entry: str, classes: ClassTable) -> tuple[str, ...]:
+    """Names of the classes of one mask, which need not be in the table.
+
+    :param entry: a class, or several with + between them, as 'person+rider'.
+    """
+    return (entry,) if entry in classes.names else tuple(entry.split('+'))
+
+
 def class_mask(labels: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Mask of the classes in a table.
 
@@ -37,7 +45,10 @@ def class_mask(labels: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[n
 
 
 def topic_token(class_name: str) -> str:
-    """A class name as part of a topic name, which allows letters, digits and underscores."""
+    """A class name as part of a topic name, which allows letters, digits and underscores.
+
+    Several with + between them have underscores there.
+    """
     token = re.sub('[^A-Za-z0-9]+', '_', class_name).strip('_').lower()
     # A token must not start with a digit.
     return f'class_{token}' if not token or token[0].isdigit() else token

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ParameterError
-from linknet_ros.masks import class_mask, mask_table, topic_token
+from linknet_ros.masks import class_mask, mask_names, mask_table, topic_token
 from linknet_ros.rendering import blend, colorize
 from linknet_ros.segmenter import Segmentation
 
@@ -28,7 +28,7 @@ class Product:
 
     :param name: as on the node's topics, without '/compressed': 'labels', 'masks/traffic_light'.
     :param compressed: whether it is written as JPEG or PNG.
-    :param source: one of NAMES, or the name of the class that it is the mask of.
+    :param source: one of NAMES, or what it is the mask of, see mask_names.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Products:
         self._tables = {
             'drivable': mask_table(classes.ids(drivable or classes.drivable_names)),
             **{
-                n: mask_table(classes.ids([n]))
+                n: mask_table(classes.ids(mask_names(n, classes)))
                 for n in (p.source for p in self.list)
                 if n not in NAMES
             },
@@ -113,7 +113,7 @@ def _product(text: str, classes: ClassTable) -> Product:
     # As the class is called, or as its topic is.
     by_token = {topic_token(known): known for known in classes.names}
     source = wanted if wanted in classes.names else by_token.get(wanted, wanted)
-    classes.ids([source])
+    classes.ids(mask_names(source, classes))
     return Product(_MASKS + topic_token(source), name != text, source)
 
 

@@ -12,25 +12,18 @@ from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import CalibrationError, ParameterError, first_line
 
 
-def camera_model_of(info: CameraInfo, width: int, height: int, rectified: bool) -> CameraModel:
+def camera_model_of(info: CameraInfo, rectified: bool) -> CameraModel:
     """The camera model of an image.
 
     :param info: from camera_info_for, for that image.
-    :param width: of the image, and height [px].
     :param rectified: whether the image is rectified: then P counts, not K and D.
     :raises CalibrationError: when the numbers cannot be used.
     """
     matrix, row = (info.p, 4) if rectified else (info.k, 3)
     fx, cx, fy, cy = (float(matrix[i]) for i in (0, 2, row + 1, row + 2))
-    if (width, height) != (info.width, info.height):
-        # The numbers are of the whole calibrated size; a window moves the centre, binning divides
-        # (CameraInfo.msg).
-        across, down = max(1, info.binning_x), max(1, info.binning_y)
-        if info.roi.width:
-            cx, cy = cx - info.roi.x_offset, cy - info.roi.y_offset
-        fx, cx, fy, cy = fx / across, cx / across, fy / down, cy / down
     model, distortion = ('', ()) if rectified else (info.distortion_model, info.d)
-    return CameraModel(width, height, fx, fy, cx, cy, model, tuple(map(float, distortion)))
+    numbers = (info.width, info.height, fx, fy, cx, cy)
+    return CameraModel(*numbers, model, tuple(map(float, distortion)))
 
 
 class TfMounts:

@@ -160,7 +160,7 @@ class GroundOutputs:
             raise CalibrationError(f'no camera_info on {topic}; remap it to the camera')
         height, width = result.labels.shape
         fitting = camera_info_for(camera_info, header, width, height)
-        camera = camera_model_of(fitting, width, height, parameters.ground_rectified)
+        camera = camera_model_of(fitting, parameters.ground_rectified)
         mount = self._mount_at(header)
         if (
             self._projection is None

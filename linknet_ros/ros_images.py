@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from linknet_ros import image_decoding
@@ -62,39 +62,34 @@ def array_to_image(array: NDArray[np.uint8], encoding: str, header: Header) -> I
 def camera_info_for(info: CameraInfo, header: Header, width: int, height: int) -> CameraInfo:
     """Return the camera_info of an image of the given size and header.
 
-    A camera_info of that very size, or one whose region of interest and binning give that size,
-    keeps its numbers. One of another size is scaled as image_proc's resize node does it, which
-    assumes that both sizes show the same field of view. Without a size (0) the numbers are
-    taken to be those of the image.
+    Region of interest and binning are worked into K and P, and are none in the result: nvblox and
+    others look at neither. An image of the calibrated size has the camera's numbers, one of the
+    size that region and binning give has those of that window. One of another size is taken for a
+    scaled one, as image_proc's resize node does it, which assumes that both sizes show the same
+    field of view. Without a size (0) the numbers are taken to be those of the image.
 
     :param info: what the camera driver published; not modified.
     :param header: header of the image; used, not copied.
     :param width: of the image, in pixels.
     :param height: of the image, in pixels.
-    :returns: a new message.
+    :returns: a new message, of that width and height.
     """
     result = copy.deepcopy(info)
-    result.header = header
-    if not info.width or not info.height:
-        result.width, result.height = width, height
+    result.header, result.width, result.height = header, width, height
+    result.roi, result.binning_x, result.binning_y = RegionOfInterest(), 0, 0
+    if not info.width or not info.height or (width, height) == (info.width, info.height):
         return result
-    # Size of the images that the driver delivers, by the comments in CameraInfo.msg: width and
-    # height are the calibrated resolution, roi a window of it, binning divides what is left.
-    delivered = (
-        max(1, (info.roi.width or info.width) // max(1, info.binning_x)),
-        max(1, (info.roi.height or info.height) // max(1, info.binning_y)),
-    )
-    if (width, height) in (delivered, (info.width, info.height)):
-        return result
-    x, y = width / delivered[0], height / delivered[1]
-    result.width, result.height = round(info.width * x), round(info.height * y)
-    # Zeros stay zeros, so an uncalibrated camera (K[0] == 0) stays one.
-    result.k = info.k * np.array([x, 1, x, 1, y, y, 1, 1, 1])
-    result.p = info.p * np.array([x, 1, x, x, 1, y, y, 1, 1, 1, 1, 1])
-    result.roi.x_offset = round(info.roi.x_offset * x)
-    result.roi.width = round(info.roi.width * x)
-    result.roi.y_offset = round(info.roi.y_offset * y)
-    result.roi.height = round(info.roi.height * y)
+    # By the comments in CameraInfo.msg: width and height are the calibrated resolution, roi a
+    # window of it, binning divides what is left.
+    roi, across, down = info.roi, max(1, info.binning_x), max(1, info.binning_y)
+    left, top = (roi.x_offset, roi.y_offset) if roi.width else (0, 0)
+    x = width / max(1, (roi.width or info.width) // across) / across
+    y = height / max(1, (roi.height or info.height) // down) / down
+    # From calibrated pixels to the image's. Zeros stay zeros, so an uncalibrated camera
+    # (K[0] == 0) stays one.
+    move = np.array([[x, 0, -left * x], [0, y, -top * y], [0, 0, 1]])
+    result.k = (move @ info.k.reshape(3, 3)).ravel()
+    result.p = (move @ info.p.reshape(3, 4)).ravel()
     return result
 
 

@@ -15,11 +15,12 @@ from std_msgs.msg import Header
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError
-from linknet_ros.masks import class_mask, mask_table, topic_token
+from linknet_ros.masks import class_mask, mask_names, mask_table, topic_token
 from linknet_ros.rendering import blend, colorize
 from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg, labels_to_png
 from linknet_ros.ros_ground import GroundOutputs, check_ground
 from linknet_ros.ros_images import array_to_image, camera_info_for
+from linknet_ros.ros_label_info import LabelInfoOutput
 from linknet_ros.ros_parameters import Parameters
 from linknet_ros.ros_qos import offer
 from linknet_ros.segmenter import Segmentation
@@ -51,6 +52,7 @@ class Outputs:
             }
             self._camera_info = offer(node, CameraInfo, '~/camera_info')
             self._ground = GroundOutputs(node, classes, parameters)
+            self._label_info = LabelInfoOutput(node, classes)
             self.configure(parameters)
         except BaseException:
             # As a qos_overrides that cannot work: no topic may be left that nobody takes away.
@@ -65,7 +67,8 @@ class Outputs:
             would share a topic.
         :raises LinknetError: see check_ground.
         """
-        self._classes.ids((*parameters.drivable_classes, *parameters.mask_classes))
+        masked = [n for e in parameters.mask_classes for n in mask_names(e, self._classes)]
+        self._classes.ids((*parameters.drivable_classes, *masked))
         tokens: dict[str, str] = {}
         for name in parameters.mask_classes:
             other = tokens.setdefault(topic_token(name), name)
@@ -77,13 +80,16 @@ class Outputs:
         check_ground(self._classes, parameters)
 
     def configure(self, parameters: Parameters) -> None:
-        """Take over classes, opacity and quality, from the next frame on.
+        """Take over classes, opacity, quality and threshold, from the next frame on.
 
         :raises LinknetError: as check does; nothing is changed then.
         """
         self.check(parameters)
         drivable = parameters.drivable_classes or self._classes.drivable_names
-        tables = {name: mask_table(self._classes.ids([name])) for name in parameters.mask_classes}
+        tables = {
+            name: mask_table(self._classes.ids(mask_names(name, self._classes)))
+            for name in parameters.mask_classes
+        }
         with self._lock:
             self._ground.configure(parameters)
             self._opacity = parameters.overlay_opacity
@@ -95,6 +101,7 @@ class Outputs:
             for name in set(tables) - set(self._masks):
                 topic = f'~/masks/{topic_token(name)}'
                 self._masks[name] = offer(self._node, Image, topic)
+            self._label_info.publish(parameters.min_confidence)
 
     def wanted(self) -> bool:
         """Whether anybody subscribes to anything that needs the network."""
@@ -172,6 +179,7 @@ class Outputs:
                     self._node.destroy_publisher(publisher)
                 group.clear()
             self._node.destroy_publisher(self._camera_info)
+            self._label_info.destroy()
 
 
 def _heard(publisher: Publisher) -> bool:

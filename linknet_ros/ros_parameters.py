@@ -236,7 +236,12 @@ SPECS = (
         'Classes that ~/drivable joins; empty for those the model flags as drivable.',
         live=True,
     ),
-    Spec('mask_classes', (), 'Classes that get a mask of their own, ~/masks/<class>.', live=True),
+    Spec(
+        'mask_classes',
+        (),
+        'Classes that get a mask of their own, ~/masks/<class>; car+bicyclist is one of both.',
+        live=True,
+    ),
     Spec('overlay_opacity', 0.5, 'Opacity of the class colours in ~/overlay.', (0, 1), live=True),
     Spec('jpeg_quality', 80, 'Of ~/overlay/compressed; higher is larger.', (1, 100), live=True),
     *GROUND_SPECS,

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -220,6 +221,46 @@ def write_model(tmp_path):
         path = tmp_path / name
         path.write_bytes(proto.SerializeToString())
         return path
+
+    return write
+
+
+@pytest.fixture
+def write_label_model(write_model):
+    """Write a model that is told its results: `write_label_model(table, size) -> path`.
+
+    The label is the blue channel, the confidence the green one.
+    """
+
+    def write(table, size=(96, 64)):
+        pick = np.zeros((2, 3, 1, 1), np.float32)
+        pick[0, 0], pick[1, 1] = 1, 1
+        nodes = [
+            helper.make_node('Cast', ['image'], ['bytes'], to=TensorProto.FLOAT),
+            helper.make_node('Transpose', ['bytes'], ['x'], perm=[0, 3, 1, 2]),
+        ]
+        for name in ('labels', 'confidence'):
+            nodes += [
+                helper.make_node('Conv', ['x', f'{name}.weight'], [f'{name}.plane']),
+                # Of the one channel that there is.
+                helper.make_node(
+                    'ReduceMax', [f'{name}.plane'], [f'{name}.x'], axes=[1], keepdims=0
+                ),
+                helper.make_node('Cast', [f'{name}.x'], [name], to=TensorProto.UINT8),
+            ]
+        weights = [
+            numpy_helper.from_array(weight, f'{name}.weight')
+            for name, weight in (('labels', pick[:1]), ('confidence', pick[1:]))
+        ]
+        metadata = metadata_of(
+            table,
+            architecture='Tiny (told)',
+            dataset='hand-made',
+            label_set='told',
+            default_size=size,
+            accuracy={'val_miou': 1.0},
+        )
+        return write_model(_with_metadata(_model(nodes, weights), **metadata), 'told.onnx')
 
     return write
 
@@ -478,6 +519,112 @@ def open_node(context):
     yield make
     for node in nodes:
         node.destroy_node()
+
+
+class RecordingPublisher:
+    """Keeps what it is given: a publisher of a type that is not installed."""
+
+    def __init__(self, topic, qos):
+        self.topic_name, self.qos = topic, qos
+        self.sent, self.destroyed = [], False
+
+    def publish(self, message):
+        assert not self.destroyed
+        self.sent.append(message)
+
+
+@pytest.fixture
+def no_vision_msgs(monkeypatch):
+    """Let vision_msgs be missing, whether it is installed or not."""
+    for name in ('vision_msgs', 'vision_msgs.msg'):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.fixture
+def label_infos(monkeypatch):
+    """A stand-in for vision_msgs; the list of all publishers of LabelInfo, see RecordingPublisher.
+
+    Fields and types are those of vision_msgs 4.1.1.
+    """
+    node_module = pytest.importorskip('rclpy.node', reason='needs ROS 2 (pip install .[ros])')
+    from std_msgs.msg import Header
+
+    class Type(type):
+        _TYPE_SUPPORT = object()
+
+    class VisionClass:
+        def __init__(self, *, class_id, class_name):
+            assert isinstance(class_id, int)
+            assert 0 <= class_id < 65536
+            assert isinstance(class_name, str)
+            self.class_id, self.class_name = class_id, class_name
+
+    class LabelInfo(metaclass=Type):
+        def __init__(self, *, class_map, threshold):
+            assert isinstance(threshold, float)
+            assert all(isinstance(entry, VisionClass) for entry in class_map)
+            self.header, self.class_map, self.threshold = Header(), class_map, threshold
+
+    messages = ModuleType('vision_msgs.msg')
+    messages.LabelInfo, messages.VisionClass = LabelInfo, VisionClass
+    package = ModuleType('vision_msgs')
+    package.msg = messages
+    monkeypatch.setitem(sys.modules, 'vision_msgs', package)
+    monkeypatch.setitem(sys.modules, 'vision_msgs.msg', messages)
+    made = []
+    create, destroy = node_module.Node.create_publisher, node_module.Node.destroy_publisher
+
+    def create_publisher(node, kind, topic, qos, **options):
+        if kind is not LabelInfo:
+            return create(node, kind, topic, qos, **options)
+        made.append(RecordingPublisher(node.resolve_topic_name(topic), qos))
+        return made[-1]
+
+    def destroy_publisher(node, publisher):
+        if publisher not in made:
+            return destroy(node, publisher)
+        publisher.destroyed = True
+        return True
+
+    monkeypatch.setattr(node_module.Node, 'create_publisher', create_publisher)
+    monkeypatch.setattr(node_module.Node, 'destroy_publisher', destroy_publisher)
+    return made
+
+
+@pytest.fixture
+def open_robot(context, write_label_model):
+    """Make and start a Robot: `open_robot(size, camera_info, **parameters) -> robot`."""
+    pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+    from consumer_robot import Robot
+
+    from linknet_ros.classes import CAMVID
+
+    robots = []
+
+    def make(size, camera_info=None, **values):
+        width, height = size
+        values |= {'network_width': width, 'network_height': height}
+        robots.append(Robot(context, write_label_model(CAMVID), **values))
+        robots[-1].start(camera_info)
+        return robots[-1]
+
+    yield make
+    for robot in robots:
+        robot.close()
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+    """Let the node publish something else: `spoil(module, function, change)`.
+
+    `change` takes the message that the function makes and returns another one.
+    """
+
+    def put(module, function, change):
+        make = getattr(module, function)
+        monkeypatch.setattr(module, function, lambda *given: change(make(*given)))
+
+    return put
 
 
 @pytest.fixture(scope='module')

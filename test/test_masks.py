@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from linknet_ros.masks import class_mask, mask_table
+from linknet_ros.classes import ClassTable
+from linknet_ros.masks import class_mask, mask_names, mask_table, topic_token
 
 LABELS = np.array([[0, 3, 254], [255, 3, 10]], np.uint8)
 
@@ -51,6 +52,25 @@ def test_labels_may_be_a_cropped_read_only_view():
     mask = class_mask(cropped, mask_table([3]))
     assert mask.tolist() == [[0, 255, 0], [0, 255, 0]]
     assert mask.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ('entry', 'names', 'token'),
+    [
+        ('person', ('person',), 'person'),
+        ('person+rider', ('person', 'rider'), 'person_rider'),
+        ('car+person+rider', ('car', 'person', 'rider'), 'car_person_rider'),
+        # A class of that very name comes first.
+        ('bus+tram', ('bus+tram',), 'bus_tram'),
+        ('person+unicorn', ('person', 'unicorn'), 'person_unicorn'),
+        ('person+', ('person', ''), 'person'),
+    ],
+)
+def test_mask_of_several_classes_by_name(entry, names, token):
+    known = ('car', 'person', 'rider', 'bus+tram')
+    table = ClassTable(known, ((0, 0, 0),) * 4, (False,) * 4)
+    assert mask_names(entry, table) == names
+    assert topic_token(entry) == token
 
 
 @given(

@@ -62,6 +62,13 @@ def test_mask_by_class_or_topic():
         Products(table, ['masks/traffic light', 'masks/traffic_light'], (), 0.5)
 
 
+def test_mask_of_several_classes(class_table):
+    found = made(class_table, ['masks/car+sky'])
+    np.testing.assert_array_equal(found['masks/car_sky'], [[0, 255, 255, 0]])
+    with pytest.raises(ClassNameError, match="unknown class 'tree'"):
+        Products(class_table, ['masks/car+tree'], (), 0.5)
+
+
 @pytest.mark.parametrize(
     ('names', 'error', 'message'),
     [

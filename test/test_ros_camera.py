@@ -34,7 +34,7 @@ def info(**changes):
 
 def model(message, width, height, rectified=False):
     fitting = camera_info_for(message, HEADER, width, height)
-    return camera_model_of(fitting, width, height, rectified)
+    return camera_model_of(fitting, rectified)
 
 
 def numbers(camera):

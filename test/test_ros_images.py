@@ -540,50 +540,57 @@ def test_camera_info_of_the_same_size():
 
 
 def test_camera_info_of_another_size():
-    roi = RegionOfInterest(do_rectify=True)
-    result = camera_info_for(calibrated(roi=roi), HEADER, 320, 120)  # 1/2 and 1/4
+    result = camera_info_for(calibrated(), HEADER, 320, 120)  # 1/2 and 1/4
     assert result.header is HEADER
     assert (result.width, result.height) == (320, 120)
     assert result.k.tolist() == [250, 0, 160, 0, 100, 60, 0, 0, 1]
     assert result.p.tolist() == [240, 0, 155, -24, 0, 95, 57.5, 0, 0, 0, 1, 0]
     assert result.r.tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 1]
     assert result.d.tolist() == [0.1, -0.2, 0.01, 0.02, 0.0]
-    assert (result.distortion_model, result.roi) == ('plumb_bob', roi)
+    assert result.distortion_model == 'plumb_bob'
 
 
-def test_region_of_interest_is_scaled():
-    # A 320 x 240 window of the 640 x 480 sensor, shown at 640 x 120: 2 and 1/2.
-    roi = RegionOfInterest(x_offset=100, y_offset=50, width=320, height=240, do_rectify=True)
-    result = camera_info_for(calibrated(roi=roi), HEADER, 640, 120)
-    assert result.roi == RegionOfInterest(
-        x_offset=200, y_offset=25, width=640, height=120, do_rectify=True
-    )
-    assert (result.width, result.height) == (1280, 240)
-    assert result.k.tolist() == [1000, 0, 640, 0, 200, 120, 0, 0, 1]
+WINDOW = RegionOfInterest(x_offset=100, y_offset=50, width=320, height=240, do_rectify=True)
 
 
 @pytest.mark.parametrize(
-    ('fields', 'size'),
+    ('fields', 'size', 'k', 'p'),
     [
-        ({'binning_x': 2, 'binning_y': 2}, (320, 240)),
-        ({'binning_x': 1, 'binning_y': 1}, (640, 480)),
-        ({'roi': RegionOfInterest(x_offset=8, width=300, height=200)}, (300, 200)),
-        ({'roi': RegionOfInterest(width=300, height=200), 'binning_x': 2}, (150, 200)),
-        # Drivers that set binning but give the numbers of the image that they deliver.
-        ({'binning_x': 2, 'binning_y': 2}, (640, 480)),
+        # (fx, cx, fy, cy) of K, and (fx, cx, Tx) of P.
+        ({'binning_x': 2, 'binning_y': 2}, (320, 240), (250, 160, 200, 120), (240, 155, -24)),
+        ({'binning_x': 1, 'binning_y': 1}, (640, 480), (500, 320, 400, 240), (480, 310, -48)),
+        ({'roi': WINDOW}, (320, 240), (500, 220, 400, 190), (480, 210, -48)),
+        ({'roi': WINDOW, 'binning_x': 2}, (160, 240), (250, 110, 400, 190), (240, 105, -24)),
+        # The window, shown at 640 x 120: 2 and 1/2.
+        ({'roi': WINDOW}, (640, 120), (1000, 440, 200, 95), (960, 420, -96)),
+        # 640 x 480 binned by 2 is 320 x 240; the image is half of that.
+        ({'binning_x': 2, 'binning_y': 2}, (160, 120), (125, 80, 100, 60), (120, 77.5, -12)),
+        # Drivers that set binning or a window but give the numbers of the image that they deliver.
+        ({'binning_x': 2, 'binning_y': 2}, (640, 480), (500, 320, 400, 240), (480, 310, -48)),
+        ({'roi': WINDOW}, (640, 480), (500, 320, 400, 240), (480, 310, -48)),
+        # No window at all, and one that only says where it would begin.
+        ({'roi': RegionOfInterest(do_rectify=True)}, (320, 480), (250, 160, 400, 240), ()),
+        ({'roi': RegionOfInterest(x_offset=8)}, (320, 480), (250, 160, 400, 240), ()),
     ],
 )
-def test_binning_and_region_that_explain_the_size_change_nothing(fields, size):
-    info = calibrated(**fields)
-    assert_same_numbers(camera_info_for(info, HEADER, *size), info)
+def test_window_and_binning_are_worked_in(fields, size, k, p):
+    result = camera_info_for(calibrated(**fields), HEADER, *size)
+    assert (result.width, result.height) == size
+    assert (result.roi, result.binning_x, result.binning_y) == (RegionOfInterest(), 0, 0)
+    fx, cx, fy, cy = k
+    assert result.k.tolist() == [fx, 0, cx, 0, fy, cy, 0, 0, 1]
+    if p:
+        assert result.p[[0, 2, 3]].tolist() == list(p)
+    assert result.p[[1, 4, 7, 8, 9, 10, 11]].tolist() == [0, 0, 0, 0, 0, 1, 0]
 
 
-def test_binning_is_left_as_it_is():
-    # 640 x 480 binned by 2 is 320 x 240; the image is half of that.
-    result = camera_info_for(calibrated(binning_x=2, binning_y=2), HEADER, 160, 120)
-    assert (result.binning_x, result.binning_y) == (2, 2)
-    assert (result.width, result.height) == (320, 240)
-    assert result.k.tolist() == [250, 0, 160, 0, 200, 120, 0, 0, 1]
+def test_a_point_is_seen_where_it_was():
+    """A pixel of the window is the calibrated one, less the corner, through the binning."""
+    info = calibrated(roi=WINDOW, binning_x=2, binning_y=2)
+    result = camera_info_for(info, HEADER, 160, 120)
+    point = np.array([0.3, -0.2, 1.5])
+    before, after = (m.reshape(3, 3) @ point / point[2] for m in (info.k, result.k))
+    np.testing.assert_allclose(after[:2], (before[:2] - (100, 50)) / 2)
 
 
 @pytest.mark.parametrize('size', [(0, 0), (0, 480), (640, 0)])

@@ -24,6 +24,9 @@ from linknet_ros.ros_outputs import Outputs, topic_token
 from linknet_ros.ros_parameters import SPECS, Parameters
 from linknet_ros.segmenter import Segmentation
 
+# What it sends is in test_ros_label_info.py; here it would be one topic more on some machines.
+pytestmark = pytest.mark.usefixtures('no_vision_msgs')
+
 #: Longest wait for discovery or a message, seconds; it takes some hundredths.
 DEADLINE = 20.0
 
@@ -500,6 +503,16 @@ def test_class_named_twice_has_one_mask(node, open_outputs):
     open_outputs(mask_classes=('car', 'car'))
     topics = [publisher.topic_name for publisher in node.publishers]
     assert topics.count('/linknet/masks/car') == 1
+
+
+def test_mask_of_several_classes(listener, open_outputs):
+    outputs = open_outputs(mask_classes=('car+sky', 'car'))
+    listener.subscribe('masks/car_sky', 'masks/car')
+    heard = listener.listen(outputs)
+    np.testing.assert_array_equal(pixels(heard['masks/car_sky']), CAR | SKY)
+    np.testing.assert_array_equal(pixels(heard['masks/car']), CAR)
+    with pytest.raises(ClassNameError, match="unknown class 'tram'; the model knows: road"):
+        outputs.configure(parameters(mask_classes=('car+tram',)))
 
 
 @pytest.mark.parametrize('name', ['drivable_classes', 'mask_classes'])

@@ -25,6 +25,7 @@ NOT_IN_THIS_NODE = {
     # Jazzy and newer have it.
     ('reply', '/linknet/get_type_description'): 'not in Humble',
     ('subscribe', '/image/compressed'): 'only with image_transport compressed',
+    ('publish', '/linknet/label_info'): 'only with vision_msgs',
 }
 
 #: Names of what may be done, by kind of list (schema policy.xsd of sros2).

@@ -18,7 +18,7 @@ from onnx import TensorProto, numpy_helper, shape_inference
 from torch import nn
 
 from linknet_ros.backends import open_backend
-from linknet_ros.classes import CAMVID
+from linknet_ros.classes import CAMVID, CITYSCAPES
 from linknet_ros.errors import ModelError
 from linknet_ros.model_file import load_model_file, metadata_of
 from linknet_ros.onnx_limits import OPERATORS
@@ -237,6 +237,28 @@ def test_weight_too_large_for_float16_is_refused(network):
     diverged.encoder4[1].conv1.weight.data[0, 0, 0, 0] = 1e6
     with pytest.raises(ModelError, match='does not fit into float16; training diverged'):
         to_onnx(diverged, {})
+
+
+def test_nineteen_classes_of_cityscapes(tmp_path):
+    """Names, colours and flags of the table are the file's, and so is the order of the ids."""
+    torch.manual_seed(0)
+    network = build_network(NetworkConfig('linknet', classes=19)).eval()
+    about = {'architecture': 'LinkNet', 'dataset': 'Cityscapes', 'label_set': 'nineteen'}
+    metadata = metadata_of(CITYSCAPES, **about, default_size=(96, 64), accuracy={'val_miou': 0.1})
+    path = tmp_path / 'cityscapes.onnx'
+    path.write_bytes(to_onnx(network, metadata).SerializeToString())
+    model = load_model_file(path)
+    assert model.classes == CITYSCAPES
+    assert model.classes.drivable_names == ('road',)
+    frame, _ = picture(64, 96, 1)
+    plain, _ = expected(network, frame)
+    assert len(np.unique(plain)) > 3
+    for name in ('onnxruntime', 'openvino'):
+        backend = open_backend(model, 64, 96, backend=name, precision='fp32')
+        labels, _ = backend.infer(frame)
+        assert (labels == plain).mean() >= 0.99
+        assert labels.max() < 19
+        backend.close()
 
 
 # Every network

@@ -1,0 +1,364 @@
+"""Parameter files for the node and for planners: their keys exist, and so do topics and classes.
+
+Keys of planners are those that their sources declare, written out here; no planner is installed.
+"""
+
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
+
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from linknet_ros.classes import CAMVID, CITYSCAPES
+from linknet_ros.model_file import load_model_file
+from linknet_ros.package_files import SHIPPED_MODEL, package_file
+from linknet_ros.ros_images import array_to_image
+from linknet_ros.ros_parameters import SPECS, declare_parameters
+from linknet_ros.segment_node import SegmentNode
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / 'config'
+
+OK = TransitionCallbackReturn.SUCCESS
+
+#: README's topics, by name and type.
+TOPICS = {
+    cells[1].strip(' `').removeprefix('~/'): cells[2]
+    for cells in (
+        line.split('|')
+        for line in (ROOT / 'README.md').read_text().splitlines()
+        if '| `~/' in line
+    )
+}
+
+#: nav2_costmap_2d: obstacle_layer.cpp, static_layer.cpp, inflation_layer.cpp, costmap_2d_ros.cpp.
+COSTMAP = {
+    *('global_frame', 'robot_base_frame', 'rolling_window', 'width', 'height', 'resolution'),
+    *('track_unknown_space', 'plugins'),
+}
+OBSTACLE_LAYER = {
+    *('plugin', 'enabled', 'footprint_clearing_enabled', 'min_obstacle_height'),
+    *('max_obstacle_height', 'combination_method', 'observation_sources'),
+}
+OBSERVATION_SOURCE = {
+    *('topic', 'sensor_frame', 'observation_persistence', 'expected_update_rate', 'data_type'),
+    *('min_obstacle_height', 'max_obstacle_height', 'inf_is_valid', 'marking', 'clearing'),
+    *('obstacle_max_range', 'obstacle_min_range', 'raytrace_max_range', 'raytrace_min_range'),
+}
+STATIC_LAYER = {
+    *('plugin', 'enabled', 'subscribe_to_updates', 'map_topic', 'map_subscribe_transient_local'),
+    'footprint_clearing_enabled',
+}
+INFLATION_LAYER = {'plugin', 'enabled', 'cost_scaling_factor', 'inflation_radius'}
+#: nav2_collision_monitor: collision_monitor_node.cpp, polygon.cpp, source.cpp, pointcloud.cpp.
+COLLISION_MONITOR = {
+    *('base_frame_id', 'odom_frame_id', 'cmd_vel_in_topic', 'cmd_vel_out_topic', 'state_topic'),
+    *('transform_tolerance', 'source_timeout', 'base_shift_correction', 'stop_pub_timeout'),
+    *('polygons', 'observation_sources'),
+}
+POLYGON = {
+    *('type', 'points', 'action_type', 'min_points', 'visualize', 'polygon_pub_topic', 'enabled'),
+}
+SOURCE = {'type', 'topic', 'enabled', 'source_timeout'}
+POINTCLOUD_SOURCE = {*SOURCE, 'min_height', 'max_height', 'use_global_height'}
+#: kiwicampus: semantic_segmentation_layer.cpp.
+SEMANTIC_LAYER = {
+    *('plugin', 'enabled', 'combination_method', 'observation_sources', 'publish_debug_topics'),
+    'use_approximate_time_sync',
+}
+SEMANTIC_SOURCE = {
+    *('segmentation_topic', 'confidence_topic', 'labels_topic', 'pointcloud_topic', 'class_types'),
+    *('observation_persistence', 'expected_update_rate', 'max_obstacle_distance'),
+    *('min_obstacle_distance', 'tile_map_decay_time', 'visualize_tile_map', 'use_cost_selection'),
+}
+CLASS_TYPE = {
+    *('classes', 'base_cost', 'max_cost', 'mark_confidence', 'samples_to_max_cost'),
+    'dominant_priority',
+}
+#: nvblox: node_params.hpp, mapper_initialization.cpp and qos.cpp of isaac_ros_common.
+NVBLOX = {'use_segmentation', 'mapping_type', 'use_lidar', 'num_cameras', 'input_qos'}
+NVBLOX_MULTI_MAPPER = {
+    *('connected_mask_component_size_threshold', 'remove_small_connected_components'),
+}
+
+
+def load(name):
+    return yaml.safe_load((CONFIG / name).read_text('utf-8'))
+
+
+def costmap_of(name):
+    return load(name)['local_costmap']['local_costmap']['ros__parameters']
+
+
+def plain(values):
+    """Values that are no group of others."""
+    return {key: value for key, value in values.items() if not isinstance(value, dict)}
+
+
+def published(topic, kind):
+    """Whether a topic is one of node /linknet, by README's table."""
+    name = topic.removeprefix('/linknet/')
+    name = 'masks/<class>' if name.startswith('masks/') else name
+    return topic.startswith('/linknet/') and kind in TOPICS[name]
+
+
+@pytest.mark.parametrize(
+    ('name', 'node'),
+    [
+        ('nav2_obstacle_layer.yaml', 'collision_monitor'),
+        ('kiwicampus_layer.yaml', 'local_costmap'),
+        ('nvblox.yaml', 'nvblox_node'),
+    ],
+)
+def test_files_for_planners_are_parameter_files(open_node, name, node):
+    # rcl reads them, all nodes' at once; a file that it cannot read ends the process.
+    namespace = '/local_costmap' if node == 'local_costmap' else '/'
+    arguments = ('--params-file', CONFIG / name, '-r', f'__ns:={namespace}')
+    opened = open_node(*arguments, node_name=node)
+    assert len(opened._parameter_overrides) >= 5
+
+
+# Nav2.
+
+
+def test_nav2_costmap():
+    costmap = costmap_of('nav2_obstacle_layer.yaml')
+    assert set(plain(costmap)) <= COSTMAP
+    layers = {key: value for key, value in costmap.items() if isinstance(value, dict)}
+    assert set(costmap['plugins']) <= set(layers)
+    # Inflation works on what the layers before it marked.
+    assert costmap['plugins'][-1] == 'inflation_layer'
+    assert costmap['rolling_window']
+    plugins = {name: layer['plugin'] for name, layer in layers.items()}
+    assert plugins == {
+        'camera_layer': 'nav2_costmap_2d::ObstacleLayer',
+        'drivable_layer': 'nav2_costmap_2d::StaticLayer',
+        'inflation_layer': 'nav2_costmap_2d::InflationLayer',
+    }
+    assert set(layers['drivable_layer']) <= STATIC_LAYER
+    assert set(layers['inflation_layer']) <= INFLATION_LAYER
+    assert published(layers['drivable_layer']['map_topic'], 'OccupancyGrid')
+
+
+def test_nav2_obstacle_layer():
+    layer = costmap_of('nav2_obstacle_layer.yaml')['camera_layer']
+    assert set(plain(layer)) <= OBSTACLE_LAYER
+    for name in layer['observation_sources'].split():
+        source = layer[name]
+        assert set(source) <= OBSERVATION_SOURCE
+        assert published(source['topic'], source['data_type'])
+        # Beyond it there is nothing but inf, which is taken for range_max.
+        max_range = next(spec.default for spec in SPECS if spec.name == 'ground.max_range')
+        assert source['obstacle_max_range'] < source['raytrace_max_range'] < max_range
+        # Contacts are at z = 0.
+        assert source['min_obstacle_height'] < 0 > layer['min_obstacle_height']
+
+
+def test_nav2_collision_monitor():
+    monitor = load('nav2_obstacle_layer.yaml')['collision_monitor']['ros__parameters']
+    assert set(plain(monitor)) <= COLLISION_MONITOR
+    for name in monitor['polygons']:
+        assert set(monitor[name]) <= POLYGON
+        corners = np.array(yaml.safe_load(monitor[name]['points']))
+        assert corners.shape == (4, 2)
+    kinds = {'scan': ('LaserScan', SOURCE), 'pointcloud': ('PointCloud2', POINTCLOUD_SOURCE)}
+    sources = [v for v in monitor.values() if isinstance(v, dict) and v['type'] in kinds]
+    assert len(sources) == 2
+    assert set(monitor['observation_sources']) <= set(monitor)
+    for source in sources:
+        kind, keys = kinds[source['type']]
+        assert set(source) <= keys
+        assert published(source['topic'], kind)
+        assert source.get('min_height', -1) < 0
+
+
+# kiwicampus.
+
+
+def test_kiwicampus_keys_and_topics():
+    costmap = costmap_of('kiwicampus_layer.yaml')
+    assert set(plain(costmap)) <= COSTMAP
+    assert costmap['plugins'][-1] == 'inflation_layer'
+    layer = costmap['semantic_layer']
+    assert layer['plugin'] == 'semantic_segmentation_layer::SemanticSegmentationLayer'
+    assert set(plain(layer)) <= SEMANTIC_LAYER
+    source = layer[layer['observation_sources']]
+    assert set(plain(source)) <= SEMANTIC_SOURCE
+    assert published(source['segmentation_topic'], 'mono8')
+    assert published(source['confidence_topic'], 'mono8')
+    assert published(source['labels_topic'], 'vision_msgs/LabelInfo')
+    for kind in source['class_types']:
+        assert set(source[kind]) == CLASS_TYPE
+        costs = (source[kind]['base_cost'], source[kind]['max_cost'])
+        assert all(type(cost) is int and 0 <= cost <= 254 for cost in costs)
+
+
+@pytest.mark.skipif(not package_file(SHIPPED_MODEL).is_file(), reason='no shipped model yet')
+def test_kiwicampus_has_every_class_of_the_model_once():
+    source = costmap_of('kiwicampus_layer.yaml')['semantic_layer']['camera']
+    names = [name for kind in source['class_types'] for name in source[kind]['classes']]
+    classes = load_model_file(package_file(SHIPPED_MODEL)).classes
+    assert sorted(names) == sorted(classes.names)
+    free = {
+        n
+        for k in source['class_types']
+        if source[k]['max_cost'] == 0
+        for n in source[k]['classes']
+    }
+    assert free == set(classes.drivable_names)
+
+
+# nvblox.
+
+
+def test_nvblox():
+    values = load('nvblox.yaml')['/**']['ros__parameters']
+    assert set(plain(values)) <= NVBLOX
+    assert set(values['multi_mapper']) <= NVBLOX_MULTI_MAPPER
+    assert set(values) - set(plain(values)) == {'multi_mapper'}
+
+
+@pytest.mark.skipif(not package_file(SHIPPED_MODEL).is_file(), reason='no shipped model yet')
+def test_nvblox_remappings_are_topics_of_the_node(context):
+    text = (CONFIG / 'nvblox.yaml').read_text('utf-8')
+    comments = [line.strip('# ') for line in text.splitlines() if line.startswith('#')]
+    remapped = dict(line.split(':=') for line in comments if ':=' in line)
+    assert set(remapped) == {'camera_0/mask/image', 'camera_0/mask/camera_info'}
+    [masks] = [yaml.safe_load(c)['mask_classes'] for c in comments if c.startswith('mask_classes')]
+    values = {'backend': 'onnxruntime', 'mask_classes': masks}
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    node = SegmentNode(context=context, parameter_overrides=overrides)
+    try:
+        assert node.trigger_configure() == OK
+        assert set(remapped.values()) <= {p.topic_name for p in node.publishers}
+    finally:
+        node.destroy_node()
+
+
+# The node's own; config/camvid.yaml is in test_ros_parameters.py.
+
+
+#: cityscapesScripts, helpers/labels.py: names and colours by train id.
+OFFICIAL = [
+    ('road', (128, 64, 128)),
+    ('sidewalk', (244, 35, 232)),
+    ('building', (70, 70, 70)),
+    ('wall', (102, 102, 156)),
+    ('fence', (190, 153, 153)),
+    ('pole', (153, 153, 153)),
+    ('traffic light', (250, 170, 30)),
+    ('traffic sign', (220, 220, 0)),
+    ('vegetation', (107, 142, 35)),
+    ('terrain', (152, 251, 152)),
+    ('sky', (70, 130, 180)),
+    ('person', (220, 20, 60)),
+    ('rider', (255, 0, 0)),
+    ('car', (0, 0, 142)),
+    ('truck', (0, 0, 70)),
+    ('bus', (0, 60, 100)),
+    ('train', (0, 80, 100)),
+    ('motorcycle', (0, 0, 230)),
+    ('bicycle', (119, 11, 32)),
+]
+
+
+@pytest.mark.parametrize('name', ['camvid.yaml', 'cityscapes.yaml'])
+def test_node_files_have_only_parameters_of_the_node(open_node, name, capfd):
+    node = open_node('--params-file', CONFIG / name)
+    declare_parameters(node)
+    assert 'unknown parameter' not in capfd.readouterr().err
+    values = load(name)['/**']['ros__parameters']
+    for group in [key for key, value in values.items() if isinstance(value, dict)]:
+        values |= {f'{group}.{key}': value for key, value in values.pop(group).items()}
+    specs = {spec.name: spec for spec in SPECS}
+    assert set(values) <= set(specs)
+
+
+def test_cityscapes_file_names_its_classes():
+    text = (CONFIG / 'cityscapes.yaml').read_text('utf-8').replace('\n# ', ' ')
+    listed = text.partition('Class ids: ')[2].partition('. Names')[0].split(', ')
+    assert listed == [f'{number} {name}' for number, (name, _) in enumerate(OFFICIAL)]
+    assert tuple(zip(*OFFICIAL, strict=True)) == (CITYSCAPES.names, CITYSCAPES.colors)
+
+
+@pytest.fixture
+def cityscapes(context, write_label_model, label_infos):
+    """The node with config/cityscapes.yaml and a model of its classes, not configured."""
+    path = write_label_model(CITYSCAPES)
+    values = {'model': str(path), 'backend': 'onnxruntime'}
+    node = SegmentNode(
+        context=context,
+        cli_args=['--ros-args', '--params-file', str(CONFIG / 'cityscapes.yaml')],
+        parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
+    )
+    yield node
+    node.destroy_node()
+
+
+def test_cityscapes_in_the_node(context, cityscapes, open_node, label_infos):
+    assert cityscapes.trigger_configure() == OK
+    assert cityscapes.trigger_activate() == OK
+    [message] = label_infos[0].sent
+    named = [(entry.class_id, entry.class_name) for entry in message.class_map]
+    assert named == [(number, name) for number, (name, _) in enumerate(OFFICIAL)]
+    peer, heard = open_node(node_name='peer'), {}
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(cityscapes)
+    executor.add_node(peer)
+    masks = {'person_rider': [11, 12], 'car': [13], 'traffic_light': [6]}
+    topics = ['labels', 'color', 'drivable', *(f'masks/{name}' for name in masks)]
+    camera = peer.create_publisher(Image, 'image', 1)
+    for topic in topics:
+        take = partial(heard.__setitem__, topic)
+        peer.create_subscription(Image, f'/linknet/{topic}', take, 1)
+    publishers = {p.topic_name: p for p in cityscapes.publishers}
+    ends = [camera, *(publishers[f'/linknet/{topic}'] for topic in topics)]
+
+    def until(condition):
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline
+            executor.spin_once(timeout_sec=0.02)
+
+    until(lambda: all(end.get_subscription_count() for end in ends))
+    labels = np.random.default_rng(0).integers(0, 19, (64, 96), dtype=np.uint8)
+    frame = np.dstack([labels, np.full_like(labels, 255), labels])
+    camera.publish(array_to_image(frame, 'bgr8', Header(frame_id='camera')))
+    until(lambda: len(heard) == len(topics))
+    executor.shutdown()
+    pixels = {t: np.frombuffer(m.data, np.uint8).reshape(64, 96, -1) for t, m in heard.items()}
+    np.testing.assert_array_equal(pixels['labels'][..., 0], labels)
+    assert set(np.unique(labels)) == set(range(19))
+    colors = np.array([color for _, color in OFFICIAL], np.uint8)
+    np.testing.assert_array_equal(pixels['color'][..., ::-1], colors[labels])
+    np.testing.assert_array_equal(pixels['drivable'][..., 0], (labels == 0) * 255)
+    for name, ids in masks.items():
+        mask = np.isin(labels, ids) * 255
+        np.testing.assert_array_equal(pixels[f'masks/{name}'][..., 0], mask)
+
+
+def test_cityscapes_file_without_its_model_is_refused(context, write_label_model, capfd):
+    overrides = [Parameter('model', value=str(write_label_model(CAMVID)))]
+    node = SegmentNode(
+        context=context,
+        cli_args=['--ros-args', '--params-file', str(CONFIG / 'cityscapes.yaml')],
+        parameter_overrides=[*overrides, Parameter('backend', value='onnxruntime')],
+    )
+    try:
+        assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+        assert "unknown class 'person', 'rider', 'traffic light'; the model knows: sky" in (
+            capfd.readouterr().err
+        )
+    finally:
+        node.destroy_node()

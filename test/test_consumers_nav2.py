@@ -1,0 +1,472 @@
+"""The node's topics as stock Nav2 takes them in, on the procedural street.
+
+Frames are labels themselves (see write_label_model), so what must come out is known. The last
+tests break something on purpose: a consumer that takes anything would prove nothing.
+"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
+
+from consumer_robot import CONFIG, SENSOR_DATA, latched, late, nanoseconds
+from nav_msgs.msg import OccupancyGrid
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
+from std_msgs.msg import Header
+
+from linknet_ros import ros_ground
+from linknet_ros.classes import CAMVID
+from linknet_ros.ground_accuracy import StreetTruth, open_finer
+from linknet_ros.street_drive import StreetDrive
+
+ROAD, PEDESTRIAN = CAMVID.ids(['road', 'pedestrian'])
+
+
+class Tf:
+    """Where a robot is in odom, known for one moment: at (12, -7), turned by 0.6 rad."""
+
+    X, Y, YAW = 12.0, -7.0, 0.6
+
+    def __init__(self, stamp, frame='base_link'):
+        self.stamp, self.frame = nanoseconds(stamp), frame
+
+    def knows(self, header):
+        """What a tf2_ros::MessageFilter waits for."""
+        return header.frame_id == self.frame and nanoseconds(header.stamp) == self.stamp
+
+    def to_odom(self, points):
+        sin, cos = math.sin(self.YAW), math.cos(self.YAW)
+        x, y = points[:, 0], points[:, 1]
+        turned = np.stack([cos * x - sin * y + self.X, sin * x + cos * y + self.Y], 1)
+        return np.hstack([turned, points[:, 2:]])
+
+    def from_odom(self, points):
+        sin, cos = math.sin(self.YAW), math.cos(self.YAW)
+        x, y = points[:, 0] - self.X, points[:, 1] - self.Y
+        turned = np.stack([cos * x + sin * y, cos * y - sin * x], 1)
+        return np.hstack([turned, points[:, 2:]])
+
+
+def projected(scan):
+    """laser_geometry's LaserProjection::projectLaser, without a cutoff."""
+    ranges = np.array(scan.ranges, np.float32)
+    angles = scan.angle_min + np.arange(len(ranges)) * scan.angle_increment
+    kept = (ranges < scan.range_max) & (ranges >= scan.range_min)
+    ranges, angles = ranges[kept], angles[kept]
+    return np.stack([np.cos(angles) * ranges, np.sin(angles) * ranges, 0 * ranges], 1)
+
+
+class ObstacleLayer:
+    """nav2_costmap_2d/plugins/obstacle_layer.cpp and observation_buffer.cpp at a3a9704.
+
+    :param values: parameters of one of its observation_sources.
+    """
+
+    def __init__(self, peer, values, tf):
+        self.values, self.tf, self.marks, self.free, self.heard = values, tf, None, None, 0
+        scan = values['data_type'] == 'LaserScan'
+        kind, take = (LaserScan, self.take_scan) if scan else (PointCloud2, self.take_cloud)
+        peer.create_subscription(kind, values['topic'], take, SENSOR_DATA)
+
+    def take_scan(self, scan):
+        """laserScanValidInfCallback, or laserScanCallback."""
+        self.heard += 1
+        if not self.tf.knows(scan.header):
+            return
+        ranges = np.array(scan.ranges, np.float32)
+        if self.values['inf_is_valid']:
+            ranges[np.isposinf(ranges)] = scan.range_max - 0.0001
+        scan.ranges = ranges.tolist()
+        self.buffer(projected(scan))
+
+    def take_cloud(self, cloud):
+        self.heard += 1
+        if self.tf.knows(cloud.header):
+            self.buffer(np.frombuffer(cloud.data, np.float32).reshape(-1, 3).astype(float))
+
+    def buffer(self, points):
+        """bufferCloud; then what updateBounds marks, and where raytraceFreespace ends."""
+        there = self.tf.to_odom(points)
+        height = there[:, 2]
+        low, high = (self.values[f'{end}_obstacle_height'] for end in ('min', 'max'))
+        there = there[(height >= low) & (height <= high)]
+        away = np.hypot(there[:, 0] - self.tf.X, there[:, 1] - self.tf.Y)
+        if self.values['marking']:
+            self.marks = there[away < self.values['obstacle_max_range']]
+        if self.values['clearing']:
+            self.free = there[away >= self.values['obstacle_max_range']]
+
+
+def nav2_file():
+    """Parameters of the local costmap and of the collision monitor."""
+    values = yaml.safe_load((CONFIG / 'nav2_obstacle_layer.yaml').read_text('utf-8'))
+    costmap = values['local_costmap']['local_costmap']['ros__parameters']
+    return costmap, values['collision_monitor']['ros__parameters']
+
+
+@pytest.fixture(scope='module')
+def street():
+    """A street, labels of a frame with a kerb to the left and a car to the right, its truth."""
+    drive = StreetDrive(0)
+    truth = StreetTruth(drive, open_finer(drive, 0), 0.5, 20.0)
+    return drive, drive.frame(0.5).labels, truth
+
+
+def info_of(camera):
+    k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    return CameraInfo(width=camera.width, height=camera.height, k=k)
+
+
+@pytest.fixture
+def open_street(open_robot, street):
+    """A robot in the street: `open_street(**parameters) -> robot`."""
+
+    def make(**values):
+        camera = street[0].camera
+        values |= {'ground.height': camera.height_m, 'ground.pitch': camera.pitch}
+        values |= {'ground.overhanging_classes': ['car']}
+        return open_robot((480, 360), info_of(camera), **values)
+
+    return make
+
+
+def errors(truth, points):
+    """How much further than the truth points in the base frame are, along their bearings [m]."""
+    bearing = np.arctan2(points[:, 1], points[:, 0])
+    limit = truth.limit[truth.nearest(bearing)]
+    return np.hypot(points[:, 0], points[:, 1]) - np.minimum(limit, 30.0)
+
+
+def on_the_truth(truth, points):
+    """Share of points that are where something really begins, within 0.3 m."""
+    return (np.abs(errors(truth, points)) < 0.3).mean() if len(points) else 0.0
+
+
+@pytest.mark.parametrize('data_type', ['LaserScan', 'PointCloud2'])
+def test_obstacle_layer_marks_what_is_there(open_street, street, data_type):
+    robot, (_, labels, truth) = open_street(), street
+    values = nav2_file()[0]['camera_layer']['drivable_scan'] | {'data_type': data_type}
+    if data_type == 'PointCloud2':
+        values['topic'] = '/linknet/drivable_cloud'
+    layer = ObstacleLayer(robot.peer, values, Tf(robot.header.stamp))
+    robot.matched(values['topic'])
+    robot.show(labels)
+    robot.until(lambda: layer.heard)
+    marks = layer.tf.from_odom(layer.marks)
+    assert len(marks) > 100
+    assert on_the_truth(truth, marks) > 0.75
+    assert marks[:, 1].min() < -2 < 1.9 < marks[:, 1].max()
+    assert np.ptp(marks[:, 0]) > 3
+    if data_type == 'LaserScan':
+        ends = layer.tf.from_odom(layer.free)
+        assert len(ends) > 10
+        assert (errors(truth, ends) < 0.3).mean() > 0.9
+
+
+def backwards(scan):
+    scan.ranges = scan.ranges[::-1]
+    return scan
+
+
+def wider(scan):
+    scan.angle_increment *= 1.5
+    return scan
+
+
+def in_another_frame(message):
+    message.header = Header(stamp=message.header.stamp, frame_id='camera_optical_frame')
+    return message
+
+
+@pytest.mark.parametrize('change', [backwards, wider, late, in_another_frame])
+def test_obstacle_layer_would_be_wrong(open_street, street, spoil, change):
+    spoil(ros_ground, 'scan_message', change)
+    robot, (_, labels, truth) = open_street(), street
+    values = nav2_file()[0]['camera_layer']['drivable_scan']
+    layer = ObstacleLayer(robot.peer, values, Tf(robot.header.stamp))
+    robot.matched(values['topic'])
+    robot.show(labels)
+    robot.until(lambda: layer.heard)
+    if change in (late, in_another_frame):
+        assert layer.marks is None
+    else:
+        assert on_the_truth(truth, layer.tf.from_odom(layer.marks)) < 0.6
+
+
+def test_obstacle_layer_clears_nothing_without_inf_is_valid(open_street, street):
+    robot, (_, labels, _) = open_street(), street
+    values = nav2_file()[0]['camera_layer']['drivable_scan'] | {'inf_is_valid': False}
+    layer = ObstacleLayer(robot.peer, values, Tf(robot.header.stamp))
+    robot.matched(values['topic'])
+    robot.show(np.where(labels == CAMVID.ids(['sky'])[0], labels, ROAD).astype(np.uint8))
+    robot.until(lambda: layer.heard)
+    assert len(layer.free) == 0
+
+
+class CollisionMonitor:
+    """nav2_collision_monitor/src/scan.cpp, pointcloud.cpp and polygon.cpp at a3a9704.
+
+    :param values: parameters of the node.
+    :param source: one of its observation_sources.
+    """
+
+    def __init__(self, peer, values, source):
+        self.values, self.source, self.data = values, values[source], None
+        kind = {'scan': LaserScan, 'pointcloud': PointCloud2}[self.source['type']]
+        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+        peer.create_subscription(kind, self.source['topic'], self.take, qos)
+
+    def take(self, message):
+        self.data = message
+
+    def points(self):
+        """getSourceData, for a robot that stands: the source's frame is the base frame."""
+        if self.source['type'] == 'pointcloud':
+            points = np.frombuffer(self.data.data, np.float32).reshape(-1, 3)
+            low, high = self.source['min_height'], self.source['max_height']
+            return points[(points[:, 2] >= low) & (points[:, 2] <= high)]
+        kept, angle = [], np.float32(self.data.angle_min)
+        for distance in self.data.ranges:
+            if self.data.range_min <= distance <= self.data.range_max:
+                kept.append((distance * math.cos(angle), distance * math.sin(angle), 0.0))
+            angle += np.float32(self.data.angle_increment)
+        return np.array(kept).reshape(-1, 3)
+
+    def action(self, now):
+        """'invalid source' (the robot stops as well), 'stop' or 'go'."""
+        age = (now - nanoseconds(self.data.header.stamp)) * 1e-9
+        if self.data.header.frame_id != self.values['base_frame_id']:
+            return 'no transform'
+        if age > self.values['source_timeout']:
+            return 'invalid source'
+        polygon = self.values['PolygonStop']
+        corners = np.array(json.loads(polygon['points']))
+        points = self.points()
+        low, high = corners.min(0), corners.max(0)
+        inside = ((points[:, :2] > low) & (points[:, :2] < high)).all(1)
+        return 'stop' if inside.sum() >= polygon['min_points'] else 'go'
+
+
+def person_at(camera, x, y):
+    """Labels of an empty plain with a person of 0.5 x 1.7 m on it."""
+    _, _, down = camera.rays()
+    labels = np.where(down < 0, ROAD, CAMVID.ids(['sky'])[0]).astype(np.uint8)
+    corners = camera.project(np.array([[x, y + 0.25, 1.7], [x, y - 0.25, 0.0]]))[:, :2]
+    (left, top), (right, bottom) = np.rint(corners).astype(int)
+    labels[max(top, 0) : bottom, left:right] = PEDESTRIAN
+    return labels
+
+
+#: Where a person stands, and what the monitor must do.
+PEOPLE = [
+    (4.5, 0.0, 'stop'),
+    (4.0, 0.6, 'stop'),
+    (4.0, 1.5, 'go'),
+    (4.0, -1.5, 'go'),
+    (7, 0, 'go'),
+]
+
+
+@pytest.mark.parametrize('source', ['drivable_scan', 'drivable_cloud'])
+def test_collision_monitor_stops_for_people_in_its_zone(open_street, street, source):
+    robot, camera = open_street(), street[0].camera
+    monitor = CollisionMonitor(robot.peer, nav2_file()[1], source)
+    robot.matched(monitor.source['topic'])
+    now = nanoseconds(robot.header.stamp) + 300_000_000
+    for x, y, action in PEOPLE:
+        monitor.data = None
+        robot.show(person_at(camera, x, y))
+        robot.until(lambda: monitor.data)
+        assert monitor.action(now) == action, (x, y)
+    # A camera that fell silent.
+    assert monitor.action(now + 10**9) == 'invalid source'
+
+
+@pytest.mark.parametrize('source', ['drivable_scan', 'drivable_cloud'])
+def test_collision_monitor_goes_where_nothing_is(open_street, street, source):
+    robot, camera = open_street(), street[0].camera
+    monitor = CollisionMonitor(robot.peer, nav2_file()[1], source)
+    robot.matched(monitor.source['topic'])
+    labels = person_at(camera, 4, 0)
+    robot.show(np.where(labels == PEDESTRIAN, ROAD, labels).astype(np.uint8))
+    robot.until(lambda: monitor.data)
+    assert monitor.action(nanoseconds(robot.header.stamp)) == 'go'
+
+
+def without_stamp(message):
+    message.header = Header(frame_id=message.header.frame_id)
+    return message
+
+
+@pytest.mark.parametrize(
+    ('change', 'actions'),
+    [
+        (without_stamp, {'invalid source'}),
+        (in_another_frame, {'no transform'}),
+        (wider, {'stop', 'go'}),
+    ],
+)
+def test_collision_monitor_would_be_wrong(open_street, street, spoil, change, actions):
+    spoil(ros_ground, 'scan_message', change)
+    robot, camera = open_street(), street[0].camera
+    monitor = CollisionMonitor(robot.peer, nav2_file()[1], 'drivable_scan')
+    robot.matched(monitor.source['topic'])
+    found = []
+    for x, y, _ in PEOPLE:
+        monitor.data = None
+        robot.show(person_at(camera, x, y))
+        robot.until(lambda: monitor.data)
+        found.append(monitor.action(nanoseconds(robot.header.stamp)))
+    assert found != [action for *_, action in PEOPLE]
+    assert set(found) <= actions
+
+
+class StaticLayer:
+    """nav2_costmap_2d/plugins/static_layer.cpp at a3a9704, in a rolling costmap.
+
+    :param costmap: parameters; the layer's are in 'drivable_layer'.
+    """
+
+    FREE, LETHAL, NO_INFORMATION = 0, 254, 255
+
+    def __init__(self, peer, costmap):
+        self.costmap, self.map, self.said = costmap, None, []
+        values = costmap['drivable_layer']
+        # LatchedSubscriptionQoS(3), or StandardTopicQoS.
+        qos = latched(3) if values['map_subscribe_transient_local'] else QoSProfile(depth=10)
+        peer.create_subscription(OccupancyGrid, values['map_topic'], self.take, qos)
+
+    def take(self, message):
+        """incomingMap: nav2::validateMsg, then processMap, row by row."""
+        info, turned = message.info, message.info.origin.orientation
+        length = turned.x**2 + turned.y**2 + turned.z**2 + turned.w**2
+        good = message.header.frame_id and info.resolution >= 1e-6 and info.width and info.height
+        if not good or abs(length - 1) >= 1e-4 or len(message.data) != info.width * info.height:
+            self.said.append('Received map message is malformed. Rejecting.')
+            return
+        self.frame, self.map = message.header.frame_id, info
+        index, self.costs = 0, np.empty((info.height, info.width), np.uint8)
+        for i in range(info.height):
+            for j in range(info.width):
+                self.costs[i, j] = self.interpreted(message.data[index] & 0xFF)
+                index += 1
+
+    def interpreted(self, value):
+        """What interpretValue makes of it; the costmap's defaults are 100 and trinary."""
+        if value == 255:
+            return self.NO_INFORMATION if self.costmap['track_unknown_space'] else self.FREE
+        return self.LETHAL if value >= 100 else self.FREE
+
+    def cost(self, x, y):
+        """updateCosts: worldToMap of points in the map's frame; orientation is not looked at."""
+        at, step = self.map.origin.position, self.map.resolution
+        column = np.floor((x - at.x) / step).astype(int)
+        row = np.floor((y - at.y) / step).astype(int)
+        inside = (column >= 0) & (column < self.map.width) & (row >= 0) & (row < self.map.height)
+        costs = np.full(x.shape, self.NO_INFORMATION, np.uint8)
+        costs[inside] = self.costs[row[inside], column[inside]]
+        return costs
+
+
+@pytest.fixture
+def show_static_layer(open_street, street):
+    """One frame, and a StaticLayer that comes after it: `show_static_layer(**parameters)`."""
+
+    def show(wait=True, **values):
+        robot = open_street(**{'ground.latched': True, **values})
+        first = []
+        robot.peer.create_subscription(OccupancyGrid, '/linknet/drivable_grid', first.append, 1)
+        robot.matched('/linknet/drivable_grid')
+        robot.show(street[1])
+        robot.until(lambda: first)
+        layer = StaticLayer(robot.peer, nav2_file()[0])
+        if wait:
+            robot.until(lambda: layer.map or layer.said)
+        else:
+            robot.matched('/linknet/drivable_grid')
+            for _ in range(20):
+                robot.executor.spin_once(timeout_sec=0.02)
+        return layer
+
+    return show
+
+
+def agreement(layer, truth):
+    """IoU of free ground, by points 5 cm apart; share of obstacles on the truth; all costs."""
+    x, y = np.meshgrid(np.arange(0.525, 19, 0.05), np.arange(-8.975, 9, 0.05))
+    costs = layer.cost(x, y)
+    free, really = costs == layer.FREE, truth.free(x, y)
+    rows, columns = np.nonzero(layer.costs == layer.LETHAL)
+    step, at = layer.map.resolution, layer.map.origin.position
+    marks = np.stack([at.x + (columns + 0.5) * step, at.y + (rows + 0.5) * step], 1)
+    marks = marks[np.hypot(*marks.T) < 10]
+    iou = (free & really).sum() / (free | really).sum()
+    return iou, on_the_truth(truth, marks), costs
+
+
+def test_static_layer_that_comes_late_gets_the_grid(show_static_layer, street):
+    layer = show_static_layer()
+    assert layer.said == []
+    assert layer.frame == 'base_link'
+    assert layer.map.resolution == pytest.approx(0.1)
+    position = layer.map.origin.position
+    assert (position.x, position.y, position.z) == (0, -10, 0)
+    iou, marked, costs = agreement(layer, street[2])
+    assert iou > 0.85
+    assert marked > 0.75
+    assert {layer.FREE, layer.LETHAL, layer.NO_INFORMATION} == set(np.unique(costs).tolist())
+
+
+def remade(grid, cells):
+    grid.data = type(grid.data)('b', np.ascontiguousarray(cells).tobytes())
+    return grid
+
+
+def cells(grid):
+    return np.array(grid.data, np.int8).reshape(grid.info.height, grid.info.width)
+
+
+def swapped(grid):
+    return remade(grid, cells(grid).T)
+
+
+def mirrored(grid):
+    return remade(grid, cells(grid)[::-1])
+
+
+def from_the_top(grid):
+    return remade(grid, cells(grid)[:, ::-1])
+
+
+def by_its_middle(grid):
+    grid.info.origin.position.x += grid.info.width * grid.info.resolution / 2
+    grid.info.origin.position.y += grid.info.height * grid.info.resolution / 2
+    return grid
+
+
+@pytest.mark.parametrize('change', [swapped, mirrored, from_the_top, by_its_middle])
+def test_static_layer_would_be_wrong(show_static_layer, street, spoil, change):
+    spoil(ros_ground, 'grid_message', change)
+    iou, _, _ = agreement(show_static_layer(), street[2])
+    assert iou < 0.7
+
+
+def not_turned(grid):
+    grid.info.origin.orientation.w = 0.0
+    return grid
+
+
+def test_static_layer_would_refuse_an_orientation_that_is_none(show_static_layer, spoil):
+    spoil(ros_ground, 'grid_message', not_turned)
+    assert show_static_layer().said == ['Received map message is malformed. Rejecting.']
+
+
+def test_static_layer_would_not_get_a_grid_that_is_not_latched(show_static_layer):
+    layer = show_static_layer(wait=False, **{'ground.latched': False})
+    assert layer.map is None

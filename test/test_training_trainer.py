@@ -10,6 +10,7 @@ pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
 
 import torch
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 
 from linknet_ros.errors import SourceError
 from training.class_weights import class_frequencies, inverse_log_weights
@@ -17,7 +18,7 @@ from training.datasets import open_dataset
 from training.networks import NetworkConfig, build_network, normalize
 from training.processes import Processes, alone
 from training.recipes import Recipe
-from training.trainer import Trainer
+from training.trainer import Trainer, _growing_average
 
 pytestmark = pytest.mark.usefixtures('one_torch_thread', 'tiny_network')
 
@@ -99,10 +100,24 @@ def test_steps_follow_the_learning_rate_and_average_the_weights(frames):
         (statistics, trainer.averaged.module.norm.running_mean),
     ):
         mean = values[0]
-        for value in values[1:]:
-            mean = 0.9 * mean + 0.1 * value
+        for steps, value in enumerate(values[1:], 1):
+            decay = min(0.9, (1 + steps) / (10 + steps))
+            mean = decay * mean + (1 - decay) * value
         torch.testing.assert_close(averaged.detach(), mean)
         assert not torch.equal(averaged, values[-1])
+
+
+def test_average_reaches_no_further_back_than_its_decay():
+    averaged = AveragedModel(torch.nn.Linear(1, 1), multi_avg_fn=_growing_average(0.5))
+    weight, seen = torch.nn.Linear(1, 1), []
+    for value in range(20):
+        torch.nn.init.constant_(weight.weight, value)
+        averaged.update_parameters(weight)
+        seen.append(float(averaged.module.weight.detach()))
+    # 8 / 17 is the last below 0.5; from there on every step keeps half.
+    assert seen[7] == pytest.approx(8 / 17 * seen[6] + 9 / 17 * 7)
+    for value in range(8, 20):
+        assert seen[value] == pytest.approx(0.5 * seen[value - 1] + 0.5 * value)
 
 
 def test_without_decay_the_average_is_the_network(frames):

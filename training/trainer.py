@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
@@ -59,7 +59,7 @@ class Trainer:
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.averaged = AveragedModel(
             self.network,
-            multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay),
+            multi_avg_fn=_growing_average(recipe.average_decay),
             use_buffers=True,
         )
         model: nn.Module = self.network
@@ -210,6 +210,20 @@ class Trainer:
         self.optimizer.load_state_dict(state['optimizer'])
         self.epoch = state['epoch']
         self.best_miou = state['best_miou']
+
+
+def _growing_average(decay: float) -> Callable[[Any, Any, Tensor], None]:
+    """Moving average that reaches back over a tenth of the steps so far, until `decay` is more.
+
+    Else a short run would end with much of its first, untrained weights in it. The rule is
+    TensorFlow's: https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage.
+    """
+
+    def update(averaged: Any, current: Any, steps: Tensor) -> None:
+        now = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        get_ema_multi_avg_fn(now)(averaged, current, steps)
+
+    return update
 
 
 def _check(recipe: Recipe, sources: Sequence[Frames], processes: Processes) -> None:

@@ -19,7 +19,7 @@ from linknet_ros.errors import SourceError
 from linknet_ros.frame_sources import STREET, FrameSource, SourceFrame, open_source
 from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg
 from linknet_ros.ros_images import array_to_image
-from linknet_ros.ros_parameters import declare_parameter, warn_of_unknown_parameters
+from linknet_ros.ros_parameter_declaration import declare_parameter, warn_of_unknown_parameters
 from linknet_ros.ros_process import ros_process
 from linknet_ros.street_drive import PinholeCamera
 

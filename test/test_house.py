@@ -52,6 +52,7 @@ ROWS = {
     'backends': 2,
     'backends.*': 2,
     'rendering': 2,
+    'overlay_legend': 2,
     'masks': 2,
     'camera_model': 0,
     'camera_mount': 0,

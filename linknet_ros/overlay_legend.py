@@ -36,7 +36,7 @@ _CAPITAL = 21.0
 
 
 def status_line(fps: float | None, age: float | None, inference: float) -> str:
-    """How fast the node is, as '12.3 fps  84 ms'.
+    """How fast the node is, as '12.3 fps  latency 84 ms'.
 
     :param fps: frames published per second; None: not known yet.
     :param age: from the frame's stamp until now, seconds; None for a frame without one. Where
@@ -46,7 +46,7 @@ def status_line(fps: float | None, age: float | None, inference: float) -> str:
     """
     parts = [] if fps is None else [f'{fps:.1f} fps']
     if age is not None and -STAMP_AHEAD <= age <= STAMP_BEHIND:
-        parts.append(f'{1000 * max(age, 0.0):.0f} ms')
+        parts.append(f'latency {1000 * max(age, 0.0):.0f} ms')
     else:
         parts.append(f'inference {1000 * inference:.0f} ms')
     return '  '.join(parts)

@@ -11,7 +11,7 @@ ROAD, CAR, SKY = CAMVID.ids(['road', 'car', 'sky'])
 PALETTE = CAMVID.palette_bgr()
 #: Of the overlay before anything is drawn; no class has this colour.
 GREY = 220
-LINE = '12.3 fps  84 ms'
+LINE = '12.3 fps  latency 84 ms'
 
 
 def striped(height, width, classes):
@@ -200,11 +200,11 @@ def test_names_that_cannot_be_written():
 @pytest.mark.parametrize(
     ('fps', 'age', 'expected'),
     [
-        (12.34, 0.0841, '12.3 fps  84 ms'),
-        (None, 0.0841, '84 ms'),
-        (5.0, 1.5, '5.0 fps  1500 ms'),
+        (12.34, 0.0841, '12.3 fps  latency 84 ms'),
+        (None, 0.0841, 'latency 84 ms'),
+        (5.0, 1.5, '5.0 fps  latency 1500 ms'),
         # A few milliseconds ahead are no other clock, and no time before the frame either.
-        (5.0, -0.01, '5.0 fps  0 ms'),
+        (5.0, -0.01, '5.0 fps  latency 0 ms'),
         # Without a stamp, of a recording of yesterday, of a camera whose clock is ahead.
         (5.0, None, '5.0 fps  inference 40 ms'),
         (5.0, 86400.0, '5.0 fps  inference 40 ms'),

@@ -1,6 +1,6 @@
 """Parameters: what is declared on a node, what is refused, and the file that shows them."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from linknet_ros.ros_parameters import (
     changes_of,
     declare_parameters,
 )
+from linknet_ros.street_drive import StreetDrive
 
 CAMVID_YAML = Path(__file__).resolve().parent.parent / 'config' / 'camvid.yaml'
 
@@ -531,6 +532,14 @@ def test_file_explains_every_key():
             assert option in comments[spec.name], spec.name
         for limit in spec.limits or ():
             assert str(type(spec.default)(limit)) in comments[spec.name], spec.name
+
+
+def test_file_of_the_street_has_its_camera(open_node, parameters, capfd):
+    file = CAMVID_YAML.with_name('street.yaml')
+    camera = StreetDrive().camera
+    expected = replace(parameters, ground_height=camera.height_m, ground_pitch=camera.pitch)
+    assert declare_parameters(open_node('--params-file', file)) == expected
+    assert 'unknown' not in capfd.readouterr().err
 
 
 def test_readme_has_every_parameter_with_its_default():

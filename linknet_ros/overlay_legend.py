@@ -63,7 +63,9 @@ class _Strip:
 class OverlayLegend:
     """Draws into overlays; what it draws depends on labels, size and line only.
 
-    Strips of text are kept for the last frame size, the legend for the last set of classes.
+    Strips of text are kept for the last frame size, the legend for the last set of classes. It is
+    as wide as the longest name of all, so that it neither jumps nor comes and goes with the
+    classes.
 
     :param classes: the model's.
     :param drivable: ids of the classes that are marked as drivable.
@@ -72,13 +74,13 @@ class OverlayLegend:
     def __init__(self, classes: ClassTable, drivable: Iterable[int]) -> None:
         drivable = set(drivable)
         self._colors = classes.palette_bgr()
-        self._texts = {
-            i: _readable(name, i) + (' (drivable)' if i in drivable else '')
+        self._texts = [
+            _readable(name, i) + (' (drivable)' if i in drivable else '')
             for i, name in enumerate(classes.names)
-        }
+        ]
         self._size = (0, 0)
         self._row = 0
-        self._strips: dict[int, _Strip] = {}
+        self._strips: list[_Strip] = []
         self._shown: tuple[int, ...] = ()
         self._legend: _Strip | None = None
 
@@ -96,7 +98,9 @@ class OverlayLegend:
         if (width, height) != self._size:
             self._size = width, height
             self._row = max(_LOWEST_ROW, round(min(height, 0.75 * width) / _ROWS))
-            self._strips.clear()
+            self._strips = [
+                self._text(text, self._colors[i]) for i, text in enumerate(self._texts)
+            ]
             self._shown, self._legend = (), None
         classes = self._most_seen(labels)
         if classes != self._shown:
@@ -123,13 +127,10 @@ class OverlayLegend:
         return tuple(seen.tolist())
 
     def _stacked(self, classes: tuple[int, ...]) -> _Strip | None:
-        """The rows of some classes below each other; None where they are too wide."""
-        for i in classes:
-            if i not in self._strips:
-                self._strips[i] = self._text(self._texts[i], self._colors[i])
+        """The rows of some classes below each other; None for none and where they do not fit."""
         strips = [self._strips[i] for i in classes]
-        columns = max((s.covers.shape[1] for s in strips), default=0)
-        if not 0 < columns <= _LEGEND_SHARE[0] * self._size[0]:
+        columns = max(strip.covers.shape[1] for strip in self._strips)
+        if not strips or columns > _LEGEND_SHARE[0] * self._size[0]:
             return None
         legend = _empty(len(strips) * self._row, columns)
         for i, strip in enumerate(strips):

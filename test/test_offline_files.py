@@ -9,7 +9,6 @@ import pytest
 from linknet_ros.errors import LinknetError, RecordingError, SourceError
 from linknet_ros.offline_files import FilesJob, segment_source
 from linknet_ros.offline_settings import Settings
-from linknet_ros.overlay_legend import OverlayLegend
 from linknet_ros.rendering import blend, colorize
 
 
@@ -62,7 +61,6 @@ def test_folder(job, images, class_table):
         np.testing.assert_array_equal(labels, frame.argmax(2))
         colors = colorize(labels, class_table.palette_bgr())
         expected = blend(frame, colors, labels, 0.5)
-        OverlayLegend(class_table, [0]).draw(expected, labels)
         np.testing.assert_array_equal(read(job.out / 'overlay' / name), expected)
     assert (report.frames, report.segmented, report.complete) == (4, 4, True)
     assert not job.out.with_name('out.part').exists()

@@ -116,6 +116,13 @@ def test_class_of_a_few_pixels_is_left_out():
     assert swatches(drawn(labels)) == [ROAD, CAR]
 
 
+def test_legend_does_not_come_and_go_with_the_classes():
+    for width in (96, 160, 240, 320, 480):
+        boxes = [box(drawn(striped(3 * width // 4, width, [i]))) for i in range(11)]
+        assert len({found and found[3] for found in boxes}) == 1, width
+    assert None not in boxes
+
+
 def test_unlabelled_frame_has_no_legend():
     overlay = drawn(np.full((360, 480), 255, np.uint8))
     assert (overlay == GREY).all()
@@ -163,9 +170,9 @@ def test_small_frame_is_left_as_it_is():
     labels = striped(80, 100, [ROAD, CAR])
     assert (drawn(labels, LINE) == GREY).all()
     # Where the names are too wide, the line alone may fit.
-    table = ClassTable(('road', 'b' * 20), ((255, 0, 0), (0, 255, 0)), (True, False))
-    overlay = drawn(striped(180, 240, [0, 1]), LINE, table=table)
-    assert box(overlay)[0] >= 165
+    table = ClassTable(('road', 'w' * 20), ((255, 0, 0), (0, 255, 0)), (True, False))
+    overlay = drawn(striped(240, 320, [0, 1]), LINE, table=table)
+    assert box(overlay)[0] >= 225
 
 
 def test_what_was_drawn_before_does_not_matter():
@@ -194,7 +201,7 @@ def test_names_that_cannot_be_written():
         (False,) * 4,
     )
     legend = OverlayLegend(table, ())
-    assert legend._texts == {0: 'class 0', 1: 'a' * 17 + '...', 2: 'class 2', 3: 'b' * 20}
+    assert legend._texts == ['class 0', 'a' * 17 + '...', 'class 2', 'b' * 20]
 
 
 @pytest.mark.parametrize(

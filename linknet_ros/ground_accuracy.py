@@ -75,7 +75,8 @@ class Report:
         lines = [
             f'free space: IoU {grid.iou:.3f}; of what is said to be free {grid.falsely_free:.2%} '
             f'is not; of what is free {grid.recall:.1%} is found',
-            f'time per frame: {np.median(self.milliseconds):.2f} ms (median)',
+            f'time per frame: {np.median(self.milliseconds):.2f} ms (median), '
+            f'{max(self.milliseconds):.2f} ms (longest)',
             'contact      range [m]   rays  found  median error [m]  |error| median, p90 [m]',
         ]
         true, error, reason = np.concatenate(self.errors).T

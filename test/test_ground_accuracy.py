@@ -53,7 +53,7 @@ def test_report_counts():
     assert 'IoU 0.400' in lines[0]
     assert '33.33% is not' in lines[0]
     assert '50.0% is found' in lines[0]
-    assert '2.00 ms' in lines[1]
+    assert '2.00 ms (median), 3.00 ms (longest)' in lines[1]
     (kerb,) = (line for line in lines if line.startswith('kerb'))
     assert kerb.split() == ['kerb', '0-5', '3', '66.7%', '-0.10', '0.20,', '0.28']
     (car,) = (line for line in lines if line.startswith('car'))

@@ -91,7 +91,7 @@ def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
     options.out.mkdir(parents=True, exist_ok=True)
     count = options.count or (_STREET_FRAMES if options.source == STREET else 0)
     processes: list[subprocess.Popen[bytes]] = []
-    with open_demo_node(len(model.classes)) as node:
+    with open_demo_node(len(model.classes), options.source == STREET) as node:
         try:
             processes.append(_start_segmentation(options, model))
             _wait_until_ready(node, processes[0])

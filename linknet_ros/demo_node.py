@@ -73,9 +73,10 @@ class DemoNode(Node):
     """Counts labels, measures their latency, compares them with the truth where it is known.
 
     :param classes: number of classes of the model.
+    :param ground: whether to listen to the grid, which not every source has a camera for.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, ground: bool) -> None:
         super().__init__('demo')
         self.latencies: list[float] = []
         self.arrivals: list[float] = []
@@ -91,16 +92,20 @@ class DemoNode(Node):
         self.grids_compared = 0
         self._labels = Pairs(self._compare_labels)
         self._grids = Pairs(self._compare_grids)
-        for kind, topic, callback in (
+        subscriptions: list[tuple[type, str, Callable[[Any], None]]] = [
             (Image, 'image', self._take_frame),
             (Image, 'ground_truth/labels', self._take_truth),
             (Image, 'linknet/labels', self._take_labels),
             (Image, 'linknet/color', self._keep('labels')),
             (Image, 'linknet/overlay', self._keep('overlay')),
             (Image, 'linknet/drivable', self._keep('drivable')),
-            (OccupancyGrid, 'ground_truth/drivable_grid', self._take_grid(0)),
-            (OccupancyGrid, 'linknet/drivable_grid', self._take_grid(1)),
-        ):
+        ]
+        if ground:
+            subscriptions += [
+                (OccupancyGrid, 'ground_truth/drivable_grid', self._take_grid(0)),
+                (OccupancyGrid, 'linknet/drivable_grid', self._take_grid(1)),
+            ]
+        for kind, topic, callback in subscriptions:
             reliable = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
             self.create_subscription(kind, topic, callback, reliable)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._take_diagnostics, 10)
@@ -182,10 +187,13 @@ class DemoNode(Node):
 
 
 @contextmanager
-def open_demo_node(classes: int) -> Iterator[DemoNode]:
-    """A DemoNode for the length of a with block; its records can be read after it."""
+def open_demo_node(classes: int, ground: bool) -> Iterator[DemoNode]:
+    """A DemoNode for the length of a with block; its records can be read after it.
+
+    :param classes: see DemoNode, ground likewise.
+    """
     rclpy.init(args=[])
-    node = DemoNode(classes)
+    node = DemoNode(classes, ground)
     try:
         yield node
     finally:

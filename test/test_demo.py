@@ -52,7 +52,8 @@ def test_folder_with_annotations(model, tmp_path):
     assert sheet is not None
     assert sheet.shape[1] == 4 * 332
     assert 'contact sheet:' in result.stdout
-    # Nobody knows the ground of a folder.
+    # Nobody knows the ground of a folder, and nobody asks for it.
+    assert 'drivable_grid' not in result.stderr
     assert report['grids_compared'] == 0
     assert report['free_space_iou'] is None
     assert not (out / 'birds_eye.png').exists()

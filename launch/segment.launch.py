@@ -37,14 +37,14 @@ ARGUMENTS = (
     *((name, '', f'{text} Empty: as in params_file.') for name, text in PARAMETER_ARGUMENTS),
     ('params_file', str(SHARE / 'config' / 'camvid.yaml'), 'Parameter file of the node.'),
     ('namespace', '', 'Namespace of the node, one per camera.'),
-    ('rviz', 'false', 'Show camera, overlay, labels and drivable mask in RViz.'),
+    ('rviz', 'false', 'Show camera, overlay, drivable grid, scan and cloud in RViz.'),
     ('shm_profile', 'true', 'Let Fast DDS use enough shared memory (config/fastdds_shm.xml).'),
     ('log_level', 'info', "The node's own: debug, info, warn, error or fatal."),
 )
 
 
 #: Topics that config/segment.rviz shows.
-RVIZ_TOPICS = ('overlay', 'color', 'drivable')
+RVIZ_TOPICS = ('overlay', 'drivable_grid', 'drivable_scan', 'drivable_cloud')
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:

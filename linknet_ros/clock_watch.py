@@ -8,6 +8,10 @@ _JUMP = 0.5
 #: A jump is shown for this long; seconds.
 _SHOWN = 10.0
 
+#: Frames that seem to come from the future by this much, or to be this late, have the stamps of
+#: another clock [s].
+STAMP_AHEAD, STAMP_BEHIND = 0.05, 10.0
+
 
 class ClockWatch:
     """Compares a clock with the steady one, which cannot be set."""

@@ -22,7 +22,8 @@ def contact_sheet(
     :param rows: pictures, (H, W, 3) uint8 BGR or (H, W) uint8 grey, of any sizes; each row has
         one per title.
     :param titles: headings of the columns.
-    :param width: of a picture on the sheet, pixels; its height keeps the shape of the row's first.
+    :param width: of a cell of the sheet, pixels; its height keeps the shape of the row's first
+        picture. One of another shape is scaled to fit into its cell.
     :returns: (H, W, 3) uint8 BGR.
     """
     strips = [_titles(titles, width)]
@@ -46,8 +47,13 @@ def _titles(titles: Sequence[str], width: int) -> NDArray[np.uint8]:
 def _fitted(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     if picture.ndim == 2:
         picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
-    resized: NDArray[np.uint8] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return resized
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    columns, rows = (max(1, round(scale * side)) for side in picture.shape[1::-1])
+    resized = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA)
+    cell = np.full((height, width, 3), _BACKGROUND, np.uint8)
+    left, top = (width - columns) // 2, (height - rows) // 2
+    cell[top : top + rows, left : left + columns] = resized
+    return cell
 
 
 def _framed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

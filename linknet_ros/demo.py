@@ -1,6 +1,7 @@
 """The demo: a camera, the segmentation node and a planner's subscriptions in three processes.
 
-Writes OUT/report.json and OUT/contact_sheet.png; needs no screen, camera or GPU.
+Writes OUT/report.json, OUT/contact_sheet.png and, of the street, whose ground is known,
+OUT/birds_eye.png; needs no screen, camera or GPU.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,22 @@ import numpy as np
 
 from linknet_ros.backends import BACKENDS, PRECISIONS
 from linknet_ros.contact_sheet import contact_sheet
-from linknet_ros.demo_node import PICTURES, ROWS, DemoNode, open_demo_node
+from linknet_ros.demo_node import BIRDS_EYE, PICTURES, ROWS, DemoNode, open_demo_node
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_sources import STREET, open_source
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.model_file import ModelFile, load_model_file
 from linknet_ros.node_process import isolate, start_node, stop_nodes
-from linknet_ros.package_files import package_file, shipped_model
+from linknet_ros.package_files import STREET_PARAMETERS, package_file, shipped_model
 
 #: Seconds without anything new after which the demo stops waiting.
 _PATIENCE = 20.0
 
 #: The street never ends; this many frames are shown of it.
 _STREET_FRAMES = 100
+
+#: Headings of the bird's-eye view.
+_BIRDS_EYE_TITLES = ('overlay', 'drivable grid (red: obstacle)', 'truth (red: falsely free)')
 
 #: Names of the two nodes' diagnostics.
 _SEGMENTATION = 'linknet: segmentation'
@@ -48,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
         '--out',
         type=Path,
         default=Path('out/demo'),
-        help='folder of report and contact sheet, %(default)s by default',
+        help='folder of report and pictures, %(default)s by default',
     )
     parser.add_argument('--rate', type=float, default=5.0, help='frames per second, 5 by default')
     parser.add_argument('--count', type=int, default=0, help='frames; 0: all, 100 of the street')
@@ -80,13 +85,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
-    """Run the three processes until the source ends, write report and contact sheet."""
+    """Run the three processes until the source ends, write report and pictures."""
     isolate(options.domain_id)
     print(f'to look on: export ROS_DOMAIN_ID={options.domain_id}')
     options.out.mkdir(parents=True, exist_ok=True)
     count = options.count or (_STREET_FRAMES if options.source == STREET else 0)
     processes: list[subprocess.Popen[bytes]] = []
-    with open_demo_node(len(model.classes)) as node:
+    with open_demo_node(len(model.classes), options.source == STREET) as node:
         try:
             processes.append(_start_segmentation(options, model))
             _wait_until_ready(node, processes[0])
@@ -98,13 +103,23 @@ def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
     (options.out / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
     print(_summary(report))
     print(f'report:        {options.out / "report.json"}')
-    rows = node.complete_rows()
-    if rows:
-        chosen = [rows[i] for i in sorted({*np.linspace(0, len(rows) - 1, ROWS, dtype=int)})]
-        sheet = contact_sheet(chosen, PICTURES)
-        cv2.imwrite(str(options.out / 'contact_sheet.png'), sheet)
-        print(f'contact sheet: {options.out / "contact_sheet.png"}')
+    _write_sheet(node, options.out / 'contact_sheet.png', PICTURES, PICTURES, 320)
+    _write_sheet(node, options.out / 'birds_eye.png', BIRDS_EYE, _BIRDS_EYE_TITLES, 400)
     return report
+
+
+def _write_sheet(
+    node: DemoNode, path: Path, names: Sequence[str], titles: Sequence[str], width: int
+) -> None:
+    """Some frames with their pictures of these names, or nothing where there are none."""
+    rows = node.complete_rows(names)
+    if not rows:
+        # Of an earlier run; it would be taken for one of this.
+        path.unlink(missing_ok=True)
+        return
+    chosen = [rows[i] for i in sorted({*np.linspace(0, len(rows) - 1, ROWS, dtype=int)})]
+    cv2.imwrite(str(path), contact_sheet(chosen, titles, width))
+    print(f'{path.stem.replace("_", " ") + ":":14} {path}')
 
 
 def _start_segmentation(options: argparse.Namespace, model: ModelFile) -> subprocess.Popen[bytes]:
@@ -114,9 +129,12 @@ def _start_segmentation(options: argparse.Namespace, model: ModelFile) -> subpro
         'precision': options.precision,
     }
     # A demo wants every picture, a planner only the newest: keep some for a slow moment.
-    topics = ('labels', 'color', 'overlay', 'drivable')
+    topics = ('labels', 'color', 'overlay', 'drivable', 'drivable_grid')
     parameters |= {f'qos_overrides./linknet/{t}.publisher.depth': '20' for t in topics}
-    return start_node('linknet_ros.segment_node', parameters)
+    street = ('--params-file', str(package_file(STREET_PARAMETERS)))
+    return start_node(
+        'linknet_ros.segment_node', parameters, street if options.source == STREET else ()
+    )
 
 
 def _start_replay(options: argparse.Namespace, count: int) -> subprocess.Popen[bytes]:
@@ -211,6 +229,9 @@ def _report(node: DemoNode, model: ModelFile, source: str) -> dict[str, Any]:
         'frames_compared': node.compared,
         'miou': round(scores.miou, 4) if scores else None,
         'road_iou': round(float(scores.iou[road]), 4) if scores and road is not None else None,
+        'grids_compared': node.grids_compared,
+        'free_space_iou': round(node.score.iou, 4) if node.grids_compared else None,
+        'falsely_free': round(node.score.falsely_free, 4) if node.grids_compared else None,
         'backend': values.get('backend'),
         'precision': values.get('precision'),
         'model': model.name,
@@ -224,6 +245,11 @@ def _summary(report: dict[str, Any]) -> str:
         text += f'; latency {report["latency_ms_p50"]} ms, p99 {report["latency_ms_p99"]} ms'
     if report['miou'] is not None:
         text += f'; mIoU {report["miou"]}, road IoU {report["road_iou"]}'
+    if report['free_space_iou'] is not None:
+        text += (
+            f'; free ground IoU {report["free_space_iou"]}, {report["falsely_free"]:.1%} of it '
+            'falsely free'
+        )
     return text
 
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
+from linknet_ros.grid_score import GridScore, marked_truth
+from linknet_ros.ground_grid import FREE_CELL
 from linknet_ros.metrics import ConfusionMatrix
+from linknet_ros.rendering import grid_picture
 from linknet_ros.ros_images import image_to_bgr
 
 Stamp = tuple[int, int]
@@ -29,26 +34,49 @@ _FIRST_DISTANCE = 4
 #: Messages that a subscription holds while this process computes.
 _DEPTH = 20
 
-#: Rows of the contact sheet, and the pictures in each.
+#: Rows of a sheet, and the pictures in each: the contact sheet, and the bird's-eye view.
 ROWS = 4
 PICTURES = ('frame', 'labels', 'overlay', 'drivable')
+BIRDS_EYE = ('overlay', 'grid', 'truth')
 
 
 @dataclass
 class Row:
-    """Pictures of one frame for the contact sheet, and its number among those received."""
+    """Pictures of one frame for the sheets, and its number among those received."""
 
     number: int
     pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+
+
+class Pairs:
+    """Brings together what two topics say of the same frame.
+
+    :param take: called with both, the truth first.
+    """
+
+    def __init__(self, take: Callable[[Stamp, NDArray[Any], NDArray[Any]], None]) -> None:
+        self._take = take
+        self._waiting: tuple[dict[Stamp, NDArray[Any]], ...] = ({}, {})
+
+    def put(self, side: int, stamp: Stamp, value: NDArray[Any]) -> None:
+        """Keep what is true (side 0) or was found (1) until the other comes."""
+        self._waiting[side][stamp] = value
+        if all(stamp in waiting for waiting in self._waiting):
+            self._take(stamp, *(waiting.pop(stamp) for waiting in self._waiting))
+        # What never finds its partner must not fill the memory.
+        for waiting in self._waiting:
+            while len(waiting) > _DEPTH:
+                del waiting[min(waiting)]
 
 
 class DemoNode(Node):
     """Counts labels, measures their latency, compares them with the truth where it is known.
 
     :param classes: number of classes of the model.
+    :param ground: whether to listen to the grid, which not every source has a camera for.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, ground: bool) -> None:
         super().__init__('demo')
         self.latencies: list[float] = []
         self.arrivals: list[float] = []
@@ -59,18 +87,27 @@ class DemoNode(Node):
         self.rows: dict[Stamp, Row] = {}
         self._frames = 0
         self._distance = _FIRST_DISTANCE
-        self._truth: dict[Stamp, NDArray[np.uint8]] = {}
-        self._labels: dict[Stamp, NDArray[np.uint8]] = {}
-        for topic, callback in (
-            ('image', self._take_frame),
-            ('ground_truth/labels', self._take_truth),
-            ('linknet/labels', self._take_labels),
-            ('linknet/color', self._keep('labels')),
-            ('linknet/overlay', self._keep('overlay')),
-            ('linknet/drivable', self._keep('drivable')),
-        ):
+        #: Of the grid, summed over all frames whose ground is known.
+        self.score = GridScore()
+        self.grids_compared = 0
+        self._labels = Pairs(self._compare_labels)
+        self._grids = Pairs(self._compare_grids)
+        subscriptions: list[tuple[type, str, Callable[[Any], None]]] = [
+            (Image, 'image', self._take_frame),
+            (Image, 'ground_truth/labels', self._take_truth),
+            (Image, 'linknet/labels', self._take_labels),
+            (Image, 'linknet/color', self._keep('labels')),
+            (Image, 'linknet/overlay', self._keep('overlay')),
+            (Image, 'linknet/drivable', self._keep('drivable')),
+        ]
+        if ground:
+            subscriptions += [
+                (OccupancyGrid, 'ground_truth/drivable_grid', self._take_grid(0)),
+                (OccupancyGrid, 'linknet/drivable_grid', self._take_grid(1)),
+            ]
+        for kind, topic, callback in subscriptions:
             reliable = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
-            self.create_subscription(Image, topic, callback, reliable)
+            self.create_subscription(kind, topic, callback, reliable)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._take_diagnostics, 10)
 
     def spin(self, seconds: float) -> None:
@@ -81,10 +118,10 @@ class DemoNode(Node):
         """Whether a segmentation node is there."""
         return self.count_publishers('linknet/labels') > 0
 
-    def complete_rows(self) -> list[list[NDArray[np.uint8]]]:
-        """Rows of the contact sheet that have all their pictures, oldest first."""
+    def complete_rows(self, names: Sequence[str]) -> list[list[NDArray[np.uint8]]]:
+        """Rows of a sheet that have all pictures of these names, oldest first."""
         rows = [row.pictures for row in self.rows.values()]
-        return [[row[name] for name in PICTURES] for row in rows if len(row) == len(PICTURES)]
+        return [[row[n] for n in names] for row in rows if row.keys() >= set(names)]
 
     def _take_frame(self, message: Image) -> None:
         if self._frames % self._distance == 0:
@@ -109,25 +146,39 @@ class DemoNode(Node):
         return take
 
     def _take_truth(self, message: Image) -> None:
-        self._truth[_stamp(message)] = _plane(message)
-        self._compare(_stamp(message))
+        self._labels.put(0, _stamp(message), _plane(message))
 
     def _take_labels(self, message: Image) -> None:
         now = self.get_clock().now()
         sent = Time.from_msg(message.header.stamp, clock_type=now.clock_type)
         self.latencies.append((now - sent).nanoseconds * 1e-6)
         self.arrivals.append(time.monotonic())
-        self._labels[_stamp(message)] = _plane(message)
-        self._compare(_stamp(message))
+        self._labels.put(1, _stamp(message), _plane(message))
 
-    def _compare(self, stamp: Stamp) -> None:
-        if stamp in self._truth and stamp in self._labels:
-            self.matrix.add(self._truth.pop(stamp), self._labels.pop(stamp))
-            self.compared += 1
-        # What never finds its partner must not fill the memory.
-        for kept in (self._truth, self._labels):
-            while len(kept) > _DEPTH:
-                del kept[min(kept)]
+    def _compare_labels(
+        self, stamp: Stamp, truth: NDArray[np.uint8], labels: NDArray[np.uint8]
+    ) -> None:
+        self.matrix.add(truth, labels)
+        self.compared += 1
+
+    def _take_grid(self, side: int) -> Callable[[OccupancyGrid], None]:
+        def take(message: OccupancyGrid) -> None:
+            shape = (message.info.height, message.info.width)
+            cells = np.frombuffer(message.data, np.int8).reshape(shape)
+            self._grids.put(side, _stamp(message), cells)
+
+        return take
+
+    def _compare_grids(
+        self, stamp: Stamp, truth: NDArray[np.int8], cells: NDArray[np.int8]
+    ) -> None:
+        free = truth == FREE_CELL
+        self.score.add(cells, free)
+        self.grids_compared += 1
+        row = self.rows.get(stamp)
+        if row is not None:
+            row.pictures['grid'] = grid_picture(cells)
+            row.pictures['truth'] = grid_picture(marked_truth(cells, free))
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -136,10 +187,13 @@ class DemoNode(Node):
 
 
 @contextmanager
-def open_demo_node(classes: int) -> Iterator[DemoNode]:
-    """A DemoNode for the length of a with block; its records can be read after it."""
+def open_demo_node(classes: int, ground: bool) -> Iterator[DemoNode]:
+    """A DemoNode for the length of a with block; its records can be read after it.
+
+    :param classes: see DemoNode, ground likewise.
+    """
     rclpy.init(args=[])
-    node = DemoNode(classes)
+    node = DemoNode(classes, ground)
     try:
         yield node
     finally:
@@ -147,7 +201,7 @@ def open_demo_node(classes: int) -> Iterator[DemoNode]:
         rclpy.try_shutdown()
 
 
-def _stamp(message: Image) -> Stamp:
+def _stamp(message: Image | OccupancyGrid) -> Stamp:
     return message.header.stamp.sec, message.header.stamp.nanosec
 
 

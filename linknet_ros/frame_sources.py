@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from linknet_ros.bounded_file import read_file
 from linknet_ros.errors import SourceError, first_line
 from linknet_ros.image_limits import MAX_PIXELS
 from linknet_ros.street_drive import PinholeCamera, StreetDrive
+from linknet_ros.street_truth import FreeGround, StreetTruth
 
 #: Name of the procedural street where a source is asked for.
 STREET = 'street'
@@ -40,11 +42,14 @@ class SourceFrame:
     :param labels: true class ids, (H, W) uint8; ids that the label set does not have are void;
         None where nobody knows them.
     :param name: of its file; empty where it has none of its own.
+    :param ground: finds out what of the ground is free, in some milliseconds; None where nobody
+        knows.
     """
 
     bgr: NDArray[np.uint8]
     labels: NDArray[np.uint8] | None
     name: str = ''
+    ground: Callable[[], FreeGround] | None = None
 
 
 class FrameSource(Protocol):
@@ -93,6 +98,8 @@ class StreetSource:
 
     def __init__(self, seed: int, size: tuple[int, int], rate: float) -> None:
         self._drive = StreetDrive(seed, *size)
+        # Half a cell of the grid: what stands there is known to a pixel, kerbs exactly.
+        self._truth = StreetTruth(self._drive, self._drive.camera, step=0.05)
         self._rate = rate
 
     @property
@@ -103,8 +110,10 @@ class StreetSource:
     def frames(self) -> Iterator[SourceFrame | SourceError]:
         """See FrameSource."""
         for i in itertools.count():
-            frame = self._drive.frame(i / self._rate)
-            yield SourceFrame(frame.bgr, frame.labels)
+            time = i / self._rate
+            frame = self._drive.frame(time)
+            ground = partial(self._truth.at, time, frame.labels)
+            yield SourceFrame(frame.bgr, frame.labels, ground=ground)
 
 
 class ImageSource:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +25,10 @@ class Drop(Enum):
 #: What the time from a frame's arrival to the end of its publishing is spent on: converting and
 #: scaling it, the network, computing what is published, sending it, and waiting in between.
 STAGES = ('wait', 'fit', 'infer', 'products', 'publish')
+
+
+#: The rate is that of so many frames; one that comes so much later begins anew [s].
+_RATE_FRAMES, _PAUSE = 20, 3.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Statistics:
         self._stage_seconds = dict.fromkeys(STAGES, 0.0)
         self._latency_sum, self._latency_count = 0.0, 0
         self._last_input: float | None = None
+        self._last_outputs: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._before = (time.monotonic(), 0, 0, Counter[Drop]())
 
     def receive(self) -> None:
@@ -90,11 +95,23 @@ class Statistics:
         seconds = [stage_seconds[stage] for stage in STAGES]
         with self._lock:
             self._published += 1
+            now = time.monotonic()
+            if self._last_outputs and now - self._last_outputs[-1] > _PAUSE:
+                self._last_outputs.clear()
+            self._last_outputs.append(now)
             for stage, passed in zip(STAGES, seconds, strict=True):
                 self._stage_seconds[stage] += passed
             if latency is not None:
                 self._latency_sum += latency
                 self._latency_count += 1
+
+    def rate(self) -> float | None:
+        """Frames published per second, by the last few; None at the start and after a pause."""
+        with self._lock:
+            times = self._last_outputs
+            if len(times) < 3 or time.monotonic() - times[-1] > _PAUSE:
+                return None
+            return (len(times) - 1) / max(times[-1] - times[0], 1e-9)
 
     def snapshot(self) -> Snapshot:
         """Totals and rates; starts a new interval for the rates."""

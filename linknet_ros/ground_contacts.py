@@ -70,6 +70,8 @@ class ContactFinder:
         self._block = block
         # Beyond the labels the last blocks are free, which is never the worst.
         self._full = np.full((block * height, block * width), _FREE, np.uint8)
+        # Where drivable pixels are unsure, as large as the labels at most.
+        self._doubtful = np.empty_like(self._full)
         end = width * height
         # One more for what ends a ray.
         self._kinds = np.full(end + 1, _UNSURE, np.uint8)
@@ -107,11 +109,12 @@ class ContactFinder:
         """
         rays, rows = self._rays, self._rows
         kinds = self._image if self._block == 1 else self._full[: len(labels), : len(labels[0])]
-        kinds[:] = cv2.LUT(labels, table)
+        cv2.LUT(labels, table, kinds)
         if confidence is not None and min_confidence > 0:
-            doubtful = cv2.compare(confidence, float(min_confidence), cv2.CMP_LT)
-            # Free is the smallest, so the maximum changes nothing else.
-            np.maximum(kinds, np.bitwise_and(doubtful, _UNSURE), out=kinds)
+            doubtful = self._doubtful[: len(labels), : len(labels[0])]
+            np.less(confidence, np.uint8(min_confidence), out=doubtful.view(np.bool_))
+            # True is _UNSURE. Free is the smallest, so the maximum changes nothing else.
+            np.maximum(kinds, doubtful, out=kinds)
         if self._block > 1:
             worst(self._full, self._block, self._image)
         np.take(self._kinds, rays.pixels, out=self._along, mode='clip')

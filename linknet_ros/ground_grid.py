@@ -67,6 +67,13 @@ class GridArea:
             -self._cells(self.sideways) * self.resolution,
         )
 
+    def centres(self) -> tuple[Doubles, Doubles]:
+        """X and y of the middles of the cells in the base frame, (rows, columns) float64 [m]."""
+        x = self.corner[0] + self.resolution * (np.arange(self.columns) + 0.5)
+        y = self.corner[1] + self.resolution * (np.arange(self.rows) + 0.5)
+        grid_x, grid_y = np.meshgrid(x, y)
+        return grid_x, grid_y
+
 
 class RangeMinimum:
     """Smallest of neighbouring values, for many fixed stretches at once.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ParameterError
 from linknet_ros.masks import class_mask, mask_names, mask_table, topic_token
+from linknet_ros.overlay_legend import OverlayLegend
 from linknet_ros.rendering import blend, colorize
 from linknet_ros.segmenter import Segmentation
 
@@ -52,12 +53,18 @@ class Products:
     :param names: of the outputs; '/compressed' may follow each.
     :param drivable: names of classes, empty for those of the model.
     :param opacity: of the overlay, 0 to 1.
+    :param legend: whether the overlay says which class has which colour.
     :raises ParameterError: for an output that does not exist.
     :raises ClassNameError: for a class that the model does not know.
     """
 
     def __init__(
-        self, classes: ClassTable, names: Sequence[str], drivable: Sequence[str], opacity: float
+        self,
+        classes: ClassTable,
+        names: Sequence[str],
+        drivable: Sequence[str],
+        opacity: float,
+        legend: bool = True,
     ) -> None:
         self.list = [_product(name, classes) for name in dict.fromkeys(names)]
         if not self.list:
@@ -68,8 +75,10 @@ class Products:
             raise ParameterError(f'two outputs would be called {twice}; leave one out')
         self._palette = classes.palette_bgr()
         self._opacity = opacity
+        drivable_ids = classes.ids(drivable or classes.drivable_names)
+        self._legend = OverlayLegend(classes, drivable_ids) if legend else None
         self._tables = {
-            'drivable': mask_table(classes.ids(drivable or classes.drivable_names)),
+            'drivable': mask_table(drivable_ids),
             **{
                 n: mask_table(classes.ids(mask_names(n, classes)))
                 for n in (p.source for p in self.list)
@@ -95,6 +104,9 @@ class Products:
             name = product.source
             if name == 'overlay' and name not in made:
                 made[name] = blend(frame, made['color'], result.labels, self._opacity)
+                if self._legend is not None:
+                    # No times: who goes on after a kill must write the same bytes.
+                    self._legend.draw(made[name], result.labels)
             elif name not in made:
                 made[name] = class_mask(result.labels, self._tables[name])
             yield product, made[name]

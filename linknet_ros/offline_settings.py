@@ -30,12 +30,19 @@ class Settings:
     min_confidence: float = 0.0
     drivable_classes: tuple[str, ...] = ()
     overlay_opacity: float = 0.5
+    overlay_legend: bool = True
     jpeg_quality: int = 90
     sha256: str = ''
 
     def products(self, model: ModelFile) -> Products:
         """Outputs; see Products."""
-        return Products(model.classes, self.outputs, self.drivable_classes, self.overlay_opacity)
+        return Products(
+            model.classes,
+            self.outputs,
+            self.drivable_classes,
+            self.overlay_opacity,
+            self.overlay_legend,
+        )
 
     def segmenter(self, model: ModelFile) -> Segmenter:
         """Open the back end; see Segmenter."""
@@ -77,6 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser, outputs: str) -> None:
         help='pixels less certain, 0 to 1, become 255',
     )
     group.add_argument('--overlay-opacity', type=share, default=0.5, metavar='SHARE')
+    group.add_argument(
+        '--overlay-legend',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='write into the overlay which class has which colour (default: yes)',
+    )
     group.add_argument('--jpeg-quality', type=_quality, default=90, metavar='1-100')
     group = parser.add_argument_group('with what')
     group.add_argument('--model', type=Path, help='model file (default: the one that ships)')
@@ -112,6 +125,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         min_confidence=options.min_confidence,
         drivable_classes=options.drivable_classes,
         overlay_opacity=options.overlay_opacity,
+        overlay_legend=options.overlay_legend,
         jpeg_quality=options.jpeg_quality,
         sha256=model.sha256,
     )

@@ -14,6 +14,9 @@ SHIPPED_INT8_MODEL = 'models/linknet_camvid_int8.onnx'
 #: Fast DDS profile with enough shared memory for images.
 SHM_PROFILE = 'config/fastdds_shm.xml'
 
+#: Parameters of the segmentation node for the procedural street.
+STREET_PARAMETERS = 'config/street.yaml'
+
 
 def shipped_model(precision: str) -> str:
     """The model that is used where none is named, as a path for `package_file`.

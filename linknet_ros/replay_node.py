@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.duration import Duration
@@ -17,14 +18,20 @@ from std_msgs.msg import Header
 
 from linknet_ros.errors import SourceError
 from linknet_ros.frame_sources import STREET, FrameSource, SourceFrame, open_source
+from linknet_ros.ground_grid import FREE_CELL, UNKNOWN_CELL, GridArea
 from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg
+from linknet_ros.ros_ground_messages import grid_message
 from linknet_ros.ros_images import array_to_image
-from linknet_ros.ros_parameters import declare_parameter, warn_of_unknown_parameters
+from linknet_ros.ros_parameter_declaration import declare_parameter, warn_of_unknown_parameters
 from linknet_ros.ros_process import ros_process
 from linknet_ros.street_drive import PinholeCamera
+from linknet_ros.street_truth import FreeGround
 
 #: Of the compressed images, as image_transport's.
 _JPEG_QUALITY = 95
+
+#: Frame of the true ground: the street's vehicle, whose origin is below the camera.
+BASE_FRAME = 'base_link'
 
 #: Name, default, description and limits of each parameter.
 PARAMETERS = (
@@ -43,7 +50,8 @@ PARAMETERS = (
 class ReplayNode(Node):
     """Node `replay`: publishes `image_raw`, `camera_info` and, where known, true labels.
 
-    The image goes out on `image_raw/compressed` as well (JPEG), where somebody subscribes to it.
+    The image goes out on `image_raw/compressed` as well (JPEG), and what of the street's ground is
+    truly free on `ground_truth/drivable_grid`, where somebody subscribes to them.
     """
 
     def __init__(self) -> None:
@@ -67,6 +75,9 @@ class ReplayNode(Node):
         self._compressed = self.create_publisher(CompressedImage, topic, **options)
         self._camera_info = self.create_publisher(CameraInfo, 'camera_info', **options)
         self._truth = self.create_publisher(Image, 'ground_truth/labels', **options)
+        self._true_grid = self.create_publisher(
+            OccupancyGrid, 'ground_truth/drivable_grid', **options
+        )
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._waiting = self._value('wait_for') > 0
         self.create_timer(1 / self._value('rate'), self._tick)
@@ -94,11 +105,17 @@ class ReplayNode(Node):
         if frame is None:
             self.finished = True
             return
+        # It takes longer than all else here, so the frame gets its stamp afterwards.
+        ground = None
+        if frame.ground is not None and self._true_grid.get_subscription_count():
+            ground = frame.ground()
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._value('frame_id'))
         height, width = frame.bgr.shape[:2]
         # The truth goes first, so that who compares has it when the labels come.
         if frame.labels is not None and self._truth.get_subscription_count():
             self._truth.publish(array_to_image(frame.labels, 'mono8', header))
+        if ground is not None:
+            self._true_grid.publish(true_grid(ground, header))
         self._camera_info.publish(camera_info(self._source.camera, header, width, height))
         if raw:
             self._image.publish(array_to_image(frame.bgr, 'bgr8', header))
@@ -145,12 +162,25 @@ class ReplayNode(Node):
     def say_goodbye(self) -> None:
         """Last diagnostics and a line in the log, once the last frame has arrived."""
         self._publish_diagnostics()
-        images = (self._truth, self._image, self._compressed)
+        images = (self._truth, self._true_grid, self._image, self._compressed)
         for publisher in (*images, self._camera_info, self._diagnostics):
             # A publisher that goes away takes with it what is still on its way.
             publisher.wait_for_all_acked(Duration(seconds=1))
         unreadable = f', {self.failed} unreadable' if self.failed else ''
         self.get_logger().info(f'{self.sent} frames sent{unreadable}')
+
+
+def true_grid(ground: FreeGround, header: Header) -> OccupancyGrid:
+    """Free cells around the point below the camera, all others unknown.
+
+    Size and resolution are those of the segmentation node's grid, if nobody changes them.
+
+    :param header: of the frame; its frame_id is replaced.
+    """
+    area = GridArea()
+    free = ground.free(*area.centres())
+    cells = np.where(free, FREE_CELL, UNKNOWN_CELL).astype(np.int8)
+    return grid_message(cells, area, 0.0, Header(stamp=header.stamp, frame_id=BASE_FRAME))
 
 
 def camera_info(

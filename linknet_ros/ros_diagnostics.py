@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from linknet_ros.clock_watch import STAMP_AHEAD, STAMP_BEHIND
 from linknet_ros.frame_statistics import Drop, Snapshot
 
 #: Without a frame for this long the camera counts as silent; seconds.
@@ -14,10 +15,6 @@ STALE_AFTER = 2.0
 
 #: Drops that say that something is wrong; the others are how the node is meant to work.
 _FAULTS = (Drop.BAD_FRAME, Drop.TOO_OLD, Drop.FAILED)
-
-#: Frames that seem to come from the future by this much, or to be this late, have the stamps of
-#: another clock; milliseconds.
-_AHEAD_MS, _BEHIND_MS = 50.0, 10_000.0
 
 
 def diagnostic_array(
@@ -80,12 +77,12 @@ def _frame_faults(snapshot: Snapshot) -> Iterator[str]:
         yield f'no frame for {snapshot.input_age:.0f} s'
     if snapshot.stage_ms and snapshot.latency_ms is None:
         yield 'frames have no stamp, so nobody knows how old they are; see to the camera driver'
-    elif snapshot.latency_ms is not None and snapshot.latency_ms < -_AHEAD_MS:
+    elif snapshot.latency_ms is not None and snapshot.latency_ms < -1000 * STAMP_AHEAD:
         yield (
             f'stamps are {-snapshot.latency_ms / 1000:.1f} s ahead of the clock; synchronise the '
             "camera's clock"
         )
-    elif snapshot.latency_ms is not None and snapshot.latency_ms > _BEHIND_MS:
+    elif snapshot.latency_ms is not None and snapshot.latency_ms > 1000 * STAMP_BEHIND:
         yield (
             f'stamps are {snapshot.latency_ms / 1000:.0f} s behind the clock; synchronise the '
             "camera's clock, or for a recording set use_sim_time"

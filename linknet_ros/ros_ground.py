@@ -20,8 +20,9 @@ from linknet_ros.ground_grid import GridArea
 from linknet_ros.ground_projection import GroundOptions, GroundProjection, load_ego_mask
 from linknet_ros.ros_camera import TfMounts, camera_model_of, check_tf
 from linknet_ros.ros_ground_messages import cloud_message, grid_message, scan_message
+from linknet_ros.ros_ground_parameters import GROUND_SPECS
 from linknet_ros.ros_images import camera_info_for
-from linknet_ros.ros_parameters import GROUND_SPECS, Parameters
+from linknet_ros.ros_parameters import Parameters
 from linknet_ros.ros_qos import offer
 from linknet_ros.segmenter import Segmentation
 

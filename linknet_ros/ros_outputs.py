@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError
 from linknet_ros.masks import class_mask, mask_names, mask_table, topic_token
+from linknet_ros.overlay_legend import OverlayLegend
 from linknet_ros.rendering import blend, colorize
 from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg, labels_to_png
 from linknet_ros.ros_ground import GroundOutputs, check_ground
@@ -80,7 +81,7 @@ class Outputs:
         check_ground(self._classes, parameters)
 
     def configure(self, parameters: Parameters) -> None:
-        """Take over classes, opacity, quality and threshold, from the next frame on.
+        """Take over classes, opacity, legend, quality and threshold, from the next frame on.
 
         :raises LinknetError: as check does; nothing is changed then.
         """
@@ -94,6 +95,11 @@ class Outputs:
             self._ground.configure(parameters)
             self._opacity = parameters.overlay_opacity
             self._jpeg_quality = parameters.jpeg_quality
+            self._legend = (
+                OverlayLegend(self._classes, self._classes.ids(drivable))
+                if parameters.overlay_legend
+                else None
+            )
             self._drivable_table = mask_table(self._classes.ids(drivable))
             self._tables = tables
             for name in set(self._masks) - set(tables):
@@ -115,6 +121,7 @@ class Outputs:
         result: Segmentation,
         header: Header,
         camera_info: CameraInfo | None,
+        status: Callable[[], str] = str,
     ) -> float:
         """Compute and publish what somebody subscribes to, what planners read first.
 
@@ -122,11 +129,12 @@ class Outputs:
         :param result: the frame's labels.
         :param header: of the frame; goes out unchanged with everything.
         :param camera_info: the newest of the camera, or None.
+        :param status: gives the line below the overlay; called only where that is made.
         :returns: seconds spent on sending.
         """
         with self._lock:
             sending = self._ground.publish(result, header, camera_info)
-            for publisher, message in self._messages(frame, result, header, camera_info):
+            for publisher, message in self._messages(frame, result, header, camera_info, status):
                 start = time.perf_counter()
                 publisher.publish(message)
                 sending += time.perf_counter() - start
@@ -138,6 +146,7 @@ class Outputs:
         result: Segmentation,
         header: Header,
         camera_info: CameraInfo | None,
+        status: Callable[[], str],
     ) -> Iterator[tuple[Publisher, Image | CompressedImage | CameraInfo]]:
         """What goes out where; each is computed when the one before has been sent."""
         labels, images, compressed = result.labels, self._images, self._compressed
@@ -165,6 +174,8 @@ class Outputs:
                 yield images['color'], array_to_image(colors, 'bgr8', header)
             if any(overlays):
                 overlay = blend(frame, colors, labels, self._opacity)
+                if self._legend is not None:
+                    self._legend.draw(overlay, labels, status())
             if overlays[0]:
                 yield images['overlay'], array_to_image(overlay, 'bgr8', header)
             if overlays[1]:

@@ -18,6 +18,7 @@ from linknet_ros.errors import FrameError
 from linknet_ros.frame_pace import FramePace
 from linknet_ros.frame_slot import FrameSlot
 from linknet_ros.frame_statistics import Drop, Statistics
+from linknet_ros.overlay_legend import status_line
 from linknet_ros.ros_compressed import message_to_bgr
 from linknet_ros.ros_outputs import Outputs
 from linknet_ros.ros_parameters import Parameters
@@ -197,11 +198,16 @@ class Pipeline:
         info = self._camera_info_for(frame.message)
         with self._settings:
             result = self._segmenter.finish(frame.inferred, self.min_confidence)
-            sending = self._outputs.publish(frame.bgr, result, frame.message.header, info)
+            sending = self._outputs.publish(
+                frame.bgr, result, frame.message.header, info, partial(self._status, frame)
+            )
         end = time.perf_counter()
         frame.seconds |= {'products': end - start - sending, 'publish': sending}
         frame.seconds['wait'] = end - frame.arrived - sum(frame.seconds.values())
         self._statistics.publish(frame.seconds, self._age(frame))
+
+    def _status(self, frame: _Frame) -> str:
+        return status_line(self._statistics.rate(), self._age(frame), frame.seconds['infer'])
 
     def _age(self, frame: _Frame) -> float | None:
         """Seconds since the frame's stamp by the node's clock; None for a frame without one."""

@@ -81,9 +81,16 @@ def test_pictures_keep_their_shape():
 
 
 def test_a_row_has_the_height_of_its_first_picture():
-    sheet = contact_sheet([[solid(BLUE, 10, 20), solid(GREEN, 90, 30)]], ('', ''), width=40)
-    assert size(sheet, BLUE) == size(sheet, GREEN) == (20, 40)
-    assert box(sheet, BLUE)[:2] == box(sheet, GREEN)[:2]
+    pictures = [solid(BLUE, 10, 20), solid(GREEN, 90, 30), solid(RED, 10, 100)]
+    sheet = contact_sheet([pictures], ('', '', ''), width=40)
+    assert size(sheet, BLUE) == (20, 40)
+    # The others keep their shape too, in the middle of cells of that size.
+    assert size(sheet, GREEN) == (20, 7)
+    assert size(sheet, RED) == (4, 40)
+    blue, green, red = (box(sheet, color) for color in (BLUE, GREEN, RED))
+    assert green[:2] == blue[:2]
+    assert red[0] - blue[0] == blue[1] - red[1] == 8
+    assert abs((green[2] + green[3]) / 2 - (blue[3] + 12 + 20)) <= 1
 
 
 def test_titles_stand_above_their_columns():

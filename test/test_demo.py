@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 from linknet_ros.demo import main
+from linknet_ros.demo_node import Pairs
 
 
 def demo(*arguments):
@@ -33,6 +34,8 @@ def test_folder_with_annotations(model, tmp_path):
         cv2.imwrite(str(frames / f'{i:02}.png'), frame)
         cv2.imwrite(str(annotations / f'{i:02}.png'), labels)
     out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'birds_eye.png').write_bytes(b'of an earlier run')
     result = demo('--source', frames, '--out', out, '--model', model.path, '--rate', 10)
     assert result.returncode == 0, result.stderr
     report = json.loads((out / 'report.json').read_text())
@@ -49,9 +52,49 @@ def test_folder_with_annotations(model, tmp_path):
     assert sheet is not None
     assert sheet.shape[1] == 4 * 332
     assert 'contact sheet:' in result.stdout
+    # Nobody knows the ground of a folder, and nobody asks for it.
+    assert 'drivable_grid' not in result.stderr
+    assert report['grids_compared'] == 0
+    assert report['free_space_iou'] is None
+    assert not (out / 'birds_eye.png').exists()
     # Drivable is black and white, and the frame's colours are in the first column.
     drivable = sheet[40:200, -300:-20]
     assert set(np.unique(drivable)) >= {0, 255}
+
+
+def test_street_has_a_birds_eye_view(model, tmp_path):
+    """With a model that knows nothing of streets: the wiring is tested, not the network."""
+    result = demo('--out', tmp_path, '--model', model.path, '--count', 12)
+    assert result.returncode == 0, result.stderr
+    assert 'no ~/drivable_grid' not in result.stderr
+    report = json.loads((tmp_path / 'report.json').read_text())
+    assert 1 <= report['grids_compared'] <= report['labels_received']
+    assert 0 <= report['free_space_iou'] < 1
+    assert 0 <= report['falsely_free'] <= 1
+    assert f'free ground IoU {report["free_space_iou"]}' in result.stdout
+    picture = cv2.imread(str(tmp_path / 'birds_eye.png'))
+    overlay, grid, truth = np.split(picture[26:], 3, axis=1)
+    # Cells are free, unknown or red; of the true ground much is free, straight ahead.
+    for cells in (grid, truth):
+        assert (cells == 128).all(2).mean() > 0.3
+    assert (truth == 255).all(2).mean() > 0.05
+    assert (overlay == 128).all(2).mean() < 0.05
+
+
+def test_pairs_are_brought_together_by_stamp_and_strays_forgotten():
+    taken = []
+    pairs = Pairs(lambda stamp, *values: taken.append((stamp, values)))
+    pairs.put(0, (1, 0), 'truth 1')
+    pairs.put(1, (2, 0), 'found 2')
+    assert taken == []
+    pairs.put(1, (1, 0), 'found 1')
+    pairs.put(0, (2, 0), 'truth 2')
+    assert taken == [((1, 0), ('truth 1', 'found 1')), ((2, 0), ('truth 2', 'found 2'))]
+    for second in range(100):
+        pairs.put(1, (second, 0), 'stray')
+    assert len(pairs._waiting[1]) == 20
+    pairs.put(0, (99, 0), 'truth')
+    assert taken[2:] == [((99, 0), ('truth', 'stray'))]
 
 
 @pytest.mark.parametrize(

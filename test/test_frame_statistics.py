@@ -167,3 +167,33 @@ def test_counts_from_several_threads(statistics):
     assert (snapshot.received, snapshot.published) == (4000, 2000)
     assert snapshot.dropped[Drop.REPLACED] == 2000
     assert snapshot.stage_ms['infer'] == pytest.approx(20)
+
+
+def test_rate_is_that_of_the_last_frames(statistics, clock):
+    assert statistics.rate() is None
+    rates = []
+    for gap in [0.5] * 5 + [0.1] * 30:
+        clock.now += gap
+        statistics.publish(STAGE_SECONDS, LATENCY)
+        rates.append(statistics.rate())
+    assert rates[:2] == [None, None]
+    assert rates[4] == pytest.approx(2)
+    # Of the slow ones nothing is left.
+    assert rates[-1] == pytest.approx(10)
+    statistics.snapshot()
+    assert statistics.rate() == pytest.approx(10)
+
+
+def test_rate_after_a_pause(statistics, clock):
+    for _ in range(5):
+        clock.now += 0.1
+        statistics.publish(STAGE_SECONDS, LATENCY)
+    clock.now += 60
+    # Neither the old rate nor one with the pause in it.
+    assert statistics.rate() is None
+    statistics.publish(STAGE_SECONDS, LATENCY)
+    assert statistics.rate() is None
+    for _ in range(2):
+        clock.now += 0.25
+        statistics.publish(STAGE_SECONDS, LATENCY)
+    assert statistics.rate() == pytest.approx(4)

@@ -251,3 +251,10 @@ def test_free_is_what_was_seen_free(place, seed, things, masked):
         # On a line between two cells rounding decides.
         assert (around[i : i + 3, j : j + 3] == OCCUPIED_CELL).any()
     assert not (cells[row[inside], column[inside]] == FREE_CELL).any()
+
+
+def test_centres_are_the_middles_of_the_cells():
+    area = GridArea(forward=1.0, backward=0.5, sideways=0.5, resolution=0.5)
+    x, y = area.centres()
+    np.testing.assert_allclose(x, [[-0.25, 0.25, 0.75]] * 2)
+    np.testing.assert_allclose(y, [[-0.25] * 3, [0.25] * 3])

@@ -68,13 +68,6 @@ def test_segment_has_the_arguments_that_the_readme_names():
     assert all(f'`{name}`' in readme for name in expected)
 
 
-def test_rviz_shows_the_topics_that_the_launch_file_remaps():
-    topics = ast.literal_eval(constant('segment.launch.py', 'RVIZ_TOPICS'))
-    shown = (ROOT / 'config' / 'segment.rviz').read_text()
-    assert all(f'Value: /linknet/{topic}\n' in shown for topic in topics)
-    assert 'Value: /camera/image_raw\n' in shown
-
-
 @pytest.fixture
 def described(monkeypatch):
     """Function that describes a launch file with arguments: its nodes and environment."""

@@ -7,6 +7,7 @@ import pytest
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError, ParameterError
 from linknet_ros.offline_products import NAMES, Product, Products, encode
+from linknet_ros.overlay_legend import OverlayLegend
 from linknet_ros.segmenter import Segmentation
 
 LABELS = np.array([[0, 1, 2, 255]], np.uint8)
@@ -51,6 +52,29 @@ def test_settings(class_table):
     found = made(class_table, ['drivable', 'overlay'], drivable=['car', 'sky'], opacity=1.0)
     np.testing.assert_array_equal(found['drivable'], [[0, 255, 255, 0]])
     np.testing.assert_array_equal(found['overlay'], [[*COLOR[0][:3], [100] * 3]])
+
+
+def test_legend_is_in_the_overlay_alone_and_can_be_left_out(class_table):
+    labels = np.repeat(np.array([[0, 1]], np.uint8), [200, 280], axis=1).repeat(360, 0)
+    frame = np.full((360, 480, 3), 100, np.uint8)
+    result = Segmentation(labels, np.full_like(labels, 200))
+    names = ['color', 'overlay', 'overlay/compressed', 'labels']
+
+    def outputs(legend):
+        products = Products(class_table, names, ['road'], 0.5, legend)
+        # The second frame: what was drawn before must not matter.
+        for _ in range(2):
+            arrays = {p.topic: array for p, array in products.of(frame, result)}
+        return arrays
+
+    with_legend, without = outputs(True), outputs(False)
+    expected = without['overlay'].copy()
+    OverlayLegend(class_table, [0]).draw(expected, labels)
+    assert (expected != without['overlay']).any()
+    for name in ('overlay', 'overlay/compressed'):
+        np.testing.assert_array_equal(with_legend[name], expected)
+    for name in ('color', 'labels'):
+        np.testing.assert_array_equal(with_legend[name], without[name])
 
 
 def test_mask_by_class_or_topic():

@@ -31,6 +31,7 @@ def test_all(model):
         '--model', str(model.path), '--outputs', 'labels, masks/car ,', '--backend', 'onnxruntime',
         '--precision', 'fp32', '--threads', '2', '--network-size', '64x32', '--min-confidence',
         '0.25', '--drivable-classes', 'road,sky', '--overlay-opacity', '1', '--jpeg-quality', '50',
+        '--no-overlay-legend',
     )  # fmt: skip
     settings = settings_of(parse(*arguments))
     assert settings == Settings(
@@ -43,6 +44,7 @@ def test_all(model):
         min_confidence=0.25,
         drivable_classes=('road', 'sky'),
         overlay_opacity=1.0,
+        overlay_legend=False,
         jpeg_quality=50,
         sha256=model.sha256,
     )

@@ -12,15 +12,18 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import OccupancyGrid
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from linknet_ros.ground_grid import GridArea
 from linknet_ros.replay_node import camera_info
 from linknet_ros.ros_compressed import compressed_to_bgr
 from linknet_ros.ros_images import image_to_bgr
 from linknet_ros.street_drive import StreetDrive
+from linknet_ros.street_truth import StreetTruth
 
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 TOPICS = {'image_raw': Image, 'camera_info': CameraInfo, 'ground_truth/labels': Image}
@@ -84,6 +87,28 @@ def test_street_with_camera_info_and_truth_at_one_stamp(replay):
     assert info.k[0] == pytest.approx(street.camera.fx)
     assert info.k[5] == pytest.approx(street.camera.cy)
     assert images[0].header.frame_id == 'camera_optical_frame'
+
+
+def test_true_ground_of_the_street_at_the_stamps_of_the_images(replay):
+    grids = 'ground_truth/drivable_grid'
+    topics = {'image_raw': Image, grids: OccupancyGrid}
+    received, log, code = replay(topics=topics, count=4, rate=10.0, seed=1)
+    assert code == 0, log
+    street = StreetDrive(1)
+    truth = StreetTruth(street, street.camera, step=0.05)
+    area = GridArea()
+    stamps = [image.header.stamp for image in received['image_raw']]
+    assert len(received[grids]) >= 2
+    for grid in received[grids]:
+        time = stamps.index(grid.header.stamp) / 10.0
+        assert grid.header.frame_id == 'base_link'
+        assert grid.info.resolution == pytest.approx(area.resolution)
+        position = grid.info.origin.position
+        assert (position.x, position.y, position.z) == (*area.corner, 0.0)
+        cells = np.array(grid.data).reshape(grid.info.height, grid.info.width)
+        free = truth.at(time, street.frame(time).labels).free(*area.centres())
+        np.testing.assert_array_equal(cells, np.where(free, 0, -1))
+        assert 3000 < free.sum() < 20000
 
 
 def test_compressed_alone(replay):

@@ -20,6 +20,7 @@ from std_msgs.msg import Header
 from linknet_ros import ros_outputs
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError
+from linknet_ros.overlay_legend import OverlayLegend
 from linknet_ros.ros_outputs import Outputs, topic_token
 from linknet_ros.ros_parameters import SPECS, Parameters
 from linknet_ros.segmenter import Segmentation
@@ -123,10 +124,10 @@ class Listener:
         self.node.destroy_subscription(self._subscriptions.pop(name))
         self.wait(lambda: self._subscribers_of(name) == 0, f'{name} without a subscriber')
 
-    def listen(self, outputs, camera_info=None, frame=FRAME, result=RESULT):
+    def listen(self, outputs, camera_info=None, frame=FRAME, result=RESULT, status=str):
         """Publish once; messages by name, as soon as there is one of every subscribed topic."""
         self._heard.clear()
-        outputs.publish(frame, result, HEADER, camera_info)
+        outputs.publish(frame, result, HEADER, camera_info, status)
         self.wait(lambda: set(self._heard) == set(self._subscriptions), 'messages')
         return dict(self._heard)
 
@@ -497,6 +498,51 @@ def test_mask_of_the_same_class_again(listener, open_outputs):
     outputs.configure(parameters(mask_classes=('car',)))
     listener.subscribe('masks/car')
     np.testing.assert_array_equal(pixels(listener.listen(outputs)['masks/car']), CAR)
+
+
+def test_legend_is_in_the_overlays_alone_and_live(listener, open_outputs, class_table):
+    labels = np.repeat(np.array([[0, 1]], np.uint8), [200, 280], axis=1).repeat(360, 0)
+    frame = np.full((360, 480, 3), 100, np.uint8)
+    result = Segmentation(labels, np.full_like(labels, 200))
+    asked = []
+
+    def heard(outputs):
+        return listener.listen(
+            outputs, frame=frame, result=result, status=lambda: asked.append(1) or ''
+        )
+
+    outputs = open_outputs(overlay_legend=False, jpeg_quality=100)
+    listener.subscribe('labels', 'color')
+    heard(outputs)
+    listener.subscribe('overlay', 'overlay/compressed')
+    plain = heard(outputs)
+    # Nobody computes a line that nobody sees.
+    assert not asked
+    outputs.configure(parameters(overlay_legend=True, drivable_classes=('car',), jpeg_quality=100))
+    with_legend = heard(outputs)
+    assert len(asked) == 1
+    expected = pixels(plain['overlay']).copy()
+    # Drivable are the classes of the parameter, not those of the model.
+    OverlayLegend(class_table, [1]).draw(expected, labels)
+    assert (expected != pixels(plain['overlay'])).any()
+    np.testing.assert_array_equal(pixels(with_legend['overlay']), expected)
+    difference = np.abs(decoded(with_legend['overlay/compressed']).astype(int) - expected)
+    assert difference.mean() < 2
+    for name in ('labels', 'color'):
+        np.testing.assert_array_equal(pixels(with_legend[name]), pixels(plain[name]))
+
+
+def test_line_is_below_the_overlay(listener, open_outputs, class_table):
+    labels = np.zeros((360, 480), np.uint8)
+    frame = np.full((360, 480, 3), 100, np.uint8)
+    result = Segmentation(labels, np.full_like(labels, 200))
+    outputs = open_outputs()
+    listener.subscribe('overlay')
+    without = pixels(listener.listen(outputs, frame=frame, result=result)['overlay'])
+    heard = listener.listen(outputs, frame=frame, result=result, status=lambda: '9.9 fps  1 ms')
+    with_line = pixels(heard['overlay'])
+    np.testing.assert_array_equal(with_line[:340], without[:340])
+    assert (with_line[340:] != without[340:]).any()
 
 
 def test_class_named_twice_has_one_mask(node, open_outputs):

@@ -1,6 +1,6 @@
 """Parameters: what is declared on a node, what is refused, and the file that shows them."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +8,8 @@ import yaml
 
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.parameter import Parameter
 
-from linknet_ros import ros_parameters
 from linknet_ros.backends import BACKENDS, PRECISIONS
 from linknet_ros.backends.tensorrt_options import TensorrtOptions
 from linknet_ros.errors import ParameterError
@@ -19,9 +17,9 @@ from linknet_ros.ros_parameters import (
     SPECS,
     Parameters,
     changes_of,
-    declare_parameter,
     declare_parameters,
 )
+from linknet_ros.street_drive import StreetDrive
 
 CAMVID_YAML = Path(__file__).resolve().parent.parent / 'config' / 'camvid.yaml'
 
@@ -87,31 +85,22 @@ def test_options_are_those_of_the_back_ends():
     assert SPEC['model'].descriptor().additional_constraints == ''
 
 
-@pytest.mark.parametrize('name', ['min_confidence', 'overlay_opacity'])
-def test_range_of_a_fraction(name):
-    descriptor = SPEC[name].descriptor()
-    (limits,) = descriptor.floating_point_range
-    assert (limits.from_value, limits.to_value) == (0.0, 1.0)
-    # Humble takes nothing but floats here.
-    assert type(limits.from_value) is type(limits.to_value) is float
-    assert len(descriptor.integer_range) == 0
-
-
 @pytest.mark.parametrize(
-    ('name', 'highest'), [('threads', 256), ('network_width', 4096), ('network_height', 4096)]
+    ('name', 'ends'),
+    [
+        *((name, (0.0, 1.0)) for name in ('min_confidence', 'overlay_opacity')),
+        *((name, (0, 4096)) for name in ('network_width', 'network_height')),
+        ('threads', (0, 256)),
+        ('jpeg_quality', (1, 100)),
+    ],
 )
-def test_range_of_a_whole_number(name, highest):
-    descriptor = SPEC[name].descriptor()
-    (limits,) = descriptor.integer_range
-    assert (limits.from_value, limits.to_value) == (0, highest)
-    assert type(limits.from_value) is type(limits.to_value) is int
-    assert len(descriptor.floating_point_range) == 0
+def test_range(name, ends):
+    assert SPEC[name].limits == ends
 
 
 def test_no_range():
     for name in ('autostart', 'model', 'backend', 'mask_classes'):
-        descriptor = SPEC[name].descriptor()
-        assert (len(descriptor.integer_range), len(descriptor.floating_point_range)) == (0, 0)
+        assert SPEC[name].limits is None
 
 
 # Declared on a node.
@@ -141,6 +130,7 @@ def test_defaults(open_node, parameters):
         drivable_classes=(),
         mask_classes=(),
         overlay_opacity=0.5,
+        overlay_legend=True,
         jpeg_quality=80,
         ground_base_frame='base_link',
         ground_use_tf=False,
@@ -182,33 +172,6 @@ def test_node_knows_the_descriptors(open_node):
     assert described['precision'].additional_constraints == 'one of: auto, fp32, fp16, bf16, int8'
 
 
-def test_one_parameter(open_node):
-    node = open_node('-p', 'rate:=2.5')
-    descriptor = ParameterDescriptor(description='Frames per second.', read_only=True)
-    assert declare_parameter(node, 'rate', 10.0, descriptor) == 2.5
-    assert declare_parameter(node, 'loop', True, ParameterDescriptor()) is True
-    assert declare_parameter(node, 'topics', [], ParameterDescriptor()) == []
-    assert node.describe_parameter('rate').read_only
-    (result,) = node.set_parameters([Parameter('topics', value=['a'])])
-    assert result.successful
-
-
-def test_one_parameter_of_a_wrong_type(open_node):
-    node = open_node(rate='fast')
-    message = (
-        r"^parameter rate is 'fast', a string; it takes a number with a decimal point, as 0.5\Z"
-    )
-    with pytest.raises(ParameterError, match=message):
-        declare_parameter(node, 'rate', 10.0, ParameterDescriptor())
-
-
-def test_one_parameter_where_rclpy_keeps_its_overrides_elsewhere(open_node, monkeypatch):
-    node = open_node(rate='fast')
-    monkeypatch.setattr(ros_parameters, '_overrides', lambda node: {})
-    with pytest.raises(ParameterError, match=r"^parameter rate: .*'fast'.*'DOUBLE'"):
-        declare_parameter(node, 'rate', 10.0, ParameterDescriptor())
-
-
 def test_values_from_code(open_node):
     node = open_node(
         autostart=False,
@@ -233,6 +196,7 @@ def test_values_from_code(open_node):
         drivable_classes=['road', 'pavement'],
         mask_classes=['car'],
         overlay_opacity=1.0,
+        overlay_legend=False,
         jpeg_quality=100,
         **GROUND_VALUES,
     )
@@ -257,6 +221,7 @@ def test_values_from_code(open_node):
         drivable_classes=('road', 'pavement'),
         mask_classes=('car',),
         overlay_opacity=1.0,
+        overlay_legend=False,
         jpeg_quality=100,
         **{
             name.replace('.', '_'): tuple(value) if isinstance(value, list) else value
@@ -432,7 +397,7 @@ def test_known_names_are_no_news(open_node, capfd):
 def test_live_parameters():
     assert {spec.name for spec in SPECS if spec.live} == {
         *('min_confidence', 'max_age', 'drivable_classes', 'mask_classes'),
-        *('overlay_opacity', 'jpeg_quality'),
+        *('overlay_opacity', 'overlay_legend', 'jpeg_quality'),
         *(set(GROUND_VALUES) - {'ground.latched'}),
     }
 
@@ -567,6 +532,14 @@ def test_file_explains_every_key():
             assert option in comments[spec.name], spec.name
         for limit in spec.limits or ():
             assert str(type(spec.default)(limit)) in comments[spec.name], spec.name
+
+
+def test_file_of_the_street_has_its_camera(open_node, parameters, capfd):
+    file = CAMVID_YAML.with_name('street.yaml')
+    camera = StreetDrive().camera
+    expected = replace(parameters, ground_height=camera.height_m, ground_pitch=camera.pitch)
+    assert declare_parameters(open_node('--params-file', file)) == expected
+    assert 'unknown' not in capfd.readouterr().err
 
 
 def test_readme_has_every_parameter_with_its_default():

@@ -28,6 +28,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from linknet_ros import ros_pipeline
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.masks import class_mask, mask_table
 from linknet_ros.model_file import load_model_file
@@ -355,6 +356,35 @@ def test_a_stamp_below_zero_is_counted_once_and_the_next_frame_is_published(
     now.stamp = robot.peer.get_clock().now().to_msg()
     robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', now))
     assert robot.settle(2).published == counts.published + 1
+
+
+@pytest.mark.parametrize('age', [0.0, 86400.0, None])
+def test_overlay_says_latency_only_where_the_stamp_is_of_this_clock(robot, monkeypatch, age):
+    said = []
+
+    def status_line(*values):
+        said.append(values)
+        return 'x'
+
+    monkeypatch.setattr(ros_pipeline, 'status_line', status_line)
+    robot.subscribe('overlay')
+    for number in range(4):
+        stamp = header(0)
+        stamp.stamp = Time().to_msg()
+        if age is not None:
+            stamp.stamp = (robot.peer.get_clock().now() - Duration(seconds=age)).to_msg()
+        robot.camera.publish(array_to_image(random_frame(96, 64), 'bgr8', stamp))
+        robot.settle(number + 1)
+    assert len(said) == 4
+    rates, ages, seconds = zip(*said, strict=True)
+    # The rate is that of the frames before.
+    assert rates[:3] == (None, None, None)
+    assert rates[3] > 0
+    if age is None:
+        assert ages == (None,) * 4
+    else:
+        assert all(age < value < age + 30 for value in ages)
+    assert all(0 < value < 30 for value in seconds)
 
 
 def test_old_frames_are_dropped_and_counted(robot):

@@ -1,0 +1,80 @@
+"""A drivable grid beside the truth: numbers and a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linknet_ros.ground_grid import FREE_CELL, OCCUPIED_CELL, UNKNOWN_CELL, Cells
+from linknet_ros.rendering import grid_picture
+
+Bytes = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
+
+
+@dataclass
+class GridScore:
+    """Numbers of cells, summed over grids.
+
+    :param both: free in the grid and in truth.
+    :param found: free in the grid.
+    :param true: free in truth.
+    """
+
+    both: int = 0
+    found: int = 0
+    true: int = 0
+
+    def add(self, cells: Cells, truth: Bools) -> None:
+        """Count the cells of a grid.
+
+        :param cells: (H, W) int8, as of nav_msgs/OccupancyGrid.
+        :param truth: (H, W) whether a cell is free.
+        """
+        free = cells == FREE_CELL
+        self.both += int((free & truth).sum())
+        self.found += int(free.sum())
+        self.true += int(truth.sum())
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union of free space, 0 to 1; 0 where there is none."""
+        return self.both / max(self.found + self.true - self.both, 1)
+
+    @property
+    def falsely_free(self) -> float:
+        """Share of what is said to be free and is not, 0 to 1."""
+        return (self.found - self.both) / max(self.found, 1)
+
+    @property
+    def recall(self) -> float:
+        """Share of what is free that is said to be, 0 to 1."""
+        return self.both / max(self.true, 1)
+
+
+def truth_picture(picture: Bytes, cells: Cells, truth: Bools) -> Bytes:
+    """A camera's picture, the grid, and the truth side by side, ahead at the top.
+
+    In the truth, free is white, and what the grid falsely says to be free is red.
+
+    :param picture: (H, W, 3) uint8 BGR; scaled to the height of the grids.
+    :param cells: see GridScore.add, truth likewise.
+    :returns: (H, W, 3) uint8 BGR, three pixels per cell.
+    """
+    found = grid_picture(cells)
+    height = len(found)
+    width = round(picture.shape[1] * height / picture.shape[0])
+    picture = np.asarray(
+        cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+    )
+    return np.hstack([picture, found, grid_picture(marked_truth(cells, truth))])
+
+
+def marked_truth(cells: Cells, truth: Bools) -> Cells:
+    """The truth as a grid: free or unknown, and occupied where a grid falsely says free."""
+    marked = np.where(truth, FREE_CELL, UNKNOWN_CELL).astype(np.int8)
+    marked[(cells == FREE_CELL) & ~truth] = OCCUPIED_CELL
+    return marked

@@ -1,0 +1,199 @@
+"""Which pixels see the ground, the bearings that meet them all, and what lies along each."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linknet_ros.camera_model import CameraModel
+from linknet_ros.camera_mount import Mount
+from linknet_ros.errors import CalibrationError
+
+Bools = NDArray[np.bool_]
+Bytes = NDArray[np.uint8]
+Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Indices = NDArray[np.intp]
+
+#: What a pixel is to the ground: seen, hidden by the vehicle itself, sky or too far away, nothing.
+_SEEN, _HIDDEN, _BEYOND, _NOTHING = range(4)
+#: Steps along a ray are this share of a pixel, so that none is stepped over.
+_STEP = 0.2
+#: A ray goes through this middle share of a pixel, or it does not count as hit.
+_MIDDLE = 0.8
+
+
+class GroundView:
+    """What each pixel sees of the ground, and the way back: the pixels along a bearing.
+
+    :param height: of the camera above the ground [m].
+    :param max_range: how far from the base frame's origin the ground is looked at [m].
+    :param ego_mask: (H, W), not 0 where the vehicle itself is in the picture.
+    :raises CalibrationError: when the camera sees no ground.
+    """
+
+    def __init__(
+        self,
+        camera: CameraModel,
+        mount: Mount,
+        height: float,
+        max_range: float,
+        ego_mask: Bytes | None,
+    ) -> None:
+        self.camera, self.height = camera, height
+        self.rotation = mount.matrix
+        # Straight ahead, or for a camera that looks down, what is up in the picture.
+        ahead, up = self.rotation[:2, 2], -self.rotation[:2, 1]
+        ahead = ahead if np.hypot(*ahead) > 0.1 else up
+        self.heading = math.atan2(ahead[1], ahead[0])
+        shape = (camera.height, camera.width)
+        rows, cols = np.indices(shape)
+        rays = camera.rays(np.stack([cols.ravel(), rows.ravel()], 1)) @ self.rotation.T
+        x, y, z = rays.T
+        away = np.hypot(x, y)
+        azimuth = self._turned(np.arctan2(y, x)).reshape(shape)
+        #: Angle below the horizon.
+        depression = np.arctan2(-z, away)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            reach = np.where(z < 0, height * away / -z, np.inf)
+            px = mount.position[0] + reach * x / away
+            py = mount.position[1] + reach * y / away
+            within = (z < 0) & (np.hypot(px, py) <= max_range)
+        status = np.where(within, _SEEN, _BEYOND)
+        status[np.isnan(z)] = _NOTHING
+        ground = within.reshape(shape)
+        if not ground.any():
+            raise CalibrationError(
+                f'the camera sees no ground within {max_range:g} m; check its pitch (positive '
+                'looks down), height, and ground.max_range'
+            )
+        if ego_mask is not None:
+            status[within & (ego_mask.ravel() != 0)] = _HIDDEN
+        # One more for all that is outside the image.
+        self.status = np.append(status, _NOTHING).astype(np.uint8)
+        self.pixel_angle, down = self._pixel_angles(ground, azimuth, depression.reshape(shape))
+        low, high = depression[ground.ravel()].min(), depression[ground.ravel()].max()
+        # A pixel more on both sides: tables are of pixels whose centres see the ground.
+        low = max(low - 1.5 * down, low / 3)
+        high = min(high + 1.5 * self.pixel_angle, math.pi / 2 - 1e-6)
+        self.steps = int((high - low) / (_STEP * down)) + 2
+        self.depressions = np.linspace(high, low, self.steps)
+
+    def _turned(self, bearing: Doubles) -> Doubles:
+        """Bearings to the left of the heading, -pi to pi."""
+        return (bearing - self.heading + math.pi) % (2 * math.pi) - math.pi
+
+    def _pixel_angles(
+        self, ground: Bools, azimuth: Doubles, depression: Doubles
+    ) -> tuple[float, float]:
+        """Keep what azimuth each pixel of the ground spans; returns its usual and least size."""
+        spans = np.zeros(ground.shape)
+        sizes = np.full(ground.shape, np.inf)
+        for axis in (0, 1):
+            across = (np.diff(azimuth, axis=axis) + math.pi) % (2 * math.pi) - math.pi
+            down = np.diff(depression, axis=axis)
+            # On the unit sphere.
+            size = np.hypot(across * np.cos(depression[: down.shape[0], : down.shape[1]]), down)
+            pads = ((0, 1), (0, 0)) if axis == 0 else ((0, 0), (0, 1))
+            back = pads[0][::-1], pads[1][::-1]
+            for values, total, join in (
+                (np.abs(across), spans, np.add),
+                (size, sizes, np.minimum),
+            ):
+                fill = np.nan
+                both = np.fmin(
+                    np.pad(values, pads, constant_values=fill),
+                    np.pad(values, back, constant_values=fill),
+                )
+                join(
+                    total,
+                    np.where(np.isnan(both), total if join is np.minimum else 0, both),
+                    out=total,
+                )
+        self.azimuths = azimuth[ground]
+        self.half_spans = _MIDDLE / 2 * spans[ground]
+        sizes = sizes[ground]
+        sizes = sizes[np.isfinite(sizes)]
+        if not sizes.size:
+            raise CalibrationError('the camera sees the ground with a single pixel')
+        return float(np.median(sizes)), float(np.percentile(sizes, 1))
+
+    def bearings(self) -> Doubles:
+        """Fewest azimuths such that a ray goes through the middle of every pixel of the ground.
+
+        The classical greedy: the next ray is at the first right end of all spans that no ray has
+        stabbed yet.
+        """
+        # Behind the camera bearings jump; what lies on the jump is stabbed on one side of it.
+        left = np.maximum(self.azimuths - self.half_spans, -math.pi)
+        right = np.minimum(self.azimuths + self.half_spans, math.pi)
+        order = np.argsort(left)
+        lefts = left[order].tolist()
+        first_right = np.minimum.accumulate(right[order][::-1])[::-1].tolist()
+        found: list[float] = []
+        at = 0
+        while at < len(lefts):
+            found.append(first_right[at])
+            at = bisect_right(lefts, found[-1])
+        # Two spare rays at the ends bound the view; where no pixel is, rays without pixels tell
+        # the cells there that nothing sees them.
+        step = float(np.median(np.diff(found))) if len(found) > 1 else self.pixel_angle
+        azimuth = np.array([found[0] - step / 2, *found, found[-1] + step / 2])
+        wide = np.flatnonzero(np.diff(azimuth) > 4 * step)
+        between = [(azimuth[wide] * (3 - i) + azimuth[wide + 1] * i) / 3 for i in (1, 2)]
+        return np.sort(np.concatenate([azimuth, *between]))
+
+    def trace(self, azimuth: Doubles) -> tuple[Indices, Floats, Bools, Doubles]:
+        """Follow rays from near to far; see GroundRays."""
+        camera, count = self.camera, len(azimuth)
+        bearing = self.heading + azimuth[:, None]
+        cos, sin = np.cos(self.depressions), -np.sin(self.depressions)
+        directions = np.stack(
+            [
+                np.cos(bearing) * cos,
+                np.sin(bearing) * cos,
+                np.broadcast_to(sin, (count, len(sin))),
+            ],
+            -1,
+        ).reshape(-1, 3)
+        found = camera.project(directions @ self.rotation)
+        cols, rows = np.floor(np.nan_to_num(found, nan=-9.0, posinf=-9, neginf=-9).T + 0.5)
+        inside = (cols >= 0) & (cols < camera.width) & (rows >= 0) & (rows < camera.height)
+        end = camera.width * camera.height
+        index = np.where(inside, rows * camera.width + cols, end).astype(np.intp)
+        index = index.reshape(count, self.steps)
+        status = self.status[index]
+        seen = status == _SEEN
+        # Half way between two steps a ray passes from one pixel to the next.
+        ranges = self.height / np.tan(self.depressions)
+        middles = (self.depressions[1:] + self.depressions[:-1]) / 2
+        edges = np.concatenate([ranges[:1], self.height / np.tan(middles), ranges[-1:]])
+        enters = seen.copy()
+        enters[:, 1:] &= index[:, 1:] != index[:, :-1]
+        ray, step = np.nonzero(enters)
+        rank = (np.cumsum(enters, 1) - 1)[ray, step]
+        numbers = enters.sum(1)
+        pixels = np.full((count, max(1, int(numbers.max())) + 1), end, np.intp)
+        near = np.zeros(pixels.shape, np.float32)
+        pixels[ray, rank], near[ray, rank] = index[ray, step], edges[step]
+        # The last pixel of each ray, and what comes after it.
+        last = self.steps - 1 - seen[:, ::-1].argmax(1)
+        some = numbers > 0
+        rays = np.arange(count)
+        near[rays[some], numbers[some]] = edges[last[some] + 1]
+        after = status[rays, np.minimum(last + 1, self.steps - 1)]
+        reaches = some & ((after == _BEYOND) | (last == self.steps - 1))
+        return pixels, near, reaches, self._gaps(seen, last, some, edges)
+
+    def _gaps(self, seen: Bools, last: Indices, some: Bools, edges: Doubles) -> Doubles:
+        """Stretches between the first and the last pixel of a ray that are not seen, (n, 3)."""
+        steps = np.arange(seen.shape[1])
+        first = seen.argmax(1)
+        between = (steps > first[:, None]) & (steps < last[:, None]) & some[:, None] & ~seen
+        change = np.diff(between.astype(np.int8), axis=1, prepend=0, append=0)
+        ray, start = np.nonzero(change == 1)
+        _, stop = np.nonzero(change == -1)
+        return np.stack([ray, edges[start], edges[stop]], 1).astype(np.float64)

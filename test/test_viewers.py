@@ -1,0 +1,256 @@
+"""What RViz and Foxglove are told to show exists, in the types and with the QoS they ask for.
+
+Neither is run here: the names of displays and panels are those of their sources.
+"""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_check_compatible
+from rclpy.qos import QoSCompatibility as Compatibility
+
+from linknet_ros.frame_statistics import Statistics
+from linknet_ros.ros_diagnostics import diagnostic_array
+from linknet_ros.ros_ground_parameters import GROUND_SPECS
+from linknet_ros.ros_outputs import Outputs
+from linknet_ros.ros_parameters import SPECS, Parameters
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Displays by message type, of RViz's rviz_default_plugins/plugins_description.xml.
+DISPLAYS = {
+    'rviz_default_plugins/Image': 'sensor_msgs/msg/Image',
+    'rviz_default_plugins/Map': 'nav_msgs/msg/OccupancyGrid',
+    'rviz_default_plugins/LaserScan': 'sensor_msgs/msg/LaserScan',
+    'rviz_default_plugins/PointCloud2': 'sensor_msgs/msg/PointCloud2',
+}
+#: Those that have no topic, or tf's.
+WITHOUT_TOPIC = {'rviz_default_plugins/Grid', 'rviz_default_plugins/TF'}
+OTHERS = {
+    'rviz_common/Displays',
+    'rviz_common/Views',
+    'rviz_default_plugins/MoveCamera',
+    'rviz_default_plugins/Measure',
+    'rviz_default_plugins/Orbit',
+    'rviz_default_plugins/TF',
+}
+#: Types of Foxglove's built-in panels that the layout may use.
+PANELS = {'3D', 'Image', 'DiagnosticSummary', 'DiagnosticStatusPanel', 'Plot', 'Parameters'}
+
+CAMERA = ('sensor_msgs/msg/Image', None)
+
+
+def parameters(**changes):
+    return Parameters(**{spec.field: spec.default for spec in SPECS} | changes)
+
+
+@pytest.fixture(params=[False, True], ids=['', 'latched'])
+def published(request, open_node, class_table):
+    """Type and QoS of every topic of the node, and of the camera beside it."""
+    node = open_node()
+    Outputs(node, class_table, parameters(ground_latched=request.param))
+    node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+    topics = {
+        p.topic_name: (type_name(p.msg_type), p.qos_profile)
+        for p in node.publishers
+        if p.topic_name.startswith(('/linknet/', '/diagnostics'))
+    }
+    return {**topics, '/camera/image_raw': CAMERA}
+
+
+def type_name(kind):
+    package, _, rest = kind.__module__.partition('.')
+    return f'{package}/{rest.partition(".")[0]}/{kind.__name__}'
+
+
+# RViz.
+
+
+@pytest.fixture(scope='module')
+def rviz():
+    """config/segment.rviz."""
+    return yaml.safe_load((ROOT / 'config' / 'segment.rviz').read_text('utf-8'))
+
+
+@pytest.fixture(scope='module')
+def displays(rviz):
+    return rviz['Visualization Manager']['Displays']
+
+
+def test_displays_show_topics_of_the_node_in_their_type(displays, published):
+    shown = {}
+    for display in displays:
+        assert display['Enabled'] is True
+        if display['Class'] in WITHOUT_TOPIC:
+            assert 'Topic' not in display
+            continue
+        topic = display['Topic']['Value']
+        kind, offered = published[topic]
+        assert kind == DISPLAYS[display['Class']], topic
+        shown[topic] = display['Class']
+        if offered is not None:
+            compatibility, reason = qos_check_compatible(offered, asked_qos(display['Topic']))
+            assert compatibility != Compatibility.ERROR, f'{topic}: {reason}'
+    assert set(shown) == {
+        '/camera/image_raw',
+        '/linknet/overlay',
+        '/linknet/drivable_grid',
+        '/linknet/drivable_scan',
+        '/linknet/drivable_cloud',
+    }
+    assert len({display['Name'] for display in displays}) == len(displays)
+
+
+def asked_qos(topic):
+    assert topic['History Policy'] == 'Keep Last'
+    return QoSProfile(
+        depth=topic['Depth'],
+        reliability={
+            'Reliable': ReliabilityPolicy.RELIABLE,
+            'Best Effort': ReliabilityPolicy.BEST_EFFORT,
+        }[topic['Reliability Policy']],
+        durability={
+            'Volatile': DurabilityPolicy.VOLATILE,
+            'Transient Local': DurabilityPolicy.TRANSIENT_LOCAL,
+        }[topic['Durability Policy']],
+    )
+
+
+def test_images_of_any_camera_are_heard(displays):
+    """Drivers send best effort; who asks for reliable hears nothing."""
+    for display in displays:
+        if display['Class'].endswith('/Image'):
+            assert display['Topic']['Reliability Policy'] == 'Best Effort'
+
+
+def test_an_unfitting_wish_would_be_found(displays, published):
+    (grid,) = (d for d in displays if d['Class'].endswith('/Map'))
+    _, offered = published['/linknet/drivable_grid']
+    wish = asked_qos({**grid['Topic'], 'Durability Policy': 'Transient Local'})
+    latched = offered.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    found = qos_check_compatible(offered, wish)[0] != Compatibility.ERROR
+    assert found == latched
+
+
+def test_everything_else_is_of_rviz_itself(rviz):
+    manager = rviz['Visualization Manager']
+    classes = {panel['Class'] for panel in rviz['Panels']}
+    classes |= {tool['Class'] for tool in manager['Tools']}
+    classes |= {
+        manager['Views']['Current']['Class'],
+        manager['Transformation']['Current']['Class'],
+    }
+    assert classes == OTHERS
+    images = {d['Name'] for d in manager['Displays'] if d['Class'].endswith('/Image')}
+    # Docks of the window are called as what they show.
+    assert images | {'Displays'} == {
+        key for key, value in rviz['Window Geometry'].items() if isinstance(value, dict)
+    }
+
+
+def test_rviz_stands_in_the_frame_of_the_grid(rviz):
+    (frame,) = (spec.default for spec in GROUND_SPECS if spec.name == 'ground.base_frame')
+    assert rviz['Visualization Manager']['Global Options']['Fixed Frame'] == frame
+
+
+def test_launch_file_remaps_every_topic_of_the_node(displays):
+    tree = ast.parse((ROOT / 'launch' / 'segment.launch.py').read_text('utf-8'))
+    (remapped,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == 'RVIZ_TOPICS'
+    )
+    topics = {display['Topic']['Value'] for display in displays if 'Topic' in display}
+    assert {f'/linknet/{name}' for name in remapped} | {'/camera/image_raw'} == topics
+
+
+# Foxglove.
+
+
+@pytest.fixture(scope='module')
+def layout():
+    """config/foxglove_layout.json."""
+    return json.loads((ROOT / 'config' / 'foxglove_layout.json').read_text('utf-8'))
+
+
+def leaves(tree):
+    """Panel ids of a layout's tree, which has nothing but splits in two."""
+    if isinstance(tree, str):
+        return [tree]
+    assert set(tree) == {'direction', 'splitPercentage', 'first', 'second'}
+    assert tree['direction'] in ('row', 'column')
+    assert 0 < tree['splitPercentage'] < 100
+    return leaves(tree['first']) + leaves(tree['second'])
+
+
+def panels(layout, kind):
+    return [c for name, c in layout['configById'].items() if name.partition('!')[0] == kind]
+
+
+def test_every_panel_has_one_place(layout):
+    assert set(layout) == {
+        *('configById', 'globalVariables', 'userNodes', 'playbackConfig', 'layout')
+    }
+    placed = leaves(layout['layout'])
+    assert sorted(placed) == sorted(layout['configById'])
+    assert {name.partition('!')[0] for name in placed} == PANELS
+    assert all(name.partition('!')[2] for name in placed)
+
+
+def test_image_panels(layout, published):
+    topics = {panel['imageMode']['imageTopic'] for panel in panels(layout, 'Image')}
+    assert topics == {'/camera/image_raw', '/linknet/overlay/compressed'}
+    assert topics <= set(published)
+
+
+def test_ground_panel(layout, published):
+    (panel,) = panels(layout, '3D')
+    (frame,) = (spec.default for spec in GROUND_SPECS if spec.name == 'ground.base_frame')
+    assert panel['followTf'] == frame
+    assert [layer['frameId'] for layer in panel['layers'].values()] == [frame]
+    assert {topic: published[topic][0] for topic in panel['topics']} == {
+        '/linknet/drivable_grid': 'nav_msgs/msg/OccupancyGrid',
+        '/linknet/drivable_scan': 'sensor_msgs/msg/LaserScan',
+        '/linknet/drivable_cloud': 'sensor_msgs/msg/PointCloud2',
+    }
+    # A topic is not subscribed to before it is visible.
+    assert all(settings['visible'] for settings in panel['topics'].values())
+
+
+def test_diagnostics_panels_and_plots(layout, published):
+    statistics = Statistics()
+    statistics.receive()
+    stages = dict.fromkeys(('wait', 'fit', 'infer', 'products', 'publish'), 0.01)
+    statistics.publish(stages, 0.05)
+    message = diagnostic_array(
+        DiagnosticArray().header.stamp,
+        'linknet',
+        'active',
+        statistics.snapshot(),
+        {'backend': 'openvino'},
+    )
+    (status,) = message.status
+    for kind in ('DiagnosticSummary', 'DiagnosticStatusPanel'):
+        (panel,) = panels(layout, kind)
+        assert panel['topicToRender'] in published
+    (panel,) = panels(layout, 'DiagnosticStatusPanel')
+    assert panel['selectedName'] == status.name
+    assert panel['selectedHardwareId'] == status.hardware_id
+    keys = {value.key for value in status.values}
+    paths = [path['value'] for panel in panels(layout, 'Plot') for path in panel['paths']]
+    assert len(paths) == 5
+    for path in paths:
+        before, _, rest = path.partition('.values[:]{key=="')
+        assert before == f'/diagnostics.status[:]{{name=="{status.name}"}}'
+        key, _, after = rest.partition('"}')
+        assert key in keys
+        assert after == '.value'
+        # Foxglove draws text that is a number.
+        float(next(value.value for value in status.values if value.key == key))

@@ -14,6 +14,9 @@ SHIPPED_INT8_MODEL = 'models/linknet_camvid_int8.onnx'
 #: Fast DDS profile with enough shared memory for images.
 SHM_PROFILE = 'config/fastdds_shm.xml'
 
+#: The page of view_node.
+VIEW_FILES = ('view/index.html', 'view/view.js', 'view/view.css', 'view/icon.svg')
+
 
 def shipped_model(precision: str) -> str:
     """The model that is used where none is named, as a path for `package_file`.

@@ -4,6 +4,7 @@
 PYTHON ?= python3
 SOURCE ?= street
 DEMO_ARGS ?=
+VIEW ?=
 BENCH_ARGS ?=
 SCALE ?= 1
 BIN := .venv/bin
@@ -11,7 +12,7 @@ BIN := .venv/bin
 .PHONY: demo test bench soak lint audit format clean
 
 demo: .venv/.demo
-	$(BIN)/python -m linknet_ros.demo --source '$(SOURCE)' $(DEMO_ARGS)
+	$(BIN)/python -m linknet_ros.demo --source '$(SOURCE)' $(if $(VIEW),--view) $(DEMO_ARGS)
 
 # Two processes, as in use: what runs on the robot (ROS, OpenVINO) never shares one with PyTorch.
 test: .venv/.test

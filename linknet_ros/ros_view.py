@@ -53,7 +53,9 @@ class View:
         self._board = board
         self._target = board.facts.node
         self._legend = Legend(board, model)
-        self._parameters: RemoteParameters | None = None
+        # Kept: a client that goes away while a question is open costs the node a fault.
+        self._parameters = RemoteParameters(node, self._target)
+        self._looking = False
         self._subscriptions: list[Any] = []
         self._camera: Any = None
         self._jobs: deque[Callable[[], None]] = deque()
@@ -82,10 +84,10 @@ class View:
             self._ask()
 
         def ask() -> None:
-            if self._parameters is None:
-                done('nobody looks')
-            else:
+            if self._looking:
                 self._parameters.set({name: value}, done)
+            else:
+                done('nobody looks')
 
         self._do(ask)
         return answer
@@ -95,6 +97,7 @@ class View:
         self._closed = True
         self._end()
         self._node.destroy_timer(self._timer)
+        self._parameters.close()
         self._legend.close()
 
     def _do(self, job: Callable[[], None]) -> None:
@@ -107,10 +110,10 @@ class View:
             self._jobs.popleft()()
 
     def _begin(self) -> None:
-        if self._parameters is not None:
+        if self._looking:
             return
+        self._looking = True
         self._board.clear(since=time.monotonic())
-        self._parameters = RemoteParameters(self._node, self._target)
         for kind, topic, take in (
             (CompressedImage, f'{self._target}/overlay{SUFFIX}', self._take_overlay),
             (OccupancyGrid, f'{self._target}/drivable_grid', self._take_grid),
@@ -125,15 +128,14 @@ class View:
         self._look_around()
 
     def _end(self) -> None:
-        if self._parameters is None:
+        if not self._looking:
             return
+        self._looking = False
         self._timer.cancel()
         self._listen_to('', None)
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
-        self._parameters.close()
-        self._parameters = None
         self._legend.forget()
         self._board.clear()
 
@@ -154,7 +156,7 @@ class View:
         self._ask()
 
     def _ask(self) -> None:
-        if self._parameters is not None:
+        if self._looking:
             self._parameters.get([*SLIDERS, *Legend.PARAMETERS], self._take_parameters)
 
     def _listen_to(self, topic: str, kind: type | None) -> None:
@@ -204,6 +206,8 @@ class View:
                 self._board.learn(report=report)
 
     def _take_parameters(self, values: dict[str, Any]) -> None:
+        if not self._looking:
+            return
         sliders = {name: values[name] for name in SLIDERS if name in values}
         self._board.learn(parameters=sliders)
         self._legend.update(values)

@@ -44,7 +44,7 @@ class RemoteParameters:
     def get(self, names: Sequence[str], done: Callable[[dict[str, Any]], None]) -> None:
         """Ask for values; one request at a time, so nothing where the last is not answered yet.
 
-        :param done: gets the values by name, without those that the node has not.
+        :param done: gets the values by name; none at all where the node lacks one of them.
         """
         if any(client is self._get for _, client, _ in self._open):
             return

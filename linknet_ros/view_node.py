@@ -9,9 +9,12 @@ if __name__ == '__main__':
     end_quietly()
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import NameValidationException
+from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
+from rclpy.validate_full_topic_name import validate_full_topic_name
 
-from linknet_ros.errors import LinknetError, first_line
+from linknet_ros.errors import LinknetError, ParameterError, first_line
 from linknet_ros.ros_parameters import declare_parameter, warn_of_unknown_parameters
 from linknet_ros.ros_process import ros_process
 from linknet_ros.ros_view import View
@@ -54,8 +57,7 @@ class ViewNode(Node):
                 f'the view needs aiohttp, which does not load ({first_line(error)}); '
                 'sudo apt install python3-aiohttp, or pip install aiohttp'
             ) from error
-        # Joins the namespace, if the name is not complete, and refuses what can be no name.
-        board = Board(self.resolve_service_name(values['node']))
+        board = Board(self._full_name(values['node']))
         self._view = View(self, board, values['model'])
         self._server = ViewServer(
             board,
@@ -71,6 +73,17 @@ class ViewNode(Node):
                 'sliders, without a password'
             )
         self.get_logger().info(f'open {self._server.url} in a browser')
+
+    def _full_name(self, name: str) -> str:
+        """A node's name with this node's namespace, where it has none of its own."""
+        try:
+            full = expand_topic_name(name, self.get_name(), self.get_namespace())
+            validate_full_topic_name(full)
+        except (NameValidationException, ValueError) as error:
+            raise ParameterError(
+                f"parameter node is '{name}', which is no name of a node; use one as /linknet"
+            ) from error
+        return full
 
     def destroy_node(self) -> None:
         """Stop the server before the handles it uses go away."""

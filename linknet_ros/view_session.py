@@ -113,7 +113,9 @@ class Session:
                 self._status_due = 0.0
                 self._on_looking()
             case {'next': str(channel)} if channel in CHANNELS:
-                self._asked.add(channel)
+                # Out of sight a last picture may still be drawn; no other follows.
+                if self.looking:
+                    self._asked.add(channel)
             case {'set': str(name), 'value': float(value)} if name in SLIDERS:
                 # The page waits for the answer before it asks again.
                 busy = self._setting is not None and not self._setting.done()

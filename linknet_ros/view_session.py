@@ -81,13 +81,14 @@ class Session:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # First of all: older versions of aiohttp cancel this once more while it waits below.
+            self.looking = False
+            self._on_looking()
             if self._setting is not None:
                 tasks.append(self._setting)
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
-            self.looking = False
-            self._on_looking()
         for end in ends:
             # A browser that went away is no fault, in whatever the loop was doing.
             if isinstance(end, Exception) and not isinstance(end, ConnectionError):

@@ -209,12 +209,33 @@ def test_browser_that_dies_no_longer_looks(server, control):
     wait_for(lambda: control.looks == [True, False])
 
 
+def test_browser_that_freezes_no_longer_looks(control, monkeypatch):
+    monkeypatch.setattr(view_server, '_HEARTBEAT', 0.2)
+    server = ViewServer(Board('/linknet'), control, port=0)
+
+    async def work(client):
+        origin = {'Origin': server.url.rstrip('/')}
+        # It answers no ping, as a laptop that was closed.
+        async with client.ws_connect(
+            f'{server.url}socket', headers=origin, autoping=False
+        ) as socket:
+            await socket.send_json(LOOKING)
+            while control.looks != [True, False]:
+                await asyncio.sleep(0.01)
+
+    try:
+        ask(server.url, work)
+    finally:
+        server.stop()
+
+
 def test_only_so_many_browsers(server, monkeypatch):
     monkeypatch.setattr(view_server, 'MAX_SESSIONS', 2)
 
     async def work(client):
-        for _ in range(2):
-            socket = await open_socket(client, server.url)
+        # Kept, or they would be closed again.
+        sockets = [await open_socket(client, server.url) for _ in range(2)]
+        for socket in sockets:
             await socket.send_json(LOOKING)
             await socket.receive()
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
@@ -223,13 +244,15 @@ def test_only_so_many_browsers(server, monkeypatch):
 
     assert ask(server.url, work) == 503
 
-    async def later(client):
-        async with open_socket(client, server.url) as socket:
-            await socket.send_json(LOOKING)
-            await socket.receive()
+    async def accepted(client):
+        try:
+            async with open_socket(client, server.url):
+                return True
+        except aiohttp.WSServerHandshakeError:
+            return False
 
-    # Those two have gone meanwhile.
-    ask(server.url, later)
+    # Those two go away.
+    wait_for(lambda: ask(server.url, accepted))
 
 
 def test_parameter_goes_to_the_robot_and_the_answer_comes_back(server, control):

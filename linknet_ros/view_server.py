@@ -6,12 +6,14 @@ It runs in a thread of its own and knows no ROS.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from linknet_ros.errors import ServeError
 from linknet_ros.package_files import VIEW_FILES, package_file
@@ -78,14 +80,14 @@ class ViewServer:
         self._encoder = ThreadPoolExecutor(1, 'view_encoder')
         self._ready: Future[int] = Future()
         self._stop = asyncio.Event()
-        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name='view_server', daemon=True)
         self._thread.start()
-        try:
-            self._port = self._ready.result()
-        except BaseException:
-            self.stop()
-            raise
+        error = self._ready.exception()
+        if error is not None:
+            self._thread.join()
+            self._encoder.shutdown(wait=False)
+            raise error
+        self._port = self._ready.result()
 
     @property
     def url(self) -> str:
@@ -102,19 +104,20 @@ class ViewServer:
 
     def _run(self) -> None:
         try:
-            self._loop.run_until_complete(self._serve())
-        except BaseException as error:
+            asyncio.run(self._serve())
+        except Exception as error:
             if self._ready.done():
                 raise
             self._ready.set_exception(error)
-        finally:
-            self._loop.close()
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         application = web.Application(middlewares=[self._guard])
         application.router.add_get('/socket', self._open_socket)
         application.router.add_get('/{name:[a-z.]*}', self._send_file)
-        runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        runner = web.AppRunner(
+            application, access_log=None, logger=_logger(), handle_signals=False
+        )
         await runner.setup()
         try:
             site = web.TCPSite(runner, self._host, self._port)
@@ -203,6 +206,18 @@ class ViewServer:
     def _wake_sessions(self) -> None:
         for session in self._sessions:
             session.wake()
+
+
+def _logger() -> logging.Logger:
+    """What is wrong here goes into the log, but not a page for each request that is no HTTP."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+    logger = logging.getLogger('linknet_ros.view')
+    logger.filters = [wanted]
+    return logger
 
 
 def _page_files() -> dict[str, tuple[str, bytes]]:

@@ -86,7 +86,8 @@ def status_of(facts: Facts, times: Mapping[str, float], now: float) -> dict[str,
         'note': text,
         'hints': dict(_hints(facts, times, now)),
         'values': dict(report.values) if report else {},
-        'parameters': {name: facts.parameters.get(name) for name in SLIDERS},
+        # Of a node that is silent nobody knows what it has.
+        'parameters': {name: facts.parameters.get(name) if report else None for name in SLIDERS},
         'legend': [
             {'name': entry.name, 'color': list(entry.color), 'drivable': entry.drivable}
             for entry in facts.legend

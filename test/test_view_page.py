@@ -347,8 +347,9 @@ def test_node_that_dies_and_comes_back(page, robot):
     wait_for_text(page, '#note', '/linknet has been silent for')
     assert page.ask("$('#note').className") == 'error'
     page.wait("$('#overlay').classList.contains('old')")
-    # Its last numbers are gone, its sliders are out of use at the latest when it is forgotten.
+    # Its last numbers are gone, and its sliders are out of use.
     page.wait("$('#rates').textContent === ''")
+    page.wait('SLIDERS.every(name => $(`#${name} input`).disabled)')
     robot.segmentation()
     page.wait("$('#note').className === 'ok'", 60)
     wait_for_pictures(page)

@@ -1,7 +1,9 @@
 """The server over real sockets: its files, who is refused, when the robot is listened to."""
 
 import asyncio
+import contextlib
 import re
+import socket
 import time
 from concurrent.futures import Future
 
@@ -235,9 +237,9 @@ def test_only_so_many_browsers(server, monkeypatch):
     async def work(client):
         # Kept, or they would be closed again.
         sockets = [await open_socket(client, server.url) for _ in range(2)]
-        for socket in sockets:
-            await socket.send_json(LOOKING)
-            await socket.receive()
+        for one in sockets:
+            await one.send_json(LOOKING)
+            await one.receive()
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             await open_socket(client, server.url)
         return caught.value.status
@@ -293,6 +295,40 @@ def test_stop_ends_open_pages_at_once(control):
     assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
     assert control.looks == [True, False]
     server.stop()
+
+
+@pytest.mark.parametrize(
+    'junk',
+    [
+        b'\0' * 100,
+        b'GET / HTTP/1.1\r\n\r\n',
+        b'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n',
+        b'GET /' + b'a' * 100_000 + b' HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n',
+        b'GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nA: ' + b'a' * 100_000 + b'\r\n\r\n',
+        b'\x16\x03\x01',
+    ],
+)
+def test_what_is_no_request_is_refused_quietly(server, capfd, junk):
+    port = int(server.url.rstrip('/').rpartition(':')[2])
+    with socket.create_connection(('127.0.0.1', port), timeout=20) as other:
+        other.sendall(junk)
+        other.shutdown(socket.SHUT_WR)
+        answer = b''
+        with contextlib.suppress(ConnectionResetError):
+            while part := other.recv(4096):
+                answer += part
+    assert not answer or answer.split()[1] in (b'400', b'403')
+    assert ask(server.url)[0] == 200
+    assert capfd.readouterr().err == ''
+
+
+def test_fault_of_ours_is_logged(server, caplog, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError('a bug')
+
+    monkeypatch.setattr(view_server, 'response_headers', fail)
+    assert ask(server.url)[0] == 500
+    assert 'a bug' in caplog.text
 
 
 def test_port_that_is_taken(server, control):

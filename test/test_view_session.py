@@ -20,6 +20,7 @@ from linknet_ros.errors import FrameError
 from linknet_ros.view_board import Board
 from linknet_ros.view_pictures import Picture
 from linknet_ros.view_session import Session
+from linknet_ros.view_status import Report
 
 LOOKING = {'looking': True}
 
@@ -250,7 +251,8 @@ def test_status_comes_again_and_again():
     async def work(page):
         await page.say(LOOKING)
         first = await page.text('status')
-        page.board.learn(parameters={'min_confidence': 0.25})
+        report = Report(time.monotonic(), False, '', {'state': 'active'})
+        page.board.learn(report=report, parameters={'min_confidence': 0.25})
         second = await page.text('status')
         assert first['parameters']['min_confidence'] is None
         assert second['parameters']['min_confidence'] == 0.25

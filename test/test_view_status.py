@@ -76,6 +76,7 @@ def test_node_that_died_is_said_though_the_graph_still_has_it():
     # Its last numbers are not shown as if they were those of now.
     status = status_of(replace(FINE, report=report(12)), {}, NOW)
     assert status['values'] == {}
+    assert status['parameters'] == {'overlay_opacity': None, 'min_confidence': None}
 
 
 def test_node_without_diagnostics():

@@ -1,5 +1,6 @@
 # Commands for a fresh machine: `make demo`, `make test`, `make bench`. Each sets up what it needs in
-# .venv, ROS 2 included; nothing outside this folder is changed.
+# .venv, ROS 2 included; nothing outside this folder is changed. `make demo VIEW=1` shows the demo on a
+# web page until Ctrl-C.
 
 PYTHON ?= python3
 SOURCE ?= street

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
-from linknet_ros.errors import LinknetError
+from linknet_ros.errors import LinknetError, first_line
 from linknet_ros.model_file import load_model_file
 from linknet_ros.package_files import package_file, shipped_model
 from linknet_ros.view_board import Board
@@ -61,6 +61,11 @@ class Legend:
                 legend_problem=f'{error}; if the node runs elsewhere, set the parameter model of '
                 'the view to a copy of the file',
             )
+            return
+        except Exception as error:
+            # Nobody waits for this thread: what is wrong has to be on the page.
+            problem = f'{type(error).__name__}: {first_line(error)}'
+            self._board.learn(legend=(), legend_problem=problem)
             return
         entries = tuple(
             LegendEntry(name, color, name in (drivable or classes.drivable_names))

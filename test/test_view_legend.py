@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from linknet_ros import view_legend
 from linknet_ros.view_board import Board
 from linknet_ros.view_legend import Legend
 
@@ -71,6 +72,15 @@ def test_file_of_another_machine(board, legend, model_path):
     legend(str(model_path)).update({'model': '/on/the/robot.onnx'})
     wait_for(lambda: board.facts.legend)
     assert board.facts.legend_problem == ''
+
+
+def test_fault_of_the_reader_is_on_the_page(board, legend, monkeypatch):
+    def fail(path):
+        raise ZeroDivisionError('a bug')
+
+    monkeypatch.setattr(view_legend, 'load_model_file', fail)
+    legend().update({'model': 'a.onnx'})
+    wait_for(lambda: board.facts.legend_problem == 'ZeroDivisionError: a bug')
 
 
 def test_nothing_is_read_twice(board, legend, model_path):

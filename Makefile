@@ -1,9 +1,11 @@
 # Commands for a fresh machine: `make demo`, `make test`, `make bench`. Each sets up what it needs in
-# .venv, ROS 2 included; nothing outside this folder is changed.
+# .venv, ROS 2 included; nothing outside this folder is changed. `make demo VIEW=1` shows the demo on a
+# web page until Ctrl-C.
 
 PYTHON ?= python3
 SOURCE ?= street
 DEMO_ARGS ?=
+VIEW ?=
 BENCH_ARGS ?=
 SCALE ?= 1
 BIN := .venv/bin
@@ -11,7 +13,7 @@ BIN := .venv/bin
 .PHONY: demo test bench soak lint audit format clean
 
 demo: .venv/.demo
-	$(BIN)/python -m linknet_ros.demo --source '$(SOURCE)' $(DEMO_ARGS)
+	$(BIN)/python -m linknet_ros.demo --source '$(SOURCE)' $(if $(VIEW),--view) $(DEMO_ARGS)
 
 # Two processes, as in use: what runs on the robot (ROS, OpenVINO) never shares one with PyTorch.
 test: .venv/.test

@@ -18,11 +18,13 @@ ros = [
     'ros-jazzy-lifecycle-msgs',
 ]
 train = [*cpu, 'torch', 'torchvision', 'tqdm', 'matplotlib', 'tensorboard']
-demo = ['tqdm']
+# The page of view_node; 3.8 is Humble's python3-aiohttp.
+view = ['aiohttp>=3.8']
+demo = ['tqdm', *view]
 # The only release that this was run with; earlier ones take other libraries for zstd.
 bags = ['rosbags>=0.11.9,<0.12', 'tqdm']
 cluster = [*bags, 'ray']
-test = ['pytest', 'hypothesis', 'pyyaml', 'packaging', *bags]
+test = ['pytest', 'hypothesis', 'pyyaml', 'packaging', *bags, *view]
 dev = ['ruff', 'mypy']
 
 setup(
@@ -35,12 +37,14 @@ setup(
         (f'share/{package}/launch', glob('launch/*.launch.py')),
         (f'share/{package}/config', glob('config/*')),
         (f'share/{package}/models', glob('models/*')),
+        (f'share/{package}/view', glob('view/*')),
     ],
     install_requires=['setuptools'],
     extras_require={
         'ros': ros,
         'cpu': cpu,
         'gpu': [*runtime, 'cuda-bindings'],
+        'view': view,
         'demo': demo,
         'bags': bags,
         'cluster': cluster,
@@ -59,6 +63,7 @@ setup(
         'console_scripts': [
             'segment_node = linknet_ros.start:segment_node',
             'replay_node = linknet_ros.start:replay_node',
+            'view_node = linknet_ros.start:view_node',
             'demo = linknet_ros.demo:main',
             'doctor = linknet_ros.doctor:main',
             'build_engine = linknet_ros.build_engine:main',

@@ -70,6 +70,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         '--precision', default='auto', help=f'auto (the default), {", ".join(PRECISIONS[1:])}'
     )
+    parser.add_argument(
+        '--view',
+        action='store_true',
+        help='show it on a web page, until Ctrl-C: the source begins again at its end, and there '
+        'is no report',
+    )
+    parser.add_argument(
+        '--view-port', type=int, default=8080, help='of that page, %(default)s by default'
+    )
     options = parser.parse_args(arguments)
     try:
         model = load_model_file(options.model or package_file(shipped_model(options.precision)))
@@ -79,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     except LinknetError as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
-        sys.exit('stopped')
+        sys.exit(None if options.view else 'stopped')
     if report['unaccounted']:
         sys.exit(f'error: {report["unaccounted"]} frames were neither answered nor counted')
 
@@ -89,13 +98,17 @@ def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
     isolate(options.domain_id)
     print(f'to look on: export ROS_DOMAIN_ID={options.domain_id}')
     options.out.mkdir(parents=True, exist_ok=True)
-    count = options.count or (_STREET_FRAMES if options.source == STREET else 0)
+    count = options.count
+    if options.source == STREET and not options.view:
+        count = count or _STREET_FRAMES
     processes: list[subprocess.Popen[bytes]] = []
     with open_demo_node(len(model.classes), options.source == STREET) as node:
         try:
             processes.append(_start_segmentation(options, model))
             _wait_until_ready(node, processes[0])
             processes.append(_start_replay(options, count))
+            if options.view:
+                processes.append(_start_view(options))
             _watch(node, processes, count)
         finally:
             stop_nodes(processes)
@@ -146,13 +159,18 @@ def _start_replay(options: argparse.Namespace, count: int) -> subprocess.Popen[b
         {
             'source': source,
             'rate': str(float(options.rate)),
-            'loop': 'false',
+            'loop': str(options.view).lower(),
             'count': str(count),
             # The segmentation node and the demo itself.
             'wait_for': '2',
         },
         ['-r', 'image_raw:=image'],
     )
+
+
+def _start_view(options: argparse.Namespace) -> subprocess.Popen[bytes]:
+    print(f'the page: http://127.0.0.1:{options.view_port}/ (Ctrl-C ends it)')
+    return start_node('linknet_ros.view_node', {'port': str(options.view_port)})
 
 
 def _wait_until_ready(node: DemoNode, segmentation: subprocess.Popen[bytes]) -> None:
@@ -163,9 +181,9 @@ def _wait_until_ready(node: DemoNode, segmentation: subprocess.Popen[bytes]) -> 
         _check(segmentation)
 
 
-def _check(segmentation: subprocess.Popen[bytes]) -> None:
-    if segmentation.poll() is not None:
-        raise LinknetError('the segmentation node ended; its message is above')
+def _check(process: subprocess.Popen[bytes], name: str = 'segmentation node') -> None:
+    if process.poll() is not None:
+        raise LinknetError(f'the {name} ended; its message is above')
 
 
 def _watch(node: DemoNode, processes: list[subprocess.Popen[bytes]], count: int) -> None:
@@ -175,7 +193,7 @@ def _watch(node: DemoNode, processes: list[subprocess.Popen[bytes]], count: int)
         from tqdm import tqdm
     except ImportError as error:
         raise LinknetError(f'the demo needs tqdm ({error}); pip install tqdm') from error
-    segmentation, replay = processes
+    segmentation, replay, *views = processes
     settled_after = None
     last_change = time.monotonic()
     with tqdm(total=count or None, unit='frame', desc='segmenting', file=sys.stdout) as bar:
@@ -186,6 +204,8 @@ def _watch(node: DemoNode, processes: list[subprocess.Popen[bytes]], count: int)
                 bar.set_postfix(latency=f'{node.latencies[-1]:.0f} ms', refresh=False)
                 bar.update(len(node.latencies) - bar.n)
             _check(segmentation)
+            for view in views:
+                _check(view, 'view')
             if replay.poll() is None:
                 continue
             # The counts in the node's diagnostics are up to a second old: the second report from

@@ -50,6 +50,10 @@ class RecordingError(LinknetError):
     """A recording cannot be read, or its output cannot be written."""
 
 
+class ServeError(LinknetError):
+    """The view cannot be served."""
+
+
 def first_line(error: BaseException) -> str:
     """First line of an exception's text that says something, or its type, for a message.
 

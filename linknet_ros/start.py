@@ -17,3 +17,11 @@ def replay_node() -> None:
     from linknet_ros.replay_node import main
 
     main()
+
+
+def view_node() -> None:
+    """Entry point of `ros2 run linknet_ros view_node`."""
+    end_quietly()
+    from linknet_ros.view_node import main
+
+    main()

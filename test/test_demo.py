@@ -1,8 +1,14 @@
 """The demo from its command line: three processes over real DDS, report and contact sheet."""
 
 import json
+import re
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 
 import cv2
 import numpy as np
@@ -110,6 +116,49 @@ def test_mistakes_end_with_one_line(model, tmp_path, arguments, message):
     assert result.returncode == 1
     assert message in result.stderr
     assert 'Traceback' not in result.stderr
+
+
+def test_view_shows_it_until_a_signal(model, tmp_path):
+    pytest.importorskip('aiohttp', reason='aiohttp (extra "view") not installed')
+    frames = tmp_path / 'frames'
+    frames.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(frames / f'{i}.png'), np.full((64, 96, 3), 40 * i, np.uint8))
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, '-m', 'linknet_ros.demo', '--source', frames, '--rate', 10]
+    command += ['--out', tmp_path / 'out', '--model', model.path, '--view', '--view-port', port]
+    log = tmp_path / 'log'
+    with log.open('wb') as file:
+        process = subprocess.Popen(list(map(str, command)), stdout=file, stderr=file)
+    try:
+        end = time.monotonic() + 120
+        # Far more than the source has: it begins again.
+        while not re.search(r' [2-9]\dframe ', log.read_text()):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        url = f'http://127.0.0.1:{port}/'
+        assert f'the page: {url}' in log.read_text()
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            assert b'<canvas' in answer.read()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0, log.read_text()
+    finally:
+        process.kill()
+    assert 'Traceback' not in log.read_text()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(url, timeout=20)
+
+
+def test_port_of_the_view_is_taken(model, tmp_path):
+    pytest.importorskip('aiohttp', reason='aiohttp (extra "view") not installed')
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = taken.getsockname()[1]
+        result = demo('--model', model.path, '--out', tmp_path, '--view', '--view-port', port)
+    assert result.returncode == 1
+    assert f'cannot listen on 127.0.0.1:{port}' in result.stderr
+    assert 'error: the view ended; its message is above' in result.stderr
 
 
 def test_help_explains_every_option(help_of):

@@ -110,7 +110,7 @@ def test_every_module_is_installed(setup_arguments):
 def test_every_file_is_installed(setup_arguments):
     data_files = dict(setup_arguments['data_files'])
     assert len(data_files) == len(setup_arguments['data_files'])
-    for folder in ('launch', 'config', 'models'):
+    for folder in ('launch', 'config', 'models', 'view'):
         here = {
             f'{folder}/{path.name}'
             for path in (ROOT / folder).iterdir()

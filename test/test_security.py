@@ -41,6 +41,10 @@ MEANT_DOWNLOADS = {
 MEANT_NETWORK = {
     # Whether the address that somebody gave with --ray answers at all.
     ('linknet_ros/bag_cluster.py', 'socket'),
+    # Serves the page of view_node; asks nobody.
+    ('linknet_ros/view_server.py', 'aiohttp'),
+    ('linknet_ros/view_server.py', 'aiohttp.http_exceptions'),
+    ('linknet_ros/view_session.py', 'aiohttp'),
     # Quotes a path for SQLite.
     ('linknet_ros/bag_salvage_sqlite.py', 'urllib.parse'),
 }

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize('name', ['segment_node', 'replay_node'])
+@pytest.mark.parametrize('name', ['segment_node', 'replay_node', 'view_node'])
 def test_signals_are_looked_after_first(name):
     program = f"""
 import signal, sys

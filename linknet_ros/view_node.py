@@ -1,0 +1,118 @@
+"""A web page of what a segmentation node sees, for everybody without RViz."""
+
+from __future__ import annotations
+
+if __name__ == '__main__':
+    # Before the imports below, which take a second.
+    from linknet_ros.early_signals import end_quietly
+
+    end_quietly()
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import NameValidationException
+from rclpy.expand_topic_name import expand_topic_name
+from rclpy.node import Node
+from rclpy.validate_full_topic_name import validate_full_topic_name
+
+from linknet_ros.errors import LinknetError, ParameterError, first_line
+from linknet_ros.ros_parameters import declare_parameter, warn_of_unknown_parameters
+from linknet_ros.ros_process import ros_process
+from linknet_ros.ros_view import View
+from linknet_ros.view_access import is_loopback
+from linknet_ros.view_board import Board
+
+#: Name, default, description and limits of each parameter.
+PARAMETERS = (
+    ('node', 'linknet', 'Name of the segmentation node.', None),
+    ('host', '127.0.0.1', 'Address to listen on; this machine alone by default.', None),
+    ('port', 8080, 'Port to listen on; 0 for any that is free.', (0, 65535)),
+    (
+        'allowed_hosts',
+        [''],
+        'Names of this machine that browsers may use, beside its addresses and localhost.',
+        None,
+    ),
+    ('rate', 15.0, 'Of each picture, per second and browser, at most.', (0.1, 100.0)),
+    ('model', '', "Model file with the classes; empty for the node's own.", None),
+)
+
+
+class ViewNode(Node):
+    """Node `view`: connects the web server with what it shows.
+
+    :raises LinknetError: when the page cannot be served.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('view')
+        values = {
+            name: declare_parameter(self, name, default, _descriptor(text, limits))
+            for name, default, text, limits in PARAMETERS
+        }
+        warn_of_unknown_parameters(self, (name for name, *_ in PARAMETERS))
+        try:
+            from linknet_ros.view_server import ViewServer
+        except ImportError as error:
+            raise LinknetError(
+                f'the view needs aiohttp, which does not load ({first_line(error)}); '
+                'sudo apt install python3-aiohttp, or pip install aiohttp'
+            ) from error
+        board = Board(self._full_name(values['node']))
+        self._view = View(self, board, values['model'])
+        self._server = ViewServer(
+            board,
+            self._view,
+            host=values['host'],
+            port=values['port'],
+            names=[name for name in values['allowed_hosts'] if name],
+            rate=values['rate'],
+        )
+        if not is_loopback(values['host']):
+            self.get_logger().warning(
+                f'listening on {values["host"]}: whoever reaches it sees the camera and moves the '
+                'sliders, without a password'
+            )
+        self.get_logger().info(f'open {self._server.url} in a browser')
+
+    def _full_name(self, name: str) -> str:
+        """A node's name with this node's namespace, where it has none of its own."""
+        try:
+            full = expand_topic_name(name, self.get_name(), self.get_namespace())
+            validate_full_topic_name(full)
+        except (NameValidationException, ValueError) as error:
+            raise ParameterError(
+                f"parameter node is '{name}', which is no name of a node; use one as /linknet"
+            ) from error
+        return full
+
+    def destroy_node(self) -> None:
+        """Stop the server before the handles it uses go away."""
+        self._view.close()
+        self._server.stop()
+        super().destroy_node()
+
+
+def _descriptor(description: str, limits) -> ParameterDescriptor:
+    # Read once.
+    descriptor = ParameterDescriptor(description=description, read_only=True)
+    if limits and isinstance(limits[0], float):
+        ends = FloatingPointRange(from_value=limits[0], to_value=limits[1])
+        descriptor.floating_point_range = [ends]
+    elif limits:
+        descriptor.integer_range = [IntegerRange(from_value=limits[0], to_value=limits[1])]
+    return descriptor
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `ros2 run linknet_ros view_node`."""
+    with ros_process('view', arguments) as executor:
+        node = ViewNode()
+        try:
+            executor.add_node(node)
+            executor.spin()
+        finally:
+            node.destroy_node()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,82 @@
+"""Pictures for the view, encoded only when somebody is about to see them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linknet_ros.errors import FrameError
+from linknet_ros.rendering import grid_picture
+
+#: Camera frames wider than this are made smaller first, pixels; the overlay has the frame's size.
+MAX_WIDTH = 960
+
+#: Of the camera's frames.
+JPEG_QUALITY = 80
+
+#: Longest side of the grid's picture, pixels, and what a grid may have, cells.
+_GRID_SIDE, _MAX_CELLS = 640, 4_000_000
+
+
+class Picture:
+    """One picture, whose bytes are made once, when they are first asked for.
+
+    :param encode: makes them; may raise LinknetError. Called from any thread.
+    :param kind: MIME type of the bytes.
+    :param caption: a line of text about it.
+    """
+
+    def __init__(
+        self, encode: Callable[[], bytes], kind: str = 'image/jpeg', caption: str = ''
+    ) -> None:
+        #: When it came, of time.monotonic.
+        self.time = time.monotonic()
+        self.kind = kind
+        self.caption = caption
+        self._encode = encode
+        self._lock = threading.Lock()
+        self._bytes: bytes | None = None
+
+    def data(self) -> bytes:
+        """The encoded bytes.
+
+        :raises LinknetError: as `encode` does.
+        """
+        with self._lock:
+            if self._bytes is None:
+                self._bytes = self._encode()
+            return self._bytes
+
+
+def frame_jpeg(frame: NDArray[np.uint8]) -> bytes:
+    """A camera frame as JPEG, at most MAX_WIDTH pixels wide.
+
+    :param frame: (H, W, 3) uint8 BGR.
+    """
+    height, width = frame.shape[:2]
+    if width > MAX_WIDTH:
+        size = (MAX_WIDTH, max(1, round(height * MAX_WIDTH / width)))
+        frame = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+    _, encoded = cv2.imencode('.jpg', frame, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return bytes(encoded.data)
+
+
+def grid_png(cells: NDArray[np.int8]) -> bytes:
+    """A grid as PNG, see rendering.grid_picture.
+
+    :param cells: (rows along y, columns along x) int8.
+    :raises FrameError: when it is empty, or too large to be drawn.
+    """
+    if not 0 < cells.size <= _MAX_CELLS:
+        raise FrameError(
+            f'the grid has {cells.shape[1]}x{cells.shape[0]} cells, 1 to {_MAX_CELLS} can be '
+            'drawn; set ground.resolution, ground.forward and ground.sideways'
+        )
+    scale = max(1, _GRID_SIDE // max(cells.shape))
+    _, encoded = cv2.imencode('.png', grid_picture(cells, scale))
+    return bytes(encoded.data)

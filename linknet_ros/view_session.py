@@ -1,0 +1,193 @@
+"""One browser that looks: pictures as fast as it takes them, and no faster.
+
+The browser asks for the next picture of a channel once it has drawn the one before, so there is at
+most one of each on its way, and a slow browser gets fewer. All of it runs in the server's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from linknet_ros.errors import LinknetError
+from linknet_ros.view_board import Board
+from linknet_ros.view_pictures import Picture
+from linknet_ros.view_status import CHANNELS, SLIDERS, status_of
+
+#: Seconds between two states of the numbers.
+_STATUS_EVERY = 0.5
+
+#: Sets a parameter; says why it was refused, '' where it was not.
+SetParameter = Callable[[str, float], Awaitable[str]]
+
+
+class Session:
+    """The WebSocket of one page.
+
+    It sends states as text (`type` is status, or answer to a change of a parameter) and pictures
+    as bytes: the length of a JSON header, 4 bytes big endian, the header, the encoded picture. It
+    takes {"looking": bool}, {"next": channel} and {"set": parameter, "value": number}.
+
+    :param socket: prepared.
+    :param encoder: where pictures are encoded.
+    :param rate: of pictures of one channel, per second, at most.
+    :param on_looking: called when `looking` has changed.
+    """
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        board: Board,
+        set_parameter: SetParameter,
+        encoder: Executor,
+        rate: float,
+        on_looking: Callable[[], None],
+    ) -> None:
+        #: Whether the page is in sight.
+        self.looking = False
+        self._socket = socket
+        self._board = board
+        self._set_parameter = set_parameter
+        self._encoder = encoder
+        self._period = 1 / rate
+        self._on_looking = on_looking
+        self._news = asyncio.Event()
+        self._asked: set[str] = set()
+        self._sent: dict[str, Picture] = {}
+        self._earliest = dict.fromkeys(CHANNELS, 0.0)
+        self._status_due = 0.0
+        self._setting: asyncio.Task[None] | None = None
+        self._answer: dict[str, Any] | None = None
+
+    def wake(self) -> None:
+        """There may be something to send."""
+        self._news.set()
+
+    async def close(self) -> None:
+        """Say goodbye."""
+        await self._socket.close(code=1001, message=b'the view ends')
+
+    async def run(self) -> None:
+        """Until the page goes away."""
+        tasks = [asyncio.ensure_future(part) for part in (self._receive(), self._send())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # First of all: older versions of aiohttp cancel this once more while it waits below.
+            self.looking = False
+            self._on_looking()
+            if self._setting is not None:
+                tasks.append(self._setting)
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            # A browser that went away is no fault, in whatever the loop was doing.
+            if isinstance(end, Exception) and not isinstance(end, ConnectionError):
+                raise end
+
+    async def _receive(self) -> None:
+        async for message in self._socket:
+            if message.type != WSMsgType.TEXT or not self._take(message.data):
+                await self._socket.close(code=1008, message=b'not a message of the page')
+                return
+
+    def _take(self, text: str) -> bool:
+        """Whether a message could be understood."""
+        try:
+            # As float, since the conversion of 400 digits fails later.
+            request = json.loads(text, parse_int=float)
+        except (ValueError, RecursionError):
+            return False
+        match request:
+            case {'looking': bool(looking)}:
+                self.looking = looking
+                self._asked.clear()
+                self._status_due = 0.0
+                self._on_looking()
+            case {'next': str(channel)} if channel in CHANNELS:
+                # Out of sight a last picture may still be drawn; no other follows.
+                if self.looking:
+                    self._asked.add(channel)
+            case {'set': str(name), 'value': float(value)} if name in SLIDERS:
+                # The page waits for the answer before it asks again.
+                busy = self._setting is not None and not self._setting.done()
+                if busy or not math.isfinite(value):
+                    return False
+                self._setting = asyncio.ensure_future(self._set(name, value))
+            case _:
+                return False
+        self._news.set()
+        return True
+
+    async def _set(self, name: str, value: float) -> None:
+        problem = await self._set_parameter(name, value)
+        self._answer = {'type': 'answer', 'set': name, 'value': value, 'problem': problem}
+        self._news.set()
+
+    async def _send(self) -> None:
+        while not self._socket.closed:
+            self._news.clear()
+            if self._answer is not None:
+                answer, self._answer = self._answer, None
+                await self._socket.send_str(json.dumps(answer))
+            now = time.monotonic()
+            if self.looking and now >= self._status_due:
+                self._status_due = now + _STATUS_EVERY
+                status = status_of(self._board.facts, self._board.times(), now)
+                await self._socket.send_str(json.dumps({'type': 'status', **status}))
+            for channel in self._due(time.monotonic()):
+                await self._send_picture(channel)
+            await self._wait()
+
+    def _new(self, channel: str) -> Picture | None:
+        """A picture that the page has asked for and has not seen."""
+        picture = self._board.picture(channel) if channel in self._asked else None
+        return None if picture is self._sent.get(channel) else picture
+
+    def _due(self, now: float) -> list[str]:
+        return [c for c in CHANNELS if self._earliest[c] <= now and self._new(c) is not None]
+
+    async def _wait(self) -> None:
+        """Until there is news, or what is there may be sent."""
+        if self._news.is_set():
+            return
+        times = [self._earliest[c] for c in CHANNELS if self._new(c) is not None]
+        if self.looking:
+            times.append(self._status_due)
+        timeout = max(0.0, min(times) - time.monotonic()) if times else None
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._news.wait(), timeout)
+
+    async def _send_picture(self, channel: str) -> None:
+        picture = self._new(channel)
+        if picture is None:
+            return
+        header: dict[str, Any] = {
+            'channel': channel,
+            'time': picture.time,
+            'kind': picture.kind,
+            'caption': picture.caption,
+        }
+        data = b''
+        try:
+            loop = asyncio.get_running_loop()
+            data = await loop.run_in_executor(self._encoder, picture.data)
+        except LinknetError as error:
+            header['problem'] = str(error)
+        if channel not in self._asked:
+            # Meanwhile the page went out of sight.
+            return
+        self._asked.discard(channel)
+        self._sent[channel] = picture
+        self._earliest[channel] = time.monotonic() + self._period
+        text = json.dumps(header).encode()
+        await self._socket.send_bytes(len(text).to_bytes(4, 'big') + text + data)

@@ -1,0 +1,72 @@
+"""Pictures are encoded once, when somebody is about to see them, and show what they are of."""
+
+import cv2
+import numpy as np
+import pytest
+
+from linknet_ros.errors import FrameError
+from linknet_ros.view_pictures import MAX_WIDTH, Picture, frame_jpeg, grid_png
+
+
+def decoded(data):
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_encoded_once_and_late():
+    calls = []
+
+    def encode():
+        calls.append(1)
+        return b'bytes'
+
+    picture = Picture(encode)
+    assert calls == []
+    assert [picture.data(), picture.data()] == [b'bytes', b'bytes']
+    assert calls == [1]
+
+
+def test_error_of_a_frame_comes_out():
+    def encode():
+        raise FrameError('no such encoding')
+
+    with pytest.raises(FrameError, match='no such encoding'):
+        Picture(encode).data()
+
+
+def test_frame_keeps_colours_and_small_size():
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:, :32] = (200, 30, 40)
+    picture = decoded(frame_jpeg(frame))
+    assert picture.shape == frame.shape
+    np.testing.assert_allclose(picture[:, 8:24], frame[:, 8:24], atol=8)
+    np.testing.assert_allclose(picture[:, 40:56], 0, atol=8)
+
+
+@pytest.mark.parametrize('size', [(720, 1280), (1, 5000)])
+def test_large_frame_is_made_smaller_in_shape(size):
+    height, width = decoded(frame_jpeg(np.full((*size, 3), 90, np.uint8))).shape[:2]
+    assert width == MAX_WIDTH
+    assert height == max(1, round(size[0] * MAX_WIDTH / size[1]))
+
+
+def test_grid():
+    # One row along x: free near, occupied, unknown ahead of it; y has two rows, right then left.
+    cells = np.array([[0, 100, -1], [0, 0, 0]], np.int8)
+    picture = decoded(grid_png(cells))
+    height, width = picture.shape[:2]
+    assert height / width == 3 / 2
+    # Up is ahead, and the first row, of the right, is at the right.
+    right, left = width * 3 // 4, width // 4
+    middles = [height * k // 6 for k in (5, 3, 1)]
+    assert [picture[y, right].tolist() for y in middles] == [
+        [255, 255, 255],
+        [40, 40, 200],
+        [128, 128, 128],
+    ]
+    assert {tuple(picture[y, left]) for y in middles} == {(255, 255, 255)}
+
+
+@pytest.mark.parametrize('shape', [(0, 5), (3000, 3000)])
+def test_grid_that_cannot_be_drawn(shape):
+    with pytest.raises(FrameError, match=rf'{shape[1]}x{shape[0]} cells'):
+        grid_png(np.zeros(shape, np.int8))

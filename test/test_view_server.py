@@ -1,0 +1,361 @@
+"""The server over real sockets: its files, who is refused, when the robot is listened to."""
+
+import asyncio
+import contextlib
+import re
+import socket
+import time
+from concurrent.futures import Future
+
+import pytest
+
+pytest.importorskip('aiohttp', reason='aiohttp (extra "view") not installed')
+
+import aiohttp
+
+from linknet_ros import view_server
+from linknet_ros.errors import ServeError
+from linknet_ros.package_files import VIEW_FILES, package_file
+from linknet_ros.view_board import Board
+from linknet_ros.view_server import ViewServer
+
+LOOKING = {'looking': True}
+
+
+class Control:
+    """Stand-in for the robot's side."""
+
+    def __init__(self):
+        self.looks = []
+        self.asked = []
+
+    def look(self, looking):
+        self.looks.append(looking)
+
+    def set_parameter(self, name, value):
+        self.asked.append((name, value))
+        future = Future()
+        if value <= 1:
+            future.set_result('')
+        # Else nobody ever answers.
+        return future
+
+
+@pytest.fixture
+def control():
+    return Control()
+
+
+@pytest.fixture
+def server(control):
+    served = ViewServer(Board('/linknet'), control, port=0, names=['Robot.local'])
+    yield served
+    served.stop()
+
+
+def ask(url, work=None, headers=None, path=''):
+    """Status, headers and text of an answer; or what `work(client)` gives."""
+
+    async def run():
+        async with aiohttp.ClientSession() as client:
+            if work is not None:
+                return await work(client)
+            async with client.get(url + path, headers=headers) as answer:
+                return answer.status, answer.headers, await answer.text()
+
+    return asyncio.run(run())
+
+
+def open_socket(client, url, **headers):
+    headers = {'Origin': url.rstrip('/'), **headers}
+    return client.ws_connect(f'{url}socket', headers=headers)
+
+
+def refusal(url, **headers):
+    """Status of a WebSocket that is refused."""
+
+    async def work(client):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            async with client.ws_connect(f'{url}socket', headers=headers):
+                pass
+        return caught.value.status
+
+    return ask(url, work)
+
+
+def wait_for(ready):
+    end = time.monotonic() + 20
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize('path', ['', 'index.html', 'view.js', 'view.css', 'icon.svg'])
+def test_files(server, path):
+    status, headers, text = ask(server.url, path=path)
+    assert status == 200
+    assert text == package_file(f'view/{path or "index.html"}').read_text()
+    kind = {'js': 'text/javascript', 'css': 'text/css', 'svg': 'image/svg+xml'}
+    assert headers['Content-Type'].startswith(kind.get(path.rpartition('.')[2], 'text/html'))
+    assert "default-src 'none'" in headers['Content-Security-Policy']
+    assert headers['X-Content-Type-Options'] == 'nosniff'
+
+
+def test_page_has_nothing_from_elsewhere():
+    assert sorted(p.name for p in package_file('view').iterdir()) == sorted(
+        path.removeprefix('view/') for path in VIEW_FILES
+    )
+    for path in VIEW_FILES:
+        text = package_file(path).read_text()
+        # The one address is a name: of the format of the icon.
+        addresses = re.findall(r'\w+://\S+?(?=["\'\s])', text)
+        assert set(addresses) <= {'http://www.w3.org/2000/svg'}
+        assert '"//' not in text
+        # Values are text, never HTML.
+        assert 'innerHTML' not in text
+        assert 'insertAdjacentHTML' not in text
+        assert ' onclick' not in text
+
+
+@pytest.mark.parametrize('path', ['package.xml', 'view.py', '%2e%2e/package.xml', 'a/b'])
+def test_no_other_file(server, path):
+    status, _, text = ask(server.url, path=path)
+    assert status == 404
+    assert 'linknet' not in text
+
+
+@pytest.mark.parametrize('path', ['', 'view.js', 'socket', 'nothing'])
+@pytest.mark.parametrize('host', ['evil.example', 'evil.example:8080', 'localhost.evil.example'])
+def test_name_that_somebody_else_owns_is_refused(server, control, path, host):
+    """DNS rebinding: the page of evil.example asks evil.example, which now means this machine."""
+    origin = {'Origin': f'http://{host}'}
+    for headers in ({'Host': host}, {'Host': host, **origin}):
+        status, _, text = ask(server.url, headers=headers, path=path)
+        assert status == 403
+        assert 'allowed_hosts' in text
+    assert refusal(server.url, Host=host, **origin) == 403
+    assert control.looks == []
+
+
+@pytest.mark.parametrize(
+    'origin', ['http://evil.example', 'http://127.0.0.1:1', 'http://localhost', 'null', 'file://']
+)
+def test_page_of_another_site_is_refused(server, control, origin):
+    assert refusal(server.url, Origin=origin) == 403
+    assert ask(server.url, headers={'Origin': origin})[0] == 403
+    assert control.looks == []
+
+
+def test_socket_needs_an_origin(server):
+    assert refusal(server.url) == 403
+
+
+@pytest.mark.parametrize('host', ['localhost:8080', 'robot.local', '[::1]', '10.0.0.3:9000'])
+def test_names_of_this_machine_are_served(server, host):
+    status, headers, _ = ask(server.url, headers={'Host': host})
+    assert status == 200
+    assert f'ws://{host} ' in headers['Content-Security-Policy']
+
+    async def work(client):
+        async with open_socket(client, server.url, Host=host, Origin=f'http://{host}') as socket:
+            await socket.send_json(LOOKING)
+            return (await socket.receive_json())['type']
+
+    assert ask(server.url, work) == 'status'
+
+
+@pytest.mark.parametrize('method', ['POST', 'PUT', 'DELETE', 'OPTIONS'])
+def test_nothing_but_reading(server, method):
+    async def work(client):
+        async with client.request(method, server.url) as answer:
+            return answer.status
+
+    assert ask(server.url, work) == 405
+
+
+def test_robot_is_listened_to_while_somebody_looks(server, control):
+    async def work(client):
+        async with open_socket(client, server.url) as one, open_socket(client, server.url) as two:
+            await asyncio.sleep(0.1)
+            assert control.looks == []
+            await one.send_json(LOOKING)
+            await one.receive()
+            await two.send_json(LOOKING)
+            await two.receive()
+            assert control.looks == [True]
+            # A tab in the background does not look.
+            await one.send_json({'looking': False})
+            await asyncio.sleep(0.1)
+            assert control.looks == [True]
+            await two.send_json({'looking': False})
+            while control.looks != [True, False]:
+                await asyncio.sleep(0.01)
+            await two.send_json(LOOKING)
+            while control.looks != [True, False, True]:
+                await asyncio.sleep(0.01)
+
+    ask(server.url, work)
+    # Both have gone.
+    wait_for(lambda: control.looks == [True, False, True, False])
+
+
+def test_browser_that_dies_no_longer_looks(server, control):
+    async def work(client):
+        async with open_socket(client, server.url) as socket:
+            await socket.send_json(LOOKING)
+            await socket.receive()
+            # Without a word, as a process that is killed.
+            socket._response.connection.transport.abort()
+
+    ask(server.url, work)
+    wait_for(lambda: control.looks == [True, False])
+
+
+def test_browser_that_freezes_no_longer_looks(control, monkeypatch):
+    monkeypatch.setattr(view_server, '_HEARTBEAT', 0.2)
+    server = ViewServer(Board('/linknet'), control, port=0)
+
+    async def work(client):
+        origin = {'Origin': server.url.rstrip('/')}
+        # It answers no ping, as a laptop that was closed.
+        async with client.ws_connect(
+            f'{server.url}socket', headers=origin, autoping=False
+        ) as socket:
+            await socket.send_json(LOOKING)
+            while control.looks != [True, False]:
+                await asyncio.sleep(0.01)
+
+    try:
+        ask(server.url, work)
+    finally:
+        server.stop()
+
+
+def test_only_so_many_browsers(server, monkeypatch):
+    monkeypatch.setattr(view_server, 'MAX_SESSIONS', 2)
+
+    async def work(client):
+        # Kept, or they would be closed again.
+        sockets = [await open_socket(client, server.url) for _ in range(2)]
+        for one in sockets:
+            await one.send_json(LOOKING)
+            await one.receive()
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await open_socket(client, server.url)
+        return caught.value.status
+
+    assert ask(server.url, work) == 503
+
+    async def accepted(client):
+        try:
+            async with open_socket(client, server.url):
+                return True
+        except aiohttp.WSServerHandshakeError:
+            return False
+
+    # Those two go away.
+    wait_for(lambda: ask(server.url, accepted))
+
+
+def test_parameter_goes_to_the_robot_and_the_answer_comes_back(server, control):
+    async def work(client):
+        async with open_socket(client, server.url) as socket:
+            await socket.send_json({'set': 'overlay_opacity', 'value': 1})
+            return await socket.receive_json()
+
+    answer = {'type': 'answer', 'set': 'overlay_opacity', 'value': 1.0, 'problem': ''}
+    assert ask(server.url, work) == answer
+    assert control.asked == [('overlay_opacity', 1.0)]
+
+
+def test_node_that_never_answers(server, monkeypatch):
+    monkeypatch.setattr(view_server, '_PATIENCE', 0.2)
+
+    async def work(client):
+        async with open_socket(client, server.url) as socket:
+            await socket.send_json({'set': 'min_confidence', 'value': 2.0})
+            return (await socket.receive_json())['problem']
+
+    assert ask(server.url, work) == 'the node did not answer within 0.2 s'
+
+
+def test_stop_ends_open_pages_at_once(control):
+    server = ViewServer(Board('/linknet'), control, port=0)
+
+    async def work(client):
+        async with open_socket(client, server.url) as socket:
+            await socket.send_json(LOOKING)
+            await socket.receive()
+            await asyncio.get_running_loop().run_in_executor(None, server.stop)
+            while (message := await socket.receive()).type == aiohttp.WSMsgType.TEXT:
+                pass
+            return message
+
+    message = ask(server.url, work)
+    assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
+    assert control.looks == [True, False]
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    'junk',
+    [
+        b'\0' * 100,
+        b'GET / HTTP/1.1\r\n\r\n',
+        b'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n',
+        b'GET /' + b'a' * 100_000 + b' HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n',
+        b'GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nA: ' + b'a' * 100_000 + b'\r\n\r\n',
+        b'\x16\x03\x01',
+    ],
+)
+def test_what_is_no_request_is_refused_quietly(server, capfd, junk):
+    port = int(server.url.rstrip('/').rpartition(':')[2])
+    with socket.create_connection(('127.0.0.1', port), timeout=20) as other:
+        other.sendall(junk)
+        other.shutdown(socket.SHUT_WR)
+        answer = b''
+        with contextlib.suppress(ConnectionResetError):
+            while part := other.recv(4096):
+                answer += part
+    assert not answer or answer.split()[1] in (b'400', b'403')
+    assert ask(server.url)[0] == 200
+    assert capfd.readouterr().err == ''
+
+
+def test_fault_of_ours_is_logged(server, caplog, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError('a bug')
+
+    monkeypatch.setattr(view_server, 'response_headers', fail)
+    assert ask(server.url)[0] == 500
+    assert 'a bug' in caplog.text
+
+
+def test_port_that_is_taken(server, control):
+    port = int(server.url.rstrip('/').rpartition(':')[2])
+    with pytest.raises(ServeError, match=rf'cannot listen on 127.0.0.1:{port} .*in use.*port'):
+        ViewServer(Board('/linknet'), control, port=port)
+
+
+@pytest.mark.parametrize('host', ['300.1.2.3', 'nowhere.invalid', '203.0.113.1', ' '])
+def test_address_that_is_not_here(control, host):
+    with pytest.raises(ServeError, match='cannot listen on'):
+        ViewServer(Board('/linknet'), control, host=host, port=0)
+
+
+def test_file_that_is_missing(control, monkeypatch, tmp_path):
+    monkeypatch.setattr(view_server, 'package_file', lambda path: tmp_path / path)
+    with pytest.raises(ServeError, match=r'cannot read .*index.html .*install again'):
+        ViewServer(Board('/linknet'), control, port=0)
+
+
+def test_other_addresses(control):
+    try:
+        server = ViewServer(Board('/linknet'), control, host='::1', port=0)
+    except ServeError as error:
+        pytest.skip(f'no IPv6 here: {error}')
+    try:
+        assert server.url.startswith('http://[::1]:')
+        assert ask(server.url)[0] == 200
+    finally:
+        server.stop()

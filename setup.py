@@ -37,8 +37,8 @@ setup(
         (f'share/{package}/launch', glob('launch/*.launch.py')),
         (f'share/{package}/config', glob('config/*')),
         (f'share/{package}/models', glob('models/*')),
-        (f'share/{package}/view', glob('view/*')),
     ],
+    package_data={package: ['view_page/*']},
     install_requires=['setuptools'],
     extras_require={
         'ros': ros,
@@ -53,7 +53,7 @@ setup(
         'dev': dev,
     },
     python_requires='>=3.10',
-    zip_safe=True,
+    zip_safe=False,
     author='linknet_ros developers',
     maintainer='linknet_ros developers',
     maintainer_email='linknet_ros@users.noreply.github.com',

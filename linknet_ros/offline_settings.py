@@ -9,7 +9,7 @@ from pathlib import Path
 from linknet_ros.backends import BACKENDS, PRECISIONS
 from linknet_ros.model_file import ModelFile, load_model_file
 from linknet_ros.offline_products import NAMES, Products
-from linknet_ros.package_files import SHIPPED_MODEL, package_file
+from linknet_ros.package_files import package_file, shipped_model
 from linknet_ros.segmenter import Segmenter
 
 
@@ -113,7 +113,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
     :raises LinknetError: for a model that cannot be used, or an output or class that it lacks.
     """
-    path = options.model or package_file(SHIPPED_MODEL)
+    path = options.model or package_file(shipped_model(options.precision))
     model = load_model_file(path)
     settings = Settings(
         model=model.path.absolute(),

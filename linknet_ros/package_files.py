@@ -11,8 +11,6 @@ SHIPPED_MODEL = 'models/linknet_camvid.onnx'
 #: The same network in int8.
 SHIPPED_INT8_MODEL = 'models/linknet_camvid_int8.onnx'
 
-#: The page of view_node.
-VIEW_FILES = ('view/index.html', 'view/view.js', 'view/view.css', 'view/icon.svg')
 
 #: Fast DDS profile with enough shared memory for images.
 SHM_PROFILE = 'config/fastdds_shm.xml'

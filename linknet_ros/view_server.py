@@ -10,16 +10,19 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from linknet_ros.errors import ServeError
-from linknet_ros.package_files import VIEW_FILES, package_file
 from linknet_ros.view_access import host_allowed, origin_allowed, response_headers
 from linknet_ros.view_board import Board
 from linknet_ros.view_session import Session
+
+#: The page's files.
+PAGE = Path(__file__).with_name('view_page')
 
 #: Browsers at a time.
 MAX_SESSIONS = 8
@@ -223,9 +226,12 @@ def _logger() -> logging.Logger:
 def _page_files() -> dict[str, tuple[str, bytes]]:
     """MIME type and bytes of the page's files, by name."""
     files = {}
-    for path in map(package_file, VIEW_FILES):
-        try:
-            files[path.name] = (_KINDS[path.suffix], path.read_bytes())
-        except OSError as error:
-            raise ServeError(f'cannot read {path} ({error.strerror}); install again') from error
+    try:
+        for path in PAGE.iterdir():
+            if path.suffix in _KINDS:
+                files[path.name] = (_KINDS[path.suffix], path.read_bytes())
+    except OSError as error:
+        raise ServeError(
+            f'cannot read {error.filename} ({error.strerror}); install again'
+        ) from error
     return files

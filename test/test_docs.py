@@ -66,7 +66,7 @@ SYSTEM = (
     *('source', '.', 'export', 'unset', 'mkdir', 'cd', 'cp', 'touch', 'cat', 'printf', 'ls'),
     *('tegrastats', 'sysctl', 'df', 'ray start', 'iox-roudi', 'git clone', 'curl', 'wget'),
     *('ros2 security', 'ros2 daemon', 'ros2 doctor', 'ros2 run rmw_zenoh_cpp rmw_zenohd'),
-    *('rviz2', 'ffplay', 'tensorboard', '.venv/bin/python -m soak'),
+    *('rviz2', 'ssh', 'ffplay', 'tensorboard', '.venv/bin/python -m soak'),
 )
 
 KINDS = {

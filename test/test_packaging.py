@@ -107,10 +107,21 @@ def test_every_module_is_installed(setup_arguments):
     assert set(setup_arguments['packages']) == packages
 
 
+def test_the_view_s_page_is_installed(setup_arguments):
+    assert setup_arguments['package_data'] == {'linknet_ros': ['view_page/*']}
+    page = ROOT / 'linknet_ros' / 'view_page'
+    assert {path.name for path in page.iterdir()} == {
+        'index.html',
+        'view.js',
+        'view.css',
+        'icon.svg',
+    }
+
+
 def test_every_file_is_installed(setup_arguments):
     data_files = dict(setup_arguments['data_files'])
     assert len(data_files) == len(setup_arguments['data_files'])
-    for folder in ('launch', 'config', 'models', 'view'):
+    for folder in ('launch', 'config', 'models'):
         here = {
             f'{folder}/{path.name}'
             for path in (ROOT / folder).iterdir()

@@ -15,7 +15,6 @@ import aiohttp
 
 from linknet_ros import view_server
 from linknet_ros.errors import ServeError
-from linknet_ros.package_files import VIEW_FILES, package_file
 from linknet_ros.view_board import Board
 from linknet_ros.view_server import ViewServer
 
@@ -94,7 +93,7 @@ def wait_for(ready):
 def test_files(server, path):
     status, headers, text = ask(server.url, path=path)
     assert status == 200
-    assert text == package_file(f'view/{path or "index.html"}').read_text()
+    assert text == (view_server.PAGE / (path or 'index.html')).read_text()
     kind = {'js': 'text/javascript', 'css': 'text/css', 'svg': 'image/svg+xml'}
     assert headers['Content-Type'].startswith(kind.get(path.rpartition('.')[2], 'text/html'))
     assert "default-src 'none'" in headers['Content-Security-Policy']
@@ -102,11 +101,8 @@ def test_files(server, path):
 
 
 def test_page_has_nothing_from_elsewhere():
-    assert sorted(p.name for p in package_file('view').iterdir()) == sorted(
-        path.removeprefix('view/') for path in VIEW_FILES
-    )
-    for path in VIEW_FILES:
-        text = package_file(path).read_text()
+    for path in view_server.PAGE.iterdir():
+        text = path.read_text()
         # The one address is a name: of the format of the icon.
         addresses = re.findall(r'\w+://\S+?(?=["\'\s])', text)
         assert set(addresses) <= {'http://www.w3.org/2000/svg'}
@@ -344,8 +340,8 @@ def test_address_that_is_not_here(control, host):
 
 
 def test_file_that_is_missing(control, monkeypatch, tmp_path):
-    monkeypatch.setattr(view_server, 'package_file', lambda path: tmp_path / path)
-    with pytest.raises(ServeError, match=r'cannot read .*index.html .*install again'):
+    monkeypatch.setattr(view_server, 'PAGE', tmp_path / 'gone')
+    with pytest.raises(ServeError, match=r'cannot read .*gone .*install again'):
         ViewServer(Board('/linknet'), control, port=0)
 
 

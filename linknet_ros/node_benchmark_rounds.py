@@ -32,6 +32,9 @@ _NAMESPACES = {LABELS: '/', ALL: '/', USUAL: '/usual'}
 #: The camera's rate by that of the back end alone, to overload; and by the node's own, to follow.
 _OVERLOAD, _PACED = 1.25, 0.6
 
+#: Of a usual camera, in frames per second.
+_CAMERA = 30.0
+
 #: Street frames that are sent in turn, and seconds of the drive between them.
 _PICTURES, _STEP_S = 2, 2.0
 
@@ -100,6 +103,8 @@ class NodeBenchmark:
                 if contender != USUAL:
                     rate = _PACED * windows['overload']['fps']
                     windows['paced'] = self._window(contender, node, pictures, rate)
+                if contender in (LABELS, USUAL) and USUAL in nodes:
+                    windows['camera'] = self._window(contender, node, pictures, _CAMERA)
             except LinknetError as error:
                 if contender != USUAL:
                     raise

@@ -41,16 +41,18 @@ ROUNDS = [
         LABELS: {
             'overload': window(),
             'paced': window(12.0, 45.0, camera=12.0, memory=120.0),
+            'camera': window(20.0, 50.0),
         },
-        USUAL: {'overload': window(4.0, 1000.0)},
+        USUAL: {'overload': window(4.0, 1000.0), 'camera': window(4.0, 2000.0)},
     },
     {
         'backend': backend(80.0, 12.5, 80.0),
         LABELS: {
             'overload': window(11.25, 120.0, 88.0),
             'paced': window(6.0, 90.5, camera=6.0),
+            'camera': window(11.0, 100.0),
         },
-        USUAL: {'overload': window(2.0, 2000.0)},
+        USUAL: {'overload': window(2.0, 2000.0), 'camera': window(2.0, 2000.0)},
     },
 ]
 
@@ -97,10 +99,11 @@ def test_backend_row():
 
 
 def test_versus():
-    # 20 / 4 and 11.25 / 2; 60 / 1000 and 120 / 2000.
-    assert versus(ROUNDS) == pytest.approx({'times_fps': 5.3125, 'share_of_latency': 0.06})
+    # 20 / 4 and 11.25 / 2; 60 / 1000 and 120 / 2000; 50 / 2000 and 100 / 2000.
+    expected = {'times_fps': 5.3125, 'share_of_latency': 0.06, 'share_with_camera': 0.0375}
+    assert versus(ROUNDS) == pytest.approx(expected)
     alone = [{'backend': backend(), LABELS: ROUNDS[0][LABELS]}]
-    assert versus(alone) == {'times_fps': None, 'share_of_latency': None}
+    assert versus(alone) == dict.fromkeys(expected)
 
 
 def test_targets():

@@ -70,15 +70,16 @@ def run(tmp_path):
 def test_windows_of_a_round(stage, run):
     found = run.rounds('64x32')
     # Overload is 1.25 times the back end's 40, paced 0.6 times the node's 20.
-    windows = ['backend', '/ 1 50', '/ 1 12', '/ 5 50', '/ 5 12', '/usual 1 50']
+    windows = ['backend', '/ 1 50', '/ 1 12', '/ 1 30', '/ 5 50', '/ 5 12']
+    windows += ['/usual 1 50', '/usual 1 30']
     assert stage.asked == 2 * windows
     assert run.backend == 'b p'
     assert found == 2 * [
         {
             'backend': BACKEND,
-            LABELS: {'overload': WINDOW, 'paced': WINDOW},
+            LABELS: {'overload': WINDOW, 'paced': WINDOW, 'camera': WINDOW},
             ALL: {'overload': WINDOW, 'paced': WINDOW},
-            USUAL: {'overload': WINDOW},
+            USUAL: {'overload': WINDOW, 'camera': WINDOW},
         }
     ]
     (mine, parameters, *_), (usual, other_parameters, more, _) = stage.nodes

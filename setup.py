@@ -24,7 +24,7 @@ demo = ['tqdm', *view]
 # The only release that this was run with; earlier ones take other libraries for zstd.
 bags = ['rosbags>=0.11.9,<0.12', 'tqdm']
 cluster = [*bags, 'ray']
-test = ['pytest', 'hypothesis', 'pyyaml', 'packaging', *bags, *view]
+test = ['pytest', 'hypothesis', 'pyyaml', 'packaging', *cluster, *view]
 dev = ['ruff', 'mypy']
 
 setup(

@@ -22,8 +22,8 @@ from std_msgs.msg import Header
 
 from linknet_ros import ros_ground
 from linknet_ros.classes import CAMVID
-from linknet_ros.ground_accuracy import StreetTruth, open_finer
 from linknet_ros.street_drive import StreetDrive
+from linknet_ros.street_truth import StreetTruth, open_finer
 
 ROAD, PEDESTRIAN = CAMVID.ids(['road', 'pedestrian'])
 
@@ -114,7 +114,8 @@ def nav2_file():
 def street():
     """A street, labels of a frame with a kerb to the left and a car to the right, its truth."""
     drive = StreetDrive(0)
-    truth = StreetTruth(drive, open_finer(drive, 0), 0.5, 20.0)
+    finer = open_finer(drive, 0)
+    truth = StreetTruth(drive, finer.camera).at(0.5, finer.frame(0.5).labels)
     return drive, drive.frame(0.5).labels, truth
 
 

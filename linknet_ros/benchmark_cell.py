@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from linknet_ros.child_process import answer
+from linknet_ros.errors import LinknetError
 from linknet_ros.model_file import load_model_file
+from linknet_ros.process_usage import forget_peak, memory_mb
 from linknet_ros.segmenter import Segmenter
 
 #: Runs before the clock starts: caches fill, threads and a GPU's clock come up.
@@ -39,7 +41,7 @@ def measure(
     """
     images = np.load(pictures)
     height, width = images.shape[1:3]
-    before = _reset_peak()
+    before = _held_mb()
     start = time.perf_counter()
     segmenter = Segmenter(
         load_model_file(model),
@@ -56,7 +58,10 @@ def measure(
         start = time.perf_counter()
         segmenter.segment(images[index % len(images)])
         milliseconds.append(1e3 * (time.perf_counter() - start))
-    peak, held = _memory_mb('VmHWM'), _memory_mb('VmRSS')
+    memory: dict[str, float | None] = {'peak_mb': None, 'held_mb': None}
+    if before is not None:
+        after = memory_mb(os.getpid())
+        memory = {'peak_mb': after['peak_mb'] - before, 'held_mb': after['rss_mb'] - before}
     if labels is not None:
         np.save(labels, np.stack([segmenter.segment(image).labels for image in images]))
     return {
@@ -64,29 +69,17 @@ def measure(
         'precision': segmenter.precision,
         'ms': milliseconds,
         'ready_s': ready,
-        'peak_mb': None if before is None or peak is None else peak - before,
-        'held_mb': None if before is None or held is None else held - before,
+        **memory,
     }
 
 
-def _reset_peak() -> float | None:
-    """Forget the peak so far; returns the memory held now, None where that cannot be done."""
+def _held_mb() -> float | None:
+    """Memory that this process holds now, from which its peak is counted; None without Linux."""
     try:
-        # What the imports once held and gave back must not hide what the back end takes: 5
-        # resets the peak (Linux, proc(5)).
-        Path('/proc/self/clear_refs').write_text('5')
-    except OSError:
+        forget_peak()
+        return memory_mb(os.getpid())['rss_mb']
+    except LinknetError:
         return None
-    return _memory_mb('VmRSS')
-
-
-def _memory_mb(field: str) -> float | None:
-    """Resident memory of this process in MB: VmRSS now, VmHWM at its highest."""
-    try:
-        lines = Path('/proc/self/status').read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(x.split()[1]) * 1.024e-3 for x in lines if x.startswith(f'{field}:')), None)
 
 
 if __name__ == '__main__':

@@ -1,14 +1,17 @@
 """What /proc says, compared with what this process knows of itself."""
 
+import errno
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 from linknet_ros import process_usage as module
 from linknet_ros.errors import LinknetError
-from linknet_ros.process_usage import cpu_seconds, machine_cpu_seconds, memory_mb
+from linknet_ros.process_usage import cpu_seconds, forget_peak, machine_cpu_seconds, memory_mb
 
 
 def test_cpu_seconds_are_those_of_the_process():
@@ -32,14 +35,56 @@ def test_name_with_spaces_and_brackets(monkeypatch):
     assert cpu_seconds(9) == 200 / os.sysconf('SC_CLK_TCK')
 
 
+# A process of its own: in that of the tests, memory that the others leave behind comes and goes.
+HOLD_AND_GIVE_BACK = """
+import numpy as np
+
+def turn(say):
+    print(say, flush=True)
+    input()
+
+turn('ready')
+held = np.ones(64_000_000, np.uint8)
+turn('held')
+del held
+turn('given back')
+from linknet_ros.process_usage import forget_peak
+forget_peak()
+turn('forgotten')
+"""
+
+
 def test_memory():
-    before = memory_mb(os.getpid())
-    held = np.ones(64_000_000, np.uint8)
-    after = memory_mb(os.getpid())
-    assert held.sum() == 64_000_000
-    for name in ('rss_mb', 'pss_mb'):
-        assert after[name] - before[name] == pytest.approx(64, abs=8)
-    assert after['pss_mb'] <= after['rss_mb'] <= after['peak_mb']
+    usage = {}
+    with subprocess.Popen(
+        [sys.executable, '-c', HOLD_AND_GIVE_BACK],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        for _ in range(4):
+            state = child.stdout.readline().strip()
+            usage[state] = memory_mb(child.pid)
+            child.stdin.write('\n')
+            child.stdin.flush()
+    assert child.returncode == 0
+    before = usage['ready']
+    for name in ('rss_mb', 'pss_mb', 'peak_mb'):
+        assert usage['held'][name] - before[name] == pytest.approx(64, abs=2)
+    assert usage['given back']['rss_mb'] == pytest.approx(before['rss_mb'], abs=2)
+    assert usage['given back']['peak_mb'] == pytest.approx(usage['held']['peak_mb'], abs=1)
+    assert usage['forgotten']['peak_mb'] < usage['held']['peak_mb'] - 50
+    for after in usage.values():
+        assert after['pss_mb'] <= after['rss_mb'] <= after['peak_mb']
+
+
+def test_peak_that_cannot_be_forgotten(monkeypatch):
+    def refuse(path, text):
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
+    monkeypatch.setattr(Path, 'write_text', refuse)
+    with pytest.raises(LinknetError, match=r'cannot write /proc/self/clear_refs: Permission'):
+        forget_peak()
 
 
 @pytest.mark.parametrize('function', [cpu_seconds, memory_mb])

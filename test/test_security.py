@@ -64,7 +64,7 @@ WRITERS = {
     'linknet_ros/backends/engine_cache.py': 'tensorrt.cache_dir',
     'linknet_ros/backends/tensorrt_build.py': 'the temporary folder of engine_builder',
     'linknet_ros/benchmark.py': '--out, and a temporary folder',
-    'linknet_ros/benchmark_cell.py': 'the temporary folder of benchmark; /proc/self/clear_refs',
+    'linknet_ros/benchmark_cell.py': 'the temporary folder of benchmark',
     'linknet_ros/benchmark_table.py': '--out of benchmark',
     'linknet_ros/demo.py': '--out',
     'linknet_ros/ground_accuracy.py': '--pictures',
@@ -73,6 +73,7 @@ WRITERS = {
     'linknet_ros/node_benchmark_table.py': '--out of node_benchmark',
     'linknet_ros/offline_files.py': 'OUT of segment_files',
     'linknet_ros/part_folder.py': '<OUT>.part of segment_bag and segment_files',
+    'linknet_ros/process_usage.py': '/proc/self/clear_refs',
     'linknet_ros/result_journal.py': 'the same',
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from linknet_ros.backends import open_backend
 from linknet_ros.classes import CAMVID
 from linknet_ros.errors import LinknetError
 from linknet_ros.model_file import STRIDE, load_model_file, metadata_of
+from linknet_ros.process_usage import forget_peak, memory_mb
 from training.complexity import count_macs, count_parameters
 from training.data_options import parse_size
 from training.evaluate import labels_of
@@ -51,10 +53,8 @@ def measure(network: str, runtime: str, size: tuple[int, int], model: Path, fram
     """
     width, height = (-(-side // STRIDE) * STRIDE for side in size)
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    # What the imports once held and gave back must not hide what the network takes: 5 resets the
-    # peak (Linux, proc(5)).
-    Path('/proc/self/clear_refs').write_text('5')
-    before = _memory_mb('VmRSS')
+    forget_peak()
+    before = memory_mb(os.getpid())['rss_mb']
     run = _runner(network, runtime, model, image)
     for _ in range(3):
         run()
@@ -63,7 +63,7 @@ def measure(network: str, runtime: str, size: tuple[int, int], model: Path, fram
         start = time.perf_counter()
         run()
         milliseconds.append(1e3 * (time.perf_counter() - start))
-    return {'ms': milliseconds, 'peak_mb': _memory_mb('VmHWM') - before}
+    return {'ms': milliseconds, 'peak_mb': memory_mb(os.getpid())['peak_mb'] - before}
 
 
 def _runner(network: str, runtime: str, model: Path, image: np.ndarray) -> Callable[[], object]:
@@ -77,14 +77,6 @@ def _runner(network: str, runtime: str, model: Path, image: np.ndarray) -> Calla
         load_model_file(model), height, width, backend='openvino', precision=precision
     )
     return lambda: backend.infer(image)
-
-
-def _memory_mb(field: str) -> float:
-    """Resident memory of this process in MB: VmRSS now, VmHWM at its highest."""
-    for line in Path('/proc/self/status').read_text().splitlines():
-        if line.startswith(f'{field}:'):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise LinknetError(f'no {field} in /proc/self/status; the benchmark needs Linux')
 
 
 def export_all(networks: list[str], folder: Path) -> dict[str, Path]:

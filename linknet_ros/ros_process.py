@@ -6,8 +6,10 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import rclpy
 import rclpy.logging
@@ -31,6 +33,9 @@ _ARGUMENTS = {
 #: interrupted, and a launch system soon sends worse signals.
 _GRACE = 1.0
 
+#: Seconds between two looks at whether a signal has come.
+_LOOK = 0.05
+
 
 @contextmanager
 def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThreadedExecutor]:
@@ -53,9 +58,12 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
     ros_runs()
     left = threading.Event()
     context = rclpy.get_default_context()
-    threading.Thread(target=_end_in_time, args=(name, context, left), daemon=True).start()
+    executor = None
     try:
-        yield SingleThreadedExecutor()
+        executor = SingleThreadedExecutor()
+        end = partial(_end_in_time, name, context, executor, left)
+        threading.Thread(target=end, daemon=True).start()
+        yield executor
     except LinknetError as error:
         rclpy.logging.get_logger(name).error(str(error))
         sys.exit(1)
@@ -70,16 +78,29 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
         left.set()
         rclpy.try_shutdown()
         process_ends()
+    if executor is None:
+        # The signal came before there was anything to end.
+        sys.exit(0)
 
 
-def _end_in_time(name: str, context: Context, left: threading.Event) -> None:
+def _end_in_time(
+    name: str, context: Context, executor: SingleThreadedExecutor, left: threading.Event
+) -> None:
     """End the process, as well as it can be, where a signal has not brought it to its end."""
     while context.ok():
-        if left.wait(0.05):
+        if left.wait(_LOOK):
             return
-    if not left.wait(_GRACE):
-        rclpy.logging.get_logger(name).warning('ended while something was still at work')
-        os._exit(0)
+    end = time.monotonic() + _GRACE
+    while time.monotonic() < end:
+        # The signal's own wake-up is lost when the executor looks at the context just before and
+        # waits just after it.
+        executor.wake()
+        if left.wait(_LOOK):
+            return
+    # Not by the node's name: rclpy would complain that it cannot publish that to /rosout.
+    log = rclpy.logging.get_logger(f'{name}.process')
+    log.warning('ended while something was still at work')
+    os._exit(0)
 
 
 def _why_not_started(error: Exception) -> str:

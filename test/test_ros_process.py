@@ -13,7 +13,7 @@ SOURCE = """
 import sys
 from linknet_ros.errors import LinknetError
 from linknet_ros.ros_process import ros_process
-with ros_process('camera', ['program', *sys.argv[2:]]):
+with ros_process('camera', ['program', *sys.argv[2:]]) as executor:
     print('started')
     exec(compile(sys.argv[1], 'test', 'exec'))
 """
@@ -90,3 +90,41 @@ def test_bad_environment_is_one_line():
     assert (code, out) == (1, '')
     assert 'ROS does not start: ' in log[-1]
     assert not any('Traceback' in line for line in log)
+
+
+#: A context that ends without the wake-up that goes with it, while the executor waits.
+LOST_WAKE_UP = """
+import threading, time
+import rclpy
+executor.add_node(rclpy.create_node('camera'))
+def end():
+    time.sleep(0.3)
+    rclpy.get_default_context().handle.shutdown()
+threading.Thread(target=end).start()
+executor.spin()
+"""
+
+
+def test_signal_whose_wake_up_is_lost():
+    assert run(LOST_WAKE_UP) == (0, 'started\n', [])
+
+
+def test_process_that_hangs_is_ended():
+    code, _, [line] = run(
+        'import time, rclpy\nrclpy.get_default_context().handle.shutdown()\ntime.sleep(50)'
+    )
+    assert code == 0
+    assert line.endswith('[camera.process]: ended while something was still at work')
+
+
+def test_signal_before_there_is_an_executor():
+    code = """
+import linknet_ros.ros_process as module
+def interrupted():
+    raise KeyboardInterrupt
+module.SingleThreadedExecutor = interrupted
+rclpy.try_shutdown()
+with ros_process('camera', ['program']):
+    print('not reached')
+"""
+    assert run('import rclpy\n' + code) == (0, 'started\n', [])

@@ -13,48 +13,72 @@ import numpy as np
 
 from linknet_ros.child_process import answer
 from linknet_ros.model_file import load_model_file
+from linknet_ros.process_memory import keep_freed_memory
 from linknet_ros.process_usage import machine_cpu_seconds
-from linknet_ros.segmenter import Segmenter
+from linknet_ros.segmenter import Fitted, Segmenter
 
 #: Runs before the clock starts: caches fill, threads and a GPU's clock come up.
 _WARM_UP = 3
 
 
 def measure(
-    model: str, backend: str, precision: str, threads: int, pictures: str, seconds: float
+    model: str,
+    backend: str,
+    precision: str,
+    threads: int,
+    pictures: str,
+    seconds: float,
+    share: float,
 ) -> dict[str, Any]:
     """Run the network on one fitted frame, again and again, with the settings of the node.
 
     :param pictures: .npy file of frames, uint8 (n, H, W, 3) BGR.
-    :param seconds: to go on for, but for two frames at least.
+    :param seconds: to go on for without a pause, and then at a pace; but for two frames each.
+    :param share: of its frames per second, for the pace.
     :returns: 'backend' and 'precision' that ran; 'infer_ms', median time of a frame in the
-        network; 'fps'; 'cpu_ms', processor time per frame;
-        'others', processor cores that everybody else used meanwhile.
+        network; 'fps'; 'cpu_ms', processor time per frame; 'paced_ms', median time of a frame
+        at that pace: after a rest, caches and threads need a moment; 'others', processor cores
+        that everybody else used meanwhile.
     """
+    keep_freed_memory()
     segmenter = Segmenter(
         load_model_file(Path(model)), backend=backend, precision=precision, threads=threads
     )
     fitted = segmenter.fit(np.load(pictures)[0])
     for _ in range(_WARM_UP):
         segmenter.infer(fitted)
-    milliseconds: list[float] = []
     begin_machine = machine_cpu_seconds()
     begin, begin_cpu = time.perf_counter(), time.process_time()
-    end = begin
-    while end < begin + seconds or len(milliseconds) < 2:
-        start = end
-        segmenter.infer(fitted)
-        end = time.perf_counter()
-        milliseconds.append(1e3 * (end - start))
-    frames, cpu = len(milliseconds), time.process_time() - begin_cpu
+    milliseconds = _times(segmenter, fitted, seconds)
+    cpu = time.process_time() - begin_cpu
+    mean = statistics.fmean(milliseconds)
+    paced = _times(segmenter, fitted, seconds, 1e-3 * mean / share)
+    own, passed = time.process_time() - begin_cpu, time.perf_counter() - begin
     return {
         'backend': segmenter.backend,
         'precision': segmenter.precision,
         'infer_ms': statistics.median(milliseconds),
-        'fps': frames / (end - begin),
-        'cpu_ms': 1e3 * cpu / frames,
-        'others': (machine_cpu_seconds() - begin_machine - cpu) / (end - begin),
+        'fps': 1e3 / mean,
+        'cpu_ms': 1e3 * cpu / len(milliseconds),
+        'paced_ms': statistics.median(paced),
+        'others': (machine_cpu_seconds() - begin_machine - own) / passed,
     }
+
+
+def _times(
+    segmenter: Segmenter, fitted: Fitted, seconds: float, period: float = 0.0
+) -> list[float]:
+    """Milliseconds of each frame; one begins every `period` seconds at most."""
+    milliseconds: list[float] = []
+    end = time.perf_counter() + seconds
+    due = time.perf_counter()
+    while time.perf_counter() < end or len(milliseconds) < 2:
+        time.sleep(max(0.0, due - time.perf_counter()))
+        start = time.perf_counter()
+        segmenter.infer(fitted)
+        milliseconds.append(1e3 * (time.perf_counter() - start))
+        due = max(due + period, start)
+    return milliseconds
 
 
 if __name__ == '__main__':

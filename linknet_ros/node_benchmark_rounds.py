@@ -30,6 +30,7 @@ OUTPUTS = {
 _NAMESPACES = {LABELS: '/', ALL: '/', USUAL: '/usual'}
 
 #: The camera's rate by that of the back end alone, to overload; and by the node's own, to follow.
+#: The back end alone is measured at that share of its own rate too.
 _OVERLOAD, _PACED = 1.25, 0.6
 
 #: Of a usual camera, in frames per second.
@@ -116,7 +117,7 @@ class NodeBenchmark:
     def _backend_alone(self, pictures: Path) -> dict[str, Any]:
         options = self._options
         settings = [str(self._model), options.backend, options.precision, options.threads]
-        arguments = (*settings, str(pictures), options.seconds)
+        arguments = (*settings, str(pictures), options.seconds, _PACED)
         value = self._calm(
             lambda: _value(
                 'the back end alone', _ask('linknet_ros.node_benchmark_backend', *arguments)

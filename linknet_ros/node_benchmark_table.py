@@ -17,7 +17,7 @@ Rows = Sequence[Mapping[str, Any]]
 _COLUMNS = (
     ('frames/s', 'fps', '.1f', 'fps'),
     ('by back end', 'fps_ratio', '.2f', None),
-    ('latency, ms', 'latency_ms', '.1f', 'infer_ms'),
+    ('latency, ms', 'latency_ms', '.1f', 'paced_ms'),
     ('p90, ms', 'latency_p90_ms', '.1f', None),
     ('beyond inference, ms', 'overhead_ms', '.1f', None),
     ('latency under overload, ms', 'overload_ms', '.0f', None),
@@ -82,7 +82,7 @@ def plot(backends: Rows, rows: Rows, path: Path) -> None:
     except Exception as error:  # one that was built for another NumPy raises what it likes
         raise LinknetError(f'no plot: {error}; pip install matplotlib') from error
     sizes = [backend['size'] for backend in backends]
-    infer = {backend['size']: backend['infer_ms'] for backend in backends}
+    infer = {backend['size']: backend['paced_ms'] for backend in backends}
     contenders = list(dict.fromkeys(row['contender'] for row in rows))
     figure = Figure(figsize=(11, 8), layout='constrained')
     FigureCanvasAgg(figure)
@@ -95,7 +95,7 @@ def plot(backends: Rows, rows: Rows, path: Path) -> None:
         drawn = axes.bar(places, [r[figure] for r in known], width, **more)
         axes.bar_label(drawn, fmt='%.3g', fontsize=8, padding=1)
 
-    for axes, figure_name in ((throughput, 'fps'), (latency, 'infer_ms'), (cpu, 'cpu_ms')):
+    for axes, figure_name in ((throughput, 'fps'), (latency, 'paced_ms'), (cpu, 'cpu_ms')):
         bars(axes, 0, backends, figure_name, label='back end alone', color='0.6')
     for index, contender in enumerate(contenders, 1):
         mine = [r for r in rows if r['contender'] == contender]

@@ -18,6 +18,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from linknet_ros.early_signals import process_ends, ros_runs
 from linknet_ros.errors import LinknetError, first_line
+from linknet_ros.process_memory import keep_freed_memory
 
 #: What an argument of ROS may be, by what it starts with.
 _ARGUMENTS = {
@@ -49,6 +50,7 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
     :returns: the executor to spin; made first of all, because one made while a signal shuts ROS
         down prints a page.
     """
+    keep_freed_memory()
     try:
         rclpy.init(args=arguments)
     except Exception as error:

@@ -17,6 +17,7 @@ from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import FrameError, ParameterError
 from linknet_ros.frame_fitting import Fit, FrameFitter, fit_frame
 from linknet_ros.model_file import STRIDE, ModelFile
+from linknet_ros.process_memory import give_back_freed_memory
 
 #: Frame sizes kept ready at once; each holds a compiled network.
 _KEPT_SIZES = 3
@@ -113,6 +114,7 @@ class Segmenter:
         self._network_size = (width, height)
         self._fitters: OrderedDict[Fit, FrameFitter] = OrderedDict()
         self._backends: OrderedDict[tuple[int, int], Backend] = OrderedDict()
+        self._opened = False
         # Opening now lets a back end that cannot run the model fail here, not on the road.
         self.prepare(width, height)
 
@@ -163,6 +165,10 @@ class Segmenter:
         """
         height, width = fitted.image.shape[:2]
         labels, confidence = self._backend_for(height, width).infer(fitted.image)
+        if self._opened:
+            # Opening a network, and its first frame, take 100 MB for a moment.
+            self._opened = False
+            give_back_freed_memory()
         # Copies: the results outlive the back end's buffers, which the next frame overwrites.
         crop = fitted.fitter.crop
         return Inferred(fitted.fitter, crop(labels).copy(), crop(confidence).copy())
@@ -193,6 +199,7 @@ class Segmenter:
             backend = self._backends[height, width] = self._open_backend(
                 height=height, width=width
             )
+            self._opened = True
             if len(self._backends) > _KEPT_SIZES:
                 self._backends.popitem(last=False)[1].close()
         self._backends.move_to_end((height, width))

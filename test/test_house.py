@@ -38,6 +38,7 @@ ROWS = {
     'cuda_driver': 0,
     'findings': 0,
     'process_usage': 0,
+    'process_memory': 0,
     'part_folder': 0,
     'result_journal': 0,
     'offline_report': 0,

@@ -19,6 +19,7 @@ BACKEND = {
     'backend': 'b',
     'precision': 'p',
     'infer_ms': 4.0,
+    'paced_ms': 4.5,
     'fps': 40.0,
     'cpu_ms': 2.0,
     'others': 0.0,

@@ -9,7 +9,7 @@ from linknet_ros.errors import LinknetError
 from linknet_ros.node_benchmark_figures import FIGURES, LABELS, USUAL
 from linknet_ros.node_benchmark_table import plot, table
 
-BACKENDS = [{'size': '64x32', 'infer_ms': 40.0, 'fps': 25.0, 'cpu_ms': 70.0}]
+BACKENDS = [{'size': '64x32', 'paced_ms': 40.0, 'fps': 25.0, 'cpu_ms': 70.0}]
 
 
 def row(contender, **figures):

@@ -79,8 +79,8 @@ class FrameFitter:
         # Bilinear sampling skips pixels where it shrinks to less than a half, averaging does not;
         # by a whole number that is fast, by any other it takes five times as long as both steps.
         by = fit.whole_reduction
-        self._reduced = np.zeros((fit.frame_height // by, fit.frame_width // by, 3), np.uint8)
-        height, width = self._reduced.shape[:2]
+        width, height = fit.frame_width // by, fit.frame_height // by
+        self._reduced = np.zeros((height, width, 3), np.uint8) if by > 1 else None
         skips = width > 2 * fit.scaled_width or height > 2 * fit.scaled_height
         self._how = cv2.INTER_AREA if skips else cv2.INTER_LINEAR
 
@@ -95,7 +95,7 @@ class FrameFitter:
         width, height = self.fit.scaled_width, self.fit.scaled_height
         content = buffer[:height, :width]
         if self.fit.scales:
-            if self.fit.whole_reduction > 1:
+            if self._reduced is not None:
                 size = self._reduced.shape[1::-1]
                 frame = cv2.resize(frame, size, dst=self._reduced, interpolation=cv2.INTER_AREA)
             cv2.resize(frame, (width, height), dst=content, interpolation=self._how)

@@ -11,7 +11,6 @@ SHIPPED_MODEL = 'models/linknet_camvid.onnx'
 #: The same network in int8.
 SHIPPED_INT8_MODEL = 'models/linknet_camvid_int8.onnx'
 
-
 #: Fast DDS profile with enough shared memory for images.
 SHM_PROFILE = 'config/fastdds_shm.xml'
 

@@ -8,7 +8,6 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -22,7 +21,7 @@ from linknet_ros.ground_grid import FREE_CELL, UNKNOWN_CELL, GridArea
 from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg
 from linknet_ros.ros_ground_messages import grid_message
 from linknet_ros.ros_images import array_to_image
-from linknet_ros.ros_parameter_declaration import declare_parameter, warn_of_unknown_parameters
+from linknet_ros.ros_parameter_declaration import Spec, declare_read_once
 from linknet_ros.ros_process import ros_process
 from linknet_ros.street_drive import PinholeCamera
 from linknet_ros.street_truth import FreeGround
@@ -33,17 +32,18 @@ _JPEG_QUALITY = 95
 #: Frame of the true ground: the street's vehicle, whose origin is below the camera.
 BASE_FRAME = 'base_link'
 
-#: Name, default, description and limits of each parameter.
-PARAMETERS = (
-    ('source', STREET, "'street', a folder of images, or a video file.", None),
-    ('rate', 10.0, 'Frames per second.', (0.1, 1000.0)),
-    ('loop', True, 'Start again at the end; false ends the node.', None),
-    ('count', 0, 'End after this many frames; 0 for no end.', (0, 1_000_000_000)),
-    ('wait_for', 0, 'Start once the image has this many subscribers, of both kinds.', (0, 100)),
-    ('frame_id', 'camera_optical_frame', 'Frame of the camera, in all headers.', None),
-    ('seed', 0, 'Another seed is another street.', (0, 1_000_000)),
-    ('width', 480, 'Width of the street, pixels.', (16, 8192)),
-    ('height', 360, 'Height of the street, pixels.', (16, 8192)),
+SPECS = (
+    Spec('source', STREET, "'street', a folder of images, or a video file."),
+    Spec('rate', 10.0, 'Frames per second.', (0.1, 1000.0)),
+    Spec('loop', True, 'Start again at the end; false ends the node.'),
+    Spec('count', 0, 'End after this many frames; 0 for no end.', (0, 1_000_000_000)),
+    Spec(
+        'wait_for', 0, 'Start once the image has this many subscribers, of both kinds.', (0, 100)
+    ),
+    Spec('frame_id', 'camera_optical_frame', 'Frame of the camera, in all headers.'),
+    Spec('seed', 0, 'Another seed is another street.', (0, 1_000_000)),
+    Spec('width', 480, 'Width of the street, pixels.', (16, 8192)),
+    Spec('height', 360, 'Height of the street, pixels.', (16, 8192)),
 )
 
 
@@ -56,9 +56,7 @@ class ReplayNode(Node):
 
     def __init__(self) -> None:
         super().__init__('replay')
-        for name, default, description, limits in PARAMETERS:
-            declare_parameter(self, name, default, _descriptor(description, default, limits))
-        warn_of_unknown_parameters(self, (name for name, *_ in PARAMETERS))
+        declare_read_once(self, SPECS)
         self.finished = False
         self.sent = 0
         self.failed = 0
@@ -197,18 +195,6 @@ def camera_info(
         matrix: NDArray[np.float64] = np.hstack([np.reshape(k, (3, 3)), np.zeros((3, 1))])
         info.p = matrix.ravel()
     return info
-
-
-def _descriptor(description: str, default: object, limits) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=description)
-    if isinstance(default, float):
-        ends = FloatingPointRange(from_value=limits[0], to_value=limits[1])
-        descriptor.floating_point_range = [ends]
-    elif limits:
-        descriptor.integer_range = [IntegerRange(from_value=limits[0], to_value=limits[1])]
-    # What a source is made of is read once; a change would be ignored without a word.
-    descriptor.read_only = True
-    return descriptor
 
 
 def main(arguments: list[str] | None = None) -> None:

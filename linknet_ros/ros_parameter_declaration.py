@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,11 @@ class Spec:
         """Its field in Parameters."""
         return self.name.replace('.', '_')
 
+    @property
+    def value(self) -> Any:
+        """The default as rclpy takes it."""
+        return list(self.default) if isinstance(self.default, tuple) else self.default
+
     def descriptor(self) -> ParameterDescriptor:
         """What `ros2 param describe` shows and rclpy checks."""
         descriptor = ParameterDescriptor(name=self.name, description=self.description)
@@ -84,6 +89,23 @@ def declare_parameter(node: Node, name: str, default: Any, descriptor: Parameter
     except ParameterException as error:
         reason = _reason(error, _overrides(node).get(name), default, descriptor)
         raise ParameterError(f'parameter {name}{reason}') from error
+
+
+def declare_read_once(node: Node, specs: Sequence[Spec]) -> dict[str, Any]:
+    """Declare all parameters of a node that reads them once, and warn of those that it has not.
+
+    They are read-only: a later change would be ignored without a word.
+
+    :returns: values by name.
+    :raises ParameterError: as declare_parameter does.
+    """
+    values = {}
+    for spec in specs:
+        descriptor = spec.descriptor()
+        descriptor.read_only = True
+        values[spec.name] = declare_parameter(node, spec.name, spec.value, descriptor)
+    warn_of_unknown_parameters(node, (spec.name for spec in specs))
+    return values
 
 
 def _overrides(node: Node) -> Mapping[str, Parameter]:

@@ -213,8 +213,7 @@ def declare_parameters(node: Node) -> Parameters:
     """
     values = {}
     for spec in SPECS:
-        default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
-        value = declare_parameter(node, spec.name, default, spec.descriptor())
+        value = declare_parameter(node, spec.name, spec.value, spec.descriptor())
         values[spec.field] = _plain(value)
     warn_of_unknown_parameters(node, (spec.name for spec in SPECS))
     return Parameters(**values)

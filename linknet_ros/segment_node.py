@@ -269,8 +269,9 @@ class SegmentNode(LifecycleNode):
         # Asking the graph is not free, and nothing there changes often.
         if self._looks % _QOS_LOOKS == 0:
             before, self._qos_faults = self._qos_faults, qos_faults(self)
-            for fault in set(self._qos_faults) - set(before):
-                self.get_logger().warning(fault)
+            for fault in self._qos_faults:
+                if fault not in before:
+                    self.get_logger().warning(fault)
         self._looks += 1
         self._diagnostics.publish(
             diagnostic_array(

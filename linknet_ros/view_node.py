@@ -8,32 +8,30 @@ if __name__ == '__main__':
 
     end_quietly()
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import NameValidationException
 from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from linknet_ros.errors import LinknetError, ParameterError, first_line
-from linknet_ros.ros_parameter_declaration import declare_parameter, warn_of_unknown_parameters
+from linknet_ros.ros_parameter_declaration import Spec, declare_read_once
 from linknet_ros.ros_process import ros_process
 from linknet_ros.ros_view import View
 from linknet_ros.view_access import is_loopback
 from linknet_ros.view_board import Board
 
-#: Name, default, description and limits of each parameter.
-PARAMETERS = (
-    ('node', 'linknet', 'Name of the segmentation node.', None),
-    ('host', '127.0.0.1', 'Address to listen on; this machine alone by default.', None),
-    ('port', 8080, 'Port to listen on; 0 for any that is free.', (0, 65535)),
-    (
+SPECS = (
+    Spec('node', 'linknet', 'Name of the segmentation node.'),
+    Spec('host', '127.0.0.1', 'Address to listen on; this machine alone by default.'),
+    Spec('port', 8080, 'Port to listen on; 0 for any that is free.', (0, 65535)),
+    Spec(
         'allowed_hosts',
-        [''],
+        # Not an empty list, which cannot be set once it is read-only.
+        ('',),
         'Names of this machine that browsers may use, beside its addresses and localhost.',
-        None,
     ),
-    ('rate', 15.0, 'Of each picture, per second and browser, at most.', (0.1, 100.0)),
-    ('model', '', "Model file with the classes; empty for the node's own.", None),
+    Spec('rate', 15.0, 'Of each picture, per second and browser, at most.', (0.1, 100.0)),
+    Spec('model', '', "Model file with the classes; empty for the node's own."),
 )
 
 
@@ -45,11 +43,7 @@ class ViewNode(Node):
 
     def __init__(self) -> None:
         super().__init__('view')
-        values = {
-            name: declare_parameter(self, name, default, _descriptor(text, limits))
-            for name, default, text, limits in PARAMETERS
-        }
-        warn_of_unknown_parameters(self, (name for name, *_ in PARAMETERS))
+        values = declare_read_once(self, SPECS)
         try:
             from linknet_ros.view_server import ViewServer
         except ImportError as error:
@@ -90,17 +84,6 @@ class ViewNode(Node):
         self._view.close()
         self._server.stop()
         super().destroy_node()
-
-
-def _descriptor(description: str, limits) -> ParameterDescriptor:
-    # Read once.
-    descriptor = ParameterDescriptor(description=description, read_only=True)
-    if limits and isinstance(limits[0], float):
-        ends = FloatingPointRange(from_value=limits[0], to_value=limits[1])
-        descriptor.floating_point_range = [ends]
-    elif limits:
-        descriptor.integer_range = [IntegerRange(from_value=limits[0], to_value=limits[1])]
-    return descriptor
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 from linknet_ros.errors import ParameterError
-from linknet_ros.replay_node import PARAMETERS
+from linknet_ros.replay_node import SPECS as REPLAY_SPECS
 from linknet_ros.ros_parameters import SPECS
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ def test_arguments_of_segment_are_parameters_of_the_node():
 
 
 def test_arguments_of_replay_are_parameters_of_its_node_with_the_same_type_and_default():
-    parameters = {name: default for name, default, _, _ in PARAMETERS}
+    parameters = {spec.name: spec.default for spec in REPLAY_SPECS}
     for name, default, _, kind in rows('replay.launch.py', 'PARAMETER_ARGUMENTS'):
         assert type(parameters[name]).__name__ == kind
         assert default.lower() == str(parameters[name]).lower()

@@ -12,6 +12,7 @@ from linknet_ros.errors import ParameterError
 from linknet_ros.ros_parameter_declaration import (
     Spec,
     declare_parameter,
+    declare_read_once,
     warn_of_unknown_parameters,
 )
 
@@ -80,6 +81,18 @@ def test_one_parameter_out_of_range(open_node):
     node = open_node(threads=1000)
     with pytest.raises(ParameterError, match=r'^parameter threads is 1000; use 0 to 256\Z'):
         declare_parameter(node, 'threads', 0, WHOLE.descriptor())
+
+
+def test_parameters_that_are_read_once(open_node, capfd):
+    specs = (WHOLE, FRACTION, Spec('hosts', ('',), 'Names.'))
+    node = open_node(threads=3, hosts=['robot'], thraeds=1)
+    assert declare_read_once(node, specs) == {'threads': 3, 'opacity': 0.5, 'hosts': ['robot']}
+    assert "unknown parameter 'thraeds' is ignored" in capfd.readouterr().err
+    described = node.describe_parameters(['threads', 'opacity', 'hosts'])
+    assert all(descriptor.read_only for descriptor in described)
+    assert described[0].integer_range[0].to_value == 256
+    (result,) = node.set_parameters([Parameter('opacity', value=0.7)])
+    assert not result.successful
 
 
 def test_unknown_parameter_is_named_with_the_nearest(open_node, capfd):

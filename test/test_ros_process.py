@@ -1,5 +1,6 @@
 """How a process of a node starts and ends, seen from outside."""
 
+import ctypes
 import os
 import random
 import subprocess
@@ -90,6 +91,27 @@ def test_bad_environment_is_one_line():
     assert (code, out) == (1, '')
     assert 'ROS does not start: ' in log[-1]
     assert not any('Traceback' in line for line in log)
+
+
+#: Pages that Linux has to clear for 50 times 4 pictures.
+PICTURES = """
+import resource
+import numpy as np
+def pictures(times):
+    for _ in range(times):
+        [np.ones((720, 1280, 3), np.uint8) for _ in range(4)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+before = pictures(5)
+print(pictures(50) - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'mallopt'), reason='needs glibc')
+def test_freed_memory_is_kept():
+    code, out, log = run(PICTURES)
+    assert (code, log) == (0, [])
+    # A picture has 675 pages.
+    assert int(out.splitlines()[-1]) < 200 * 675 / 100
 
 
 #: A context that ends without the wake-up that goes with it, while the executor waits.

@@ -26,6 +26,7 @@ from linknet_ros.package_files import SHIPPED_MODEL, package_file
 from linknet_ros.ros_images import array_to_image
 from linknet_ros.ros_parameters import SPECS, declare_parameters
 from linknet_ros.segment_node import SegmentNode
+from linknet_ros.street_drive import StreetDrive
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / 'config'
@@ -151,6 +152,14 @@ def test_nav2_costmap():
     assert published(layers['drivable_layer']['map_topic'], 'OccupancyGrid')
 
 
+def blind_range(name):
+    """Distance to the nearest ground in the street camera's picture, m, with a mount of config/."""
+    mount = load(name)['/**']['ros__parameters']['ground']
+    camera = StreetDrive().camera
+    lowest_ray = mount['pitch'] + np.arctan((camera.height - 1 - camera.cy) / camera.fy)
+    return mount['height'] / np.tan(lowest_ray)
+
+
 def test_nav2_obstacle_layer():
     layer = costmap_of('nav2_obstacle_layer.yaml')['camera_layer']
     assert set(plain(layer)) <= OBSTACLE_LAYER
@@ -161,6 +170,9 @@ def test_nav2_obstacle_layer():
         # Beyond it there is nothing but inf, which is taken for range_max.
         max_range = next(spec.default for spec in SPECS if spec.name == 'ground.max_range')
         assert source['obstacle_max_range'] < source['raytrace_max_range'] < max_range
+        # Else Nav2 clears obstacles that have come too close to be seen.
+        blind = blind_range('street.yaml')
+        assert blind < source['raytrace_min_range'] < 1.2 * blind
         # Contacts are at z = 0.
         assert source['min_obstacle_height'] < 0 > layer['min_obstacle_height']
 

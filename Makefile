@@ -17,8 +17,8 @@ demo: .venv/.demo
 
 # Two processes, as in use: what runs on the robot (ROS, OpenVINO) never shares one with PyTorch.
 test: .venv/.test
-	$(BIN)/python -m pytest --ignore-glob='*/test_training_*'
-	$(BIN)/python -m pytest test/test_training_*.py
+	$(BIN)/python -m pytest --ignore=test/training
+	$(BIN)/python -m pytest test/training
 
 # The node against the back end alone and against a node written the usual way.
 bench: .venv/.test

@@ -1,6 +1,6 @@
 from glob import glob
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 package = 'linknet_ros'
 
@@ -30,7 +30,7 @@ dev = ['ruff', 'mypy']
 setup(
     name=package,
     version='0.1.0',
-    packages=['linknet_ros', 'linknet_ros.backends'],
+    packages=find_packages(include=['linknet_ros', 'linknet_ros.*']),
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package}']),
         (f'share/{package}', ['package.xml']),

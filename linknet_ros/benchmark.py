@@ -20,11 +20,11 @@ import numpy as np
 from linknet_ros.backends import BACKENDS, PRECISIONS
 from linknet_ros.benchmark_machine import machine
 from linknet_ros.benchmark_table import FIGURES, doubt, plot, table
-from linknet_ros.child_process import Outcome, ask
 from linknet_ros.errors import LinknetError
 from linknet_ros.model_file import load_model_file
-from linknet_ros.package_files import package_file, shipped_model
 from linknet_ros.street_drive import StreetDrive
+from linknet_ros.system.child_process import Outcome, ask
+from linknet_ros.system.package_files import package_file, shipped_model
 
 SIZES = ((480, 360), (640, 360), (1024, 512), (1280, 720))
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from linknet_ros.child_process import answer
 from linknet_ros.errors import LinknetError
 from linknet_ros.model_file import load_model_file
-from linknet_ros.process_usage import forget_peak, memory_mb
 from linknet_ros.segmenter import Segmenter
+from linknet_ros.system.child_process import answer
+from linknet_ros.system.usage import forget_peak, memory_mb
 
 #: Runs before the clock starts: caches fill, threads and a GPU's clock come up.
 _WARM_UP = 3

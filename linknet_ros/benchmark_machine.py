@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from linknet_ros.backends import BACKENDS
-from linknet_ros.child_process import ask
+from linknet_ros.system.child_process import ask
 
 _PROCESSORS = Path('/proc/cpuinfo')
 

@@ -20,7 +20,7 @@ from linknet_ros.backends.tensorrt_options import ZERO_COPY, TensorrtOptions, de
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_fitting import fit_frame
 from linknet_ros.model_file import load_model_file
-from linknet_ros.package_files import package_file, shipped_model
+from linknet_ros.system.package_files import package_file, shipped_model
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -26,8 +26,8 @@ from linknet_ros.errors import LinknetError
 from linknet_ros.frame_sources import STREET, open_source
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.model_file import ModelFile, load_model_file
-from linknet_ros.node_process import isolate, start_node, stop_nodes
-from linknet_ros.package_files import STREET_PARAMETERS, package_file, shipped_model
+from linknet_ros.system.node_process import isolate, start_node, stop_nodes
+from linknet_ros.system.package_files import STREET_PARAMETERS, package_file, shipped_model
 
 #: Seconds without anything new after which the demo stops waiting.
 _PATIENCE = 20.0

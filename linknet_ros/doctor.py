@@ -16,7 +16,7 @@ from pathlib import Path
 from linknet_ros import doctor_libraries as libraries
 from linknet_ros import doctor_middleware as middleware
 from linknet_ros.findings import Finding
-from linknet_ros.package_files import package_file, shipped_model
+from linknet_ros.system.package_files import package_file, shipped_model
 
 
 def main(arguments: list[str] | None = None) -> None:

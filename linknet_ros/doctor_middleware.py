@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from linknet_ros.child_process import Outcome, ask
 from linknet_ros.doctor_libraries import built_for_numpy_1
 from linknet_ros.findings import Finding, ok
-from linknet_ros.package_files import SHM_PROFILE, package_file
+from linknet_ros.system.child_process import Outcome, ask
+from linknet_ros.system.package_files import SHM_PROFILE, package_file
 
 #: Of the profile that ships, config/fastdds_shm.xml, bytes.
 SHIPPED_SEGMENT = 64 * 1024 * 1024

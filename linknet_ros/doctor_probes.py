@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from linknet_ros.child_process import answer
+from linknet_ros.system.child_process import answer
 
 
 def _numpy() -> Any:

@@ -17,11 +17,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from linknet_ros.bounded_file import read_file
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError, ModelError
 from linknet_ros.onnx_graph import check_interface, expand_float16_weights, parse_onnx
 from linknet_ros.onnx_growth import check_growth
+from linknet_ros.system.bounded_file import read_file
 
 #: Version of the metadata layout that this package writes and reads.
 FORMAT_VERSION = 1

@@ -28,8 +28,8 @@ from linknet_ros.node_benchmark_figures import (
 )
 from linknet_ros.node_benchmark_rounds import OUTPUTS, NodeBenchmark
 from linknet_ros.node_benchmark_table import plot, table
-from linknet_ros.node_process import isolate
-from linknet_ros.package_files import SHIPPED_MODEL, package_file, shipped_model
+from linknet_ros.system.node_process import isolate
+from linknet_ros.system.package_files import SHIPPED_MODEL, package_file, shipped_model
 
 SIZES = ('480x360', '1280x720', '1920x1080')
 

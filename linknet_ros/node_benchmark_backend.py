@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from linknet_ros.child_process import answer
 from linknet_ros.model_file import load_model_file
-from linknet_ros.process_memory import keep_freed_memory
-from linknet_ros.process_usage import machine_cpu_seconds
 from linknet_ros.segmenter import Fitted, Segmenter
+from linknet_ros.system.child_process import answer
+from linknet_ros.system.memory import keep_freed_memory
+from linknet_ros.system.usage import machine_cpu_seconds
 
 #: Runs before the clock starts: caches fill, threads and a GPU's clock come up.
 _WARM_UP = 3

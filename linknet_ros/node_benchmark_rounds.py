@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from linknet_ros.child_process import Outcome, ask
 from linknet_ros.errors import LinknetError
 from linknet_ros.node_benchmark_figures import ALL, CALM, LABELS, USUAL
-from linknet_ros.node_process import start_node, stop_nodes
 from linknet_ros.street_drive import StreetDrive
+from linknet_ros.system.child_process import Outcome, ask
+from linknet_ros.system.node_process import start_node, stop_nodes
 
 #: Topics that a contender's subscribers ask for.
 OUTPUTS = {

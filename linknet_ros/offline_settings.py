@@ -9,8 +9,8 @@ from pathlib import Path
 from linknet_ros.backends import BACKENDS, PRECISIONS
 from linknet_ros.model_file import ModelFile, load_model_file
 from linknet_ros.offline_products import NAMES, Products
-from linknet_ros.package_files import package_file, shipped_model
 from linknet_ros.segmenter import Segmenter
+from linknet_ros.system.package_files import package_file, shipped_model
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from linknet_ros.child_process import answer
 from linknet_ros.errors import LinknetError
-from linknet_ros.process_memory import keep_freed_memory
-from linknet_ros.process_usage import cpu_seconds, machine_cpu_seconds, memory_mb
 from linknet_ros.ros_images import array_to_image
+from linknet_ros.system.child_process import answer
+from linknet_ros.system.memory import keep_freed_memory
+from linknet_ros.system.usage import cpu_seconds, machine_cpu_seconds, memory_mb
 
 try:
     # Takes a millisecond less for each of the node's frames. It is experimental, and the lifecycle

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from linknet_ros.child_process import answer
+from linknet_ros.system.child_process import answer
 
 #: Seconds to wait for publishers, then for the first frame, then to count frames.
 _DISCOVERY, _FIRST_FRAME, _COUNTING = 4.0, 4.0, 2.0

@@ -16,9 +16,9 @@ import rclpy.logging
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-from linknet_ros.early_signals import process_ends, ros_runs
 from linknet_ros.errors import LinknetError, first_line
-from linknet_ros.process_memory import keep_freed_memory
+from linknet_ros.system.memory import keep_freed_memory
+from linknet_ros.system.signals import process_ends, ros_runs
 
 #: What an argument of ROS may be, by what it starts with.
 _ARGUMENTS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 if __name__ == '__main__':
     # Before the imports below, which take a second.
-    from linknet_ros.early_signals import end_quietly
+    from linknet_ros.system.signals import end_quietly
 
     end_quietly()
 
@@ -28,7 +28,6 @@ from linknet_ros.clock_watch import ClockWatch
 from linknet_ros.errors import LinknetError, first_line
 from linknet_ros.frame_statistics import Statistics
 from linknet_ros.model_file import load_model_file
-from linknet_ros.package_files import package_file, shipped_model
 from linknet_ros.ros_compressed import SUFFIX
 from linknet_ros.ros_diagnostics import diagnostic_array
 from linknet_ros.ros_outputs import Outputs
@@ -37,6 +36,7 @@ from linknet_ros.ros_pipeline import Pipeline
 from linknet_ros.ros_process import ros_process, set_at_shutdown
 from linknet_ros.ros_qos import listen, qos_faults
 from linknet_ros.segmenter import Segmenter
+from linknet_ros.system.package_files import package_file, shipped_model
 
 #: QoS is looked at with every so many diagnostics.
 _QOS_LOOKS = 5

@@ -17,7 +17,7 @@ from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import FrameError, ParameterError
 from linknet_ros.frame_fitting import Fit, FrameFitter, fit_frame
 from linknet_ros.model_file import STRIDE, ModelFile
-from linknet_ros.process_memory import give_back_freed_memory
+from linknet_ros.system.memory import give_back_freed_memory
 
 #: Frame sizes kept ready at once; each holds a compiled network.
 _KEPT_SIZES = 3

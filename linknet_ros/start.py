@@ -1,6 +1,6 @@
 """Entry points of the nodes, which first of all look after signals."""
 
-from linknet_ros.early_signals import end_quietly
+from linknet_ros.system.signals import end_quietly
 
 
 def segment_node() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 if __name__ == '__main__':
     # Before the imports below, which take a second.
-    from linknet_ros.early_signals import end_quietly
+    from linknet_ros.system.signals import end_quietly
 
     end_quietly()
 

@@ -482,7 +482,7 @@ def frames():
 def context():
     """Context of rclpy in a ROS domain of its own, which child processes share."""
     rclpy = pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
-    from linknet_ros.package_files import SHM_PROFILE, package_file
+    from linknet_ros.system.package_files import SHM_PROFILE, package_file
 
     profile = str(package_file(SHM_PROFILE))
     with pytest.MonkeyPatch.context() as patch:

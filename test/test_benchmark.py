@@ -8,9 +8,9 @@ import pytest
 
 from linknet_ros import benchmark as module
 from linknet_ros.benchmark import Benchmark, main
-from linknet_ros.child_process import Outcome
 from linknet_ros.errors import LinknetError
-from linknet_ros.package_files import package_file, shipped_model
+from linknet_ros.system.child_process import Outcome
+from linknet_ros.system.package_files import package_file, shipped_model
 
 
 @pytest.fixture

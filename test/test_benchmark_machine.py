@@ -2,7 +2,7 @@
 
 from linknet_ros import benchmark_machine as module
 from linknet_ros.benchmark_machine import machine
-from linknet_ros.child_process import Outcome
+from linknet_ros.system.child_process import Outcome
 
 
 def test_machine(monkeypatch):

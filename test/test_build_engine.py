@@ -5,8 +5,8 @@ import signal
 import pytest
 
 from linknet_ros import build_engine
-from linknet_ros.package_files import SHIPPED_MODEL
 from linknet_ros.segmenter import Segmenter
+from linknet_ros.system.package_files import SHIPPED_MODEL
 
 
 @pytest.fixture(autouse=True)

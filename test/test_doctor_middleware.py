@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 
 from linknet_ros import doctor_middleware as module
-from linknet_ros.child_process import Outcome
 from linknet_ros.doctor_middleware import (
     SHIPPED_SEGMENT,
     camera,
@@ -19,7 +18,8 @@ from linknet_ros.doctor_middleware import (
     topic,
 )
 from linknet_ros.findings import ok
-from linknet_ros.package_files import SHM_PROFILE, package_file
+from linknet_ros.system.child_process import Outcome
+from linknet_ros.system.package_files import SHM_PROFILE, package_file
 
 DIES = 'import os, signal; os.kill(os.getpid(), signal.SIGSEGV)'
 MIB = 2**20

@@ -11,7 +11,7 @@ import pytest
 
 from linknet_ros.node_benchmark import main
 from linknet_ros.node_benchmark_figures import ALL, LABELS
-from linknet_ros.package_files import package_file
+from linknet_ros.system.package_files import package_file
 
 
 @pytest.fixture(autouse=True)

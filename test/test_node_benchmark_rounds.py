@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from linknet_ros import node_benchmark_rounds as module
-from linknet_ros.child_process import Outcome
 from linknet_ros.errors import LinknetError
 from linknet_ros.node_benchmark import _options
 from linknet_ros.node_benchmark_figures import ALL, LABELS, USUAL
 from linknet_ros.node_benchmark_rounds import NodeBenchmark
+from linknet_ros.system.child_process import Outcome
 
 WINDOW = {'fps': 20.0, 'cpu_ms': 1.0, 'latency_ms': 5.0, 'others': 0.0}
 BACKEND = {

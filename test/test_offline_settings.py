@@ -7,7 +7,7 @@ import pytest
 
 from linknet_ros.errors import LinknetError
 from linknet_ros.offline_settings import Settings, add_arguments, settings_of
-from linknet_ros.package_files import SHIPPED_MODEL, package_file
+from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
 
 def parse(*arguments):

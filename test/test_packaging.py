@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
 import linknet_ros
-from linknet_ros.package_files import SHM_PROFILE
+from linknet_ros.system.package_files import SHM_PROFILE
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
-from linknet_ros.child_process import ask
+from linknet_ros.system.child_process import ask
 
 #: Answers a frame with labels of its stamp after 40 ms; the planner must not count other frames.
 NODE = """

@@ -73,7 +73,7 @@ WRITERS = {
     'linknet_ros/node_benchmark_table.py': '--out of node_benchmark',
     'linknet_ros/offline_files.py': 'OUT of segment_files',
     'linknet_ros/part_folder.py': '<OUT>.part of segment_bag and segment_files',
-    'linknet_ros/process_usage.py': '/proc/self/clear_refs',
+    'linknet_ros/system/usage.py': '/proc/self/clear_refs',
     'linknet_ros/result_journal.py': 'the same',
 }
 

@@ -24,4 +24,4 @@ linknet_ros.start.{name}()
     output = subprocess.run(
         [sys.executable, '-c', program], capture_output=True, text=True, check=True, timeout=60
     ).stdout
-    assert output == 'linknet_ros.early_signals False\n'
+    assert output == 'linknet_ros.system.signals False\n'

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.errors import ModelError
 from linknet_ros.onnx_graph import expand_float16_weights
-from linknet_ros.package_files import package_file, shipped_model
+from linknet_ros.system.package_files import package_file, shipped_model
 from training import graph_lint
 from training.graph_lint import RULES, Graph, lint
 

@@ -12,9 +12,9 @@ from sensor_msgs.msg import Image  # noqa: E402
 from torch import nn  # noqa: E402
 
 from linknet_ros.model_file import load_model_file  # noqa: E402
-from linknet_ros.package_files import SHIPPED_MODEL, package_file  # noqa: E402
 from linknet_ros.segmenter import Segmenter  # noqa: E402
 from linknet_ros.street_drive import StreetDrive  # noqa: E402
+from linknet_ros.system.package_files import SHIPPED_MODEL, package_file  # noqa: E402
 from training import usual_node as module  # noqa: E402
 from training.networks import normalize  # noqa: E402
 from training.usual_node import UsualNode, load_network, segment  # noqa: E402

@@ -17,9 +17,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from linknet_ros.model_file import load_model_file
-from linknet_ros.node_process import start_node, stop_nodes
-from linknet_ros.package_files import SHIPPED_MODEL, package_file
 from linknet_ros.ros_view_parameters import RemoteParameters
+from linknet_ros.system.node_process import start_node, stop_nodes
+from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None, reason='no Chromium here (apt install chromium)'

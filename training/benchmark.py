@@ -26,7 +26,7 @@ from linknet_ros.backends import open_backend
 from linknet_ros.classes import CAMVID
 from linknet_ros.errors import LinknetError
 from linknet_ros.model_file import STRIDE, load_model_file, metadata_of
-from linknet_ros.process_usage import forget_peak, memory_mb
+from linknet_ros.system.usage import forget_peak, memory_mb
 from training.complexity import count_macs, count_parameters
 from training.data_options import parse_size
 from training.evaluate import labels_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from linknet_ros.errors import BackendError
 from linknet_ros.model_file import ModelFile
-from linknet_ros.package_files import SHIPPED_INT8_MODEL
+from linknet_ros.system.package_files import SHIPPED_INT8_MODEL
 
 
 def check_file_precision(model: ModelFile, precision: str) -> None:

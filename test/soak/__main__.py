@@ -15,7 +15,7 @@ from pathlib import Path
 
 import rclpy
 
-from linknet_ros.package_files import SHM_PROFILE, package_file
+from linknet_ros.system.package_files import SHM_PROFILE, package_file
 from soak import faults, lifecycle, load
 from soak.rig import rig_in
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lifecycle_msgs.msg import Transition
 
-from linknet_ros.package_files import SHIPPED_MODEL, package_file
+from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 from soak.rig import NAMES, Process, expected_labels, plane, random_pixels, write_model
 
 FAKES = Path(__file__).parent.parent / 'fakes'

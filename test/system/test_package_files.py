@@ -4,9 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from linknet_ros import package_files
 from linknet_ros.model_file import load_model_file
-from linknet_ros.package_files import SHIPPED_MODEL, SHM_PROFILE, package_file, shipped_model
+from linknet_ros.system import package_files
+from linknet_ros.system.package_files import (
+    SHIPPED_MODEL,
+    SHM_PROFILE,
+    package_file,
+    shipped_model,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from linknet_ros.node_process import isolate, start_node, stop_nodes
+from linknet_ros.system.node_process import isolate, start_node, stop_nodes
 
 NAMES = ('ROS_DOMAIN_ID', 'ROS_AUTOMATIC_DISCOVERY_RANGE', 'PYTHONPATH')
 PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from linknet_ros import process_usage as module
 from linknet_ros.errors import LinknetError
-from linknet_ros.process_usage import cpu_seconds, forget_peak, machine_cpu_seconds, memory_mb
+from linknet_ros.system import usage as module
+from linknet_ros.system.usage import cpu_seconds, forget_peak, machine_cpu_seconds, memory_mb
 
 
 def test_cpu_seconds_are_those_of_the_process():
@@ -48,7 +48,7 @@ held = np.ones(64_000_000, np.uint8)
 turn('held')
 del held
 turn('given back')
-from linknet_ros.process_usage import forget_peak
+from linknet_ros.system.usage import forget_peak
 forget_peak()
 turn('forgotten')
 """

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from linknet_ros.package_files import SHM_PROFILE, package_file
+from linknet_ros.system.package_files import SHM_PROFILE, package_file
 
 
 def isolate(domain_id: int) -> None:
@@ -36,7 +36,7 @@ def start_node(
     for name, value in parameters.items():
         command += ['-p', f'{name}:={value}']
     # The child finds this package where the parent did, but after all that the user put first.
-    paths = [os.environ.get('PYTHONPATH', ''), str(Path(__file__).parents[1])]
+    paths = [os.environ.get('PYTHONPATH', ''), str(Path(__file__).parents[2])]
     environment = os.environ | {'PYTHONPATH': os.pathsep.join(path for path in paths if path)}
     return subprocess.Popen(command, env=environment)
 

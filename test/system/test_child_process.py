@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from linknet_ros import child_process
-from linknet_ros.child_process import CRASH, TIMEOUT, Outcome, ask
+from linknet_ros.system import child_process
+from linknet_ros.system.child_process import CRASH, TIMEOUT, Outcome, ask
 
-ANSWER = 'from linknet_ros.child_process import answer\n'
+ANSWER = 'from linknet_ros.system.child_process import answer\n'
 
 
 @pytest.fixture

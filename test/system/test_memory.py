@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from linknet_ros import process_memory as module
 from linknet_ros import segmenter
 from linknet_ros.model_file import load_model_file
-from linknet_ros.process_memory import give_back_freed_memory, keep_freed_memory
+from linknet_ros.system import memory as module
+from linknet_ros.system.memory import give_back_freed_memory, keep_freed_memory
 
 pytestmark = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'mallopt'), reason='needs glibc')
 
@@ -21,8 +21,8 @@ PICTURES = """
 import json, os, resource, sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
-from linknet_ros.process_memory import give_back_freed_memory, keep_freed_memory
-from linknet_ros.process_usage import memory_mb
+from linknet_ros.system.memory import give_back_freed_memory, keep_freed_memory
+from linknet_ros.system.usage import memory_mb
 
 def picture(_):
     # As a frame on its way through rclpy, which is copied from one form into the next.

@@ -32,7 +32,7 @@ def package_file(relative: str) -> Path:
     :param relative: path in a checkout, which is also the path below the package's share folder.
     """
     here = Path(__file__)
-    checkout = here.parents[1]
+    checkout = here.parents[2]
     if (checkout / 'package.xml').is_file():
         return checkout / relative
     # colcon, apt and pip all put share/ beside the lib/ that the module is in; with

@@ -57,7 +57,7 @@ def ask(module: str, *arguments: str, seconds: float) -> Outcome:
     """
     environment = dict(os.environ)
     # The child finds this package where the parent did, but after all that the user put first.
-    paths = [environment.get('PYTHONPATH', ''), str(Path(__file__).parents[1])]
+    paths = [environment.get('PYTHONPATH', ''), str(Path(__file__).parents[2])]
     environment['PYTHONPATH'] = os.pathsep.join(path for path in paths if path)
     try:
         # Files and not pipes: a grandchild that lives on would keep a pipe open.

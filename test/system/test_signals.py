@@ -11,7 +11,7 @@ BOTH = pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 
 def run(source, number):
     """Run a program that prints a line at the moment for the signal; code and what it printed."""
-    program = f'from linknet_ros.early_signals import *\nimport sys, time\n{source}'
+    program = f'from linknet_ros.system.signals import *\nimport sys, time\n{source}'
     process = subprocess.Popen(
         [sys.executable, '-c', program],
         stdout=subprocess.PIPE,

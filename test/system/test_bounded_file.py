@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from linknet_ros.bounded_file import read_file
+from linknet_ros.system.bounded_file import read_file
 
 
 def refused(path, reason, max_bytes=100):

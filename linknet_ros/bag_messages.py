@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError, LinknetError, first_line
-from linknet_ros.image_decoding import compressed_to_bgr, image_to_bgr
+from linknet_ros.frames.raw import compressed_to_bgr, image_to_bgr
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError, RecordingError, SourceError
-from linknet_ros.frame_sources import (
+from linknet_ros.frames.files import (
     IMAGE_SUFFIXES,
     STREET,
     FrameSource,

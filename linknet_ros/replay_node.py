@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.errors import SourceError
-from linknet_ros.frame_sources import STREET, FrameSource, SourceFrame, open_source
+from linknet_ros.frames.files import STREET, FrameSource, SourceFrame, open_source
 from linknet_ros.ground_grid import FREE_CELL, UNKNOWN_CELL, GridArea
 from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg
 from linknet_ros.ros_ground_messages import grid_message

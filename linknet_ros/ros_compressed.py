@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from linknet_ros.image_decoding import compressed_to_bgr
+from linknet_ros.frames.raw import compressed_to_bgr
 from linknet_ros.ros_images import image_to_bgr
 
 __all__ = ['SUFFIX', 'bgr_to_jpeg', 'compressed_to_bgr', 'labels_to_png', 'message_to_bgr']

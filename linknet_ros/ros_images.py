@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from linknet_ros import image_decoding
 from linknet_ros.errors import FrameError
-from linknet_ros.image_decoding import WAY_OUT
+from linknet_ros.frames import raw as image_decoding
+from linknet_ros.frames.raw import WAY_OUT
 
 # What a cv_bridge built for another NumPy raises, at the import or at the first use.
 _CV_BRIDGE_BROKEN = (ImportError, AttributeError, SystemError)

@@ -317,7 +317,7 @@ SOUND = {
     'linknet_ros/backends/openvino_backend.py': 'import openvino\n',
     'linknet_ros/street_drive.py': 'from linknet_ros import street_world as world\n',
     'linknet_ros/street_world.py': '',
-    'linknet_ros/frame_sources.py': 'from linknet_ros.street_drive import StreetDrive\n',
+    'linknet_ros/frames/files.py': 'from linknet_ros.street_drive import StreetDrive\n',
     'linknet_ros/masks.py': '',
     'linknet_ros/segmenter.py': 'from linknet_ros.backends import open_backend\n',
     'linknet_ros/ros_images.py': 'import sensor_msgs.msg\ndef f():\n    import cv_bridge\n',
@@ -435,8 +435,8 @@ def test_sound_house(rule):
         (
             imports_from_below,
             'linknet_ros/street_drive.py',
-            'from linknet_ros.frame_sources import open_source\n',
-            'linknet_ros.street_drive (row 2) imports linknet_ros.frame_sources (row 2)',
+            'from linknet_ros.frames.files import open_source\n',
+            'linknet_ros.street_drive (row 2) imports linknet_ros.frames.files (row 2)',
         ),
         (
             imports_from_below,

@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
 from linknet_ros.frame_statistics import Drop
-from linknet_ros.image_decoding import LAYOUTS
+from linknet_ros.frames.raw import LAYOUTS
 from soak.rig import (
     HEIGHT,
     NAMES,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.classes import CITYSCAPES, UNLABELED, ClassTable
 from linknet_ros.errors import FrameError, SourceError
-from linknet_ros.frame_sources import read_image
+from linknet_ros.frames.files import read_image
 from training.datasets import layouts
 from training.datasets.frame_pairs import (
     FramePairs,

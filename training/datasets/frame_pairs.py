@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import SourceError
-from linknet_ros.frame_sources import read_image
+from linknet_ros.frames.files import read_image
 from training.datasets.dataset import SPLITS
 from training.samples import Pair
 

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from linknet_ros import frame_sources
 from linknet_ros.errors import SourceError
-from linknet_ros.frame_sources import IMAGE_SUFFIXES, SourceFrame, open_source, read_image
+from linknet_ros.frames import files as frame_sources
+from linknet_ros.frames.files import IMAGE_SUFFIXES, SourceFrame, open_source, read_image
 from linknet_ros.street_drive import StreetDrive
 
 #: 2 rows of 3 pixels, BGR.
@@ -234,7 +234,7 @@ READ = """
 import resource, sys
 from pathlib import Path
 import {first}
-from linknet_ros.frame_sources import read_image
+from linknet_ros.frames.files import read_image
 in_use = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (in_use + 500 * 2**20,) * 2)
 print(read_image(Path(sys.argv[1])).shape)

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from linknet_ros import encoded_images
-from linknet_ros.encoded_images import decode_image
 from linknet_ros.errors import FrameError
+from linknet_ros.frames import encoded as encoded_images
+from linknet_ros.frames.encoded import decode_image
 from linknet_ros.image_limits import MAX_SIDE
 from linknet_ros.street_drive import StreetDrive
 

@@ -3,7 +3,9 @@
 import os
 
 import linknet_ros
-from linknet_ros import encoded_images, frame_sources, image_decoding
+from linknet_ros.frames import encoded as encoded_images
+from linknet_ros.frames import files as frame_sources
+from linknet_ros.frames import raw as image_decoding
 from linknet_ros.image_limits import MAX_PIXELS, MAX_SIDE
 
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.encoded_images import decode_image
 from linknet_ros.errors import FrameError
+from linknet_ros.frames.encoded import decode_image
 from linknet_ros.image_limits import MAX_PIXELS, MAX_SIDE
 
 #: isColor() of sensor_msgs/image_encodings.hpp.

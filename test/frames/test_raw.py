@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from linknet_ros.errors import FrameError
-from linknet_ros.image_decoding import image_to_bgr
+from linknet_ros.frames.raw import image_to_bgr
 
 # Two pixels in a row, one byte of padding, a row below.
 DATA = np.array([1, 2, 3, 4, 5, 6, 99, 7, 8, 9, 10, 11, 12, 99], np.uint8)

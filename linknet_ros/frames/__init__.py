@@ -1,0 +1,1 @@
+"""Image bytes of any kind to BGR arrays and back."""

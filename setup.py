@@ -66,7 +66,7 @@ setup(
             'view_node = linknet_ros.start:view_node',
             'demo = linknet_ros.demo:main',
             'doctor = linknet_ros.doctor:main',
-            'build_engine = linknet_ros.build_engine:main',
+            'build_engine = linknet_ros.inference.tensorrt.build_engine:main',
             'segment_bag = linknet_ros.segment_bag:main',
             'segment_files = linknet_ros.segment_files:main',
         ],

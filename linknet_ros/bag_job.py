@@ -12,7 +12,7 @@ from linknet_ros.bag_messages import COMPRESSED, IMAGE, Messages, need_rosbags
 from linknet_ros.bag_reader import STORAGES, Recording
 from linknet_ros.bag_writer import BagWriter
 from linknet_ros.errors import FrameError, RecordingError
-from linknet_ros.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.offline_products import Product, encode
 from linknet_ros.offline_progress import Update
 from linknet_ros.offline_report import Report

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from linknet_ros.backends import BACKENDS, PRECISIONS
 from linknet_ros.benchmark_machine import machine
 from linknet_ros.benchmark_table import FIGURES, doubt, plot, table
 from linknet_ros.errors import LinknetError
-from linknet_ros.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
 from linknet_ros.street_drive import StreetDrive
 from linknet_ros.system.child_process import Outcome, ask
 from linknet_ros.system.package_files import package_file, shipped_model

@@ -19,13 +19,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from linknet_ros.backends import BACKENDS, PRECISIONS
 from linknet_ros.contact_sheet import contact_sheet
 from linknet_ros.demo_node import BIRDS_EYE, PICTURES, ROWS, DemoNode, open_demo_node
 from linknet_ros.errors import LinknetError
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.frames.files import STREET, open_source
-from linknet_ros.model_file import ModelFile, load_model_file
+from linknet_ros.inference.model_file import ModelFile, load_model_file
+from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
 from linknet_ros.system.node_process import isolate, start_node, stop_nodes
 from linknet_ros.system.package_files import STREET_PARAMETERS, package_file, shipped_model
 

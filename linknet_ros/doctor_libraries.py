@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from linknet_ros.cuda_driver import LIBRARY
 from linknet_ros.findings import Finding, ok
+from linknet_ros.inference.tensorrt.driver import LIBRARY
 from linknet_ros.system.child_process import CRASH, TIMEOUT, Outcome, ask
 
 #: Seconds for an import; a robot's first one of the day reads the libraries from its SD card.

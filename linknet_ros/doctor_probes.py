@@ -61,19 +61,19 @@ def _tensorrt() -> Any:
 
 
 def _cuda() -> Any:
-    from linknet_ros.cuda_driver import cuda_driver
+    from linknet_ros.inference.tensorrt.driver import cuda_driver
 
     return cuda_driver()
 
 
 def _backends() -> Any:
-    from linknet_ros.backends import BACKENDS
+    from linknet_ros.inference.open_backend import BACKENDS
 
     return list(BACKENDS)
 
 
 def _model(path: str) -> Any:
-    from linknet_ros.model_file import load_model_file
+    from linknet_ros.inference.model_file import load_model_file
 
     model = load_model_file(path)
     width, height = model.default_size
@@ -87,8 +87,8 @@ def _model(path: str) -> Any:
 def _inference(path: str, backend: str, precision: str) -> Any:
     import numpy as np
 
-    from linknet_ros.model_file import load_model_file
-    from linknet_ros.segmenter import Segmenter
+    from linknet_ros.inference.model_file import load_model_file
+    from linknet_ros.inference.segmenter import Segmenter
 
     model = load_model_file(path)
     segmenter = Segmenter(model, backend=backend, precision=precision)

@@ -24,8 +24,8 @@ from linknet_ros.errors import LinknetError
 from linknet_ros.grid_score import GridScore, truth_picture
 from linknet_ros.ground_contacts import CONTACT, Contacts, kind_table
 from linknet_ros.ground_projection import GroundOptions, GroundProjection
-from linknet_ros.model_file import load_model_file
-from linknet_ros.segmenter import Segmenter
+from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.street_drive import PinholeCamera, StreetDrive
 from linknet_ros.street_truth import CAR, KERB, OTHER, FreeGround, StreetTruth, open_finer
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file

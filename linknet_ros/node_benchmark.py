@@ -18,7 +18,7 @@ from pathlib import Path
 
 from linknet_ros.benchmark_machine import machine
 from linknet_ros.errors import LinknetError
-from linknet_ros.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.node_benchmark_figures import (
     backend_row,
     doubt,

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from linknet_ros.model_file import load_model_file
-from linknet_ros.segmenter import Fitted, Segmenter
+from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.segmenter import Fitted, Segmenter
 from linknet_ros.system.child_process import answer
 from linknet_ros.system.memory import keep_freed_memory
 from linknet_ros.system.usage import machine_cpu_seconds

@@ -23,7 +23,7 @@ from linknet_ros.frames.files import (
     VideoSource,
     open_source,
 )
-from linknet_ros.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.offline_products import Product, encode
 from linknet_ros.offline_progress import Update
 from linknet_ros.offline_report import Report

@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError
+from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.masks import class_mask, mask_names, mask_table, topic_token
 from linknet_ros.overlay_legend import OverlayLegend
 from linknet_ros.rendering import blend, colorize
@@ -24,7 +25,6 @@ from linknet_ros.ros_images import array_to_image, camera_info_for
 from linknet_ros.ros_label_info import LabelInfoOutput
 from linknet_ros.ros_parameters import Parameters
 from linknet_ros.ros_qos import offer
-from linknet_ros.segmenter import Segmentation
 
 
 class Outputs:

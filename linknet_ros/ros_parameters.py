@@ -11,9 +11,9 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from linknet_ros.backends import BACKENDS, PRECISIONS
-from linknet_ros.backends.tensorrt_options import ZERO_COPY, TensorrtOptions, default_cache_dir
 from linknet_ros.errors import ParameterError
+from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
+from linknet_ros.inference.tensorrt.options import ZERO_COPY, TensorrtOptions, default_cache_dir
 from linknet_ros.ros_ground_parameters import GROUND_SPECS
 from linknet_ros.ros_parameter_declaration import (
     Spec,

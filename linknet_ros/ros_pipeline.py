@@ -18,11 +18,11 @@ from linknet_ros.errors import FrameError
 from linknet_ros.frame_pace import FramePace
 from linknet_ros.frame_slot import FrameSlot
 from linknet_ros.frame_statistics import Drop, Statistics
+from linknet_ros.inference.segmenter import Fitted, Inferred, Segmenter
 from linknet_ros.overlay_legend import status_line
 from linknet_ros.ros_compressed import message_to_bgr
 from linknet_ros.ros_outputs import Outputs
 from linknet_ros.ros_parameters import Parameters
-from linknet_ros.segmenter import Fitted, Inferred, Segmenter
 
 #: A fault that repeats with every frame is logged once in this many seconds.
 _LOG_PERIOD = 5.0

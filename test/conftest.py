@@ -19,8 +19,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.model_file import load_model_file, metadata_of
-from linknet_ros.onnx_graph import expand_float16_weights, to_float16
+from linknet_ros.inference.model_file import load_model_file, metadata_of
+from linknet_ros.inference.onnx_graph import expand_float16_weights, to_float16
 
 THREE_CLASSES = ClassTable(
     names=('road', 'car', 'sky'),
@@ -327,7 +327,7 @@ def fake_gpu(monkeypatch):
 
     monkeypatch.syspath_prepend(str(Path(__file__).parent / 'fakes'))
     # A library that is there, as the driver's would be.
-    monkeypatch.setattr('linknet_ros.cuda_driver.LIBRARY', 'libc.so.6')
+    monkeypatch.setattr('linknet_ros.inference.tensorrt.driver.LIBRARY', 'libc.so.6')
     yield install
     forget()
     sys.modules.update(before)

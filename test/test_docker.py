@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from linknet_ros import build_engine
+from linknet_ros.inference.tensorrt import build_engine
 
 ROOT = Path(__file__).parents[1]
 ENTRYPOINT = ROOT / 'docker' / 'entrypoint.sh'

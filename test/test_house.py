@@ -298,8 +298,11 @@ def test_house(house, rule):
 
 def test_house_is_read(house):
     assert 'linknet_ros.classes' in house.imports['training.export']
-    assert 'linknet_ros.backends.openvino_backend' in house.imports['linknet_ros.backends']
-    assert 'linknet_ros.backends.openvino_backend' in house.reached_from('training.export')
+    assert (
+        'linknet_ros.inference.openvino_backend'
+        in house.imports['linknet_ros.inference.open_backend']
+    )
+    assert 'linknet_ros.inference.openvino_backend' in house.reached_from('training.export')
 
 
 # The rules find what they are for: made-up houses, each with one fault.
@@ -309,26 +312,26 @@ SOUND = {
     'linknet_ros/errors.py': 'import numpy as np\n',
     'linknet_ros/classes.py': 'from linknet_ros.errors import ClassNameError\n',
     'linknet_ros/metrics.py': 'from linknet_ros import __version__\n',
-    'linknet_ros/model_file.py': 'import linknet_ros.classes\n',
+    'linknet_ros/inference/model_file.py': 'import linknet_ros.classes\n',
     'linknet_ros/backends/__init__.py': (
         'from ..model_file import ModelFile\n'
-        'def f():\n    from linknet_ros.backends.openvino_backend import B\n'
+        'def f():\n    from linknet_ros.inference.openvino_backend import B\n'
     ),
-    'linknet_ros/backends/openvino_backend.py': 'import openvino\n',
+    'linknet_ros/inference/openvino_backend.py': 'import openvino\n',
     'linknet_ros/street_drive.py': 'from linknet_ros import street_world as world\n',
     'linknet_ros/street_world.py': '',
     'linknet_ros/frames/files.py': 'from linknet_ros.street_drive import StreetDrive\n',
     'linknet_ros/masks.py': '',
-    'linknet_ros/segmenter.py': 'from linknet_ros.backends import open_backend\n',
+    'linknet_ros/inference/segmenter.py': 'from linknet_ros.inference.open_backend import open_backend\n',
     'linknet_ros/ros_images.py': 'import sensor_msgs.msg\ndef f():\n    import cv_bridge\n',
     'linknet_ros/segment_node.py': (
         'import rclpy\nfrom linknet_ros import ros_images, segmenter\n'
     ),
-    'linknet_ros/demo.py': 'from linknet_ros.segmenter import Segmenter\n',
+    'linknet_ros/demo.py': 'from linknet_ros.inference.segmenter import Segmenter\n',
     'training/__init__.py': '',
     'training/linknet.py': 'import torch\n',
     'training/export.py': (
-        'import torch\nfrom linknet_ros.backends import open_backend\nimport training.linknet\n'
+        'import torch\nfrom linknet_ros.inference.open_backend import open_backend\nimport training.linknet\n'
     ),
 }
 
@@ -367,9 +370,9 @@ def test_sound_house(rule):
         ),
         (
             ros_imports_in_the_wrong_place,
-            'linknet_ros/backends/openvino_backend.py',
+            'linknet_ros/inference/openvino_backend.py',
             'import importlib\nbridge = importlib.import_module("cv_bridge")\n',
-            'linknet_ros.backends.openvino_backend imports cv_bridge, which only ros_*.py and '
+            'linknet_ros.inference.openvino_backend imports cv_bridge, which only ros_*.py and '
             '*_node.py may',
         ),
         (
@@ -398,33 +401,33 @@ def test_sound_house(rule):
         ),
         (
             ros_reached_from_training,
-            'linknet_ros/model_file.py',
+            'linknet_ros/inference/model_file.py',
             'from linknet_ros.ros_images import image_to_bgr\n',
             'training.export reaches linknet_ros.ros_images, which may import ROS',
         ),
         (
             imports_from_below,
             'linknet_ros/classes.py',
-            'from linknet_ros.model_file import ModelFile\n',
-            'linknet_ros.classes (row 0) imports linknet_ros.model_file (row 1)',
+            'from linknet_ros.inference.model_file import ModelFile\n',
+            'linknet_ros.classes (row 0) imports linknet_ros.inference.model_file (row 1)',
         ),
         (
             imports_from_below,
             'linknet_ros/classes.py',
             'from .backends import openvino_backend\n',
-            'linknet_ros.classes (row 0) imports linknet_ros.backends.openvino_backend (row 2)',
+            'linknet_ros.classes (row 0) imports linknet_ros.inference.openvino_backend (row 2)',
         ),
         (
             imports_from_below,
-            'linknet_ros/backends/openvino_backend.py',
+            'linknet_ros/inference/openvino_backend.py',
             'from ..segmenter import Segmenter\n',
-            'linknet_ros.backends.openvino_backend (row 2) imports linknet_ros.segmenter (row 3)',
+            'linknet_ros.inference.openvino_backend (row 2) imports linknet_ros.inference.segmenter (row 3)',
         ),
         (
             imports_from_below,
-            'linknet_ros/segmenter.py',
+            'linknet_ros/inference/segmenter.py',
             'import linknet_ros.demo\n',
-            'linknet_ros.segmenter (row 3) imports linknet_ros.demo (row 5)',
+            'linknet_ros.inference.segmenter (row 3) imports linknet_ros.demo (row 5)',
         ),
         (
             imports_from_below,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from linknet_ros import node_benchmark_backend as module
+from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.node_benchmark_backend import measure
-from linknet_ros.segmenter import Segmenter
 
 
 def test_measure(model_path, tmp_path, monkeypatch):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from linknet_ros.errors import ModelError, RecordingError
+from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.offline_report import Report
 from linknet_ros.offline_settings import Settings
 from linknet_ros.offline_worker import OfflineWorker
-from linknet_ros.segmenter import Segmenter
 
 
 @pytest.fixture

@@ -58,10 +58,10 @@ def test_node(context, write_label_model, open_node):
     from rclpy.publisher import Publisher
     from std_msgs.msg import Header
 
-    from linknet_ros.model_file import load_model_file
+    from linknet_ros.inference.model_file import load_model_file
+    from linknet_ros.inference.segmenter import Segmentation
     from linknet_ros.ros_outputs import Outputs
     from linknet_ros.ros_parameters import SPECS, Parameters
-    from linknet_ros.segmenter import Segmentation
 
     classes = load_model_file(write_label_model(OWN)).classes
     values = Parameters(**{spec.field: spec.default for spec in SPECS} | {'overlay_opacity': 1.0})

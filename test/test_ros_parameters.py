@@ -10,9 +10,9 @@ pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
 from rclpy.parameter import Parameter
 
-from linknet_ros.backends import BACKENDS, PRECISIONS
-from linknet_ros.backends.tensorrt_options import TensorrtOptions
 from linknet_ros.errors import ParameterError
+from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
+from linknet_ros.inference.tensorrt.options import TensorrtOptions
 from linknet_ros.ros_parameters import (
     SPECS,
     Parameters,

@@ -61,8 +61,8 @@ NEVER = {
 
 #: Modules of the robot that write files, and where; docs/security.md has the same list.
 WRITERS = {
-    'linknet_ros/backends/engine_cache.py': 'tensorrt.cache_dir',
-    'linknet_ros/backends/tensorrt_build.py': 'the temporary folder of engine_builder',
+    'linknet_ros/inference/tensorrt/cache.py': 'tensorrt.cache_dir',
+    'linknet_ros/inference/tensorrt/build.py': 'the temporary folder of engine_builder',
     'linknet_ros/benchmark.py': '--out, and a temporary folder',
     'linknet_ros/benchmark_cell.py': 'the temporary folder of benchmark',
     'linknet_ros/benchmark_table.py': '--out of benchmark',
@@ -246,7 +246,7 @@ def test_sources(rule):
 
 def test_sources_are_found():
     paths = {source.path for source in sources()}
-    assert {'linknet_ros/model_file.py', 'training/checkpoint.py', 'setup.py'} <= paths
+    assert {'linknet_ros/inference/model_file.py', 'training/checkpoint.py', 'setup.py'} <= paths
     assert 'launch/segment.launch.py' in paths
 
 
@@ -276,8 +276,8 @@ def watch(event, arguments):
         print('seen:', event, arguments)
 sys.addaudithook(watch)
 import numpy as np
-from linknet_ros.model_file import load_model_file
-from linknet_ros.segmenter import Segmenter
+from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.segmenter import Segmenter
 for name in ('openvino', 'onnxruntime'):
     segmenter = Segmenter(load_model_file(sys.argv[1]), backend=name)
     print(segmenter.segment(np.zeros((64, 96, 3), np.uint8)).labels.shape)

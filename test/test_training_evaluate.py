@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model_file
 from training.boundary_f1 import BoundaryF1
 from training.checkpoint import load_network, save_checkpoint
 from training.data_options import DataOptions

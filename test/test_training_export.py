@@ -17,11 +17,11 @@ import torch
 from onnx import TensorProto, numpy_helper, shape_inference
 from torch import nn
 
-from linknet_ros.backends import open_backend
 from linknet_ros.classes import CAMVID, CITYSCAPES
 from linknet_ros.errors import ModelError
-from linknet_ros.model_file import load_model_file, metadata_of
-from linknet_ros.onnx_limits import OPERATORS
+from linknet_ros.inference.model_file import load_model_file, metadata_of
+from linknet_ros.inference.onnx_checks import OPERATORS
+from linknet_ros.inference.open_backend import open_backend
 from training import export as exporting
 from training.checkpoint import save_checkpoint
 from training.data_options import DataOptions
@@ -376,7 +376,7 @@ def test_agreement_is_that_of_the_worse_back_end(path, network, monkeypatch):
         opened.append((height, width, backend, precision))
         return FixedBackend(wrong if backend == 'openvino' else labels)
 
-    monkeypatch.setattr('linknet_ros.segmenter.open_backend', fixed)
+    monkeypatch.setattr('linknet_ros.inference.segmenter.open_backend', fixed)
     assert agreement(path, network, frames[:1]) == 0.75
     assert sorted(opened) == [(32, 64, name, 'fp32') for name in ('onnxruntime', 'openvino')]
     # Over two frames, of which the labels fit the first only.

@@ -13,8 +13,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.errors import ModelError, SourceError
-from linknet_ros.model_file import load_model_file
-from linknet_ros.segmenter import Segmenter
+from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.street_drive import StreetDrive
 from training.batch_norm import convolution_norm_pairs
 from training.checkpoint import save_checkpoint

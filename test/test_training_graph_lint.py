@@ -12,7 +12,7 @@ pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not instal
 from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.errors import ModelError
-from linknet_ros.onnx_graph import expand_float16_weights
+from linknet_ros.inference.onnx_graph import expand_float16_weights
 from linknet_ros.system.package_files import package_file, shipped_model
 from training import graph_lint
 from training.graph_lint import RULES, Graph, lint

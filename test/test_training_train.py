@@ -19,7 +19,7 @@ pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
 import torch
 
 from linknet_ros.classes import CAMVID
-from linknet_ros.model_file import metadata_of
+from linknet_ros.inference.model_file import metadata_of
 from training import train as training
 from training.checkpoint import load_checkpoint, network_of, save_checkpoint
 from training.data_options import DataOptions

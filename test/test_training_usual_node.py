@@ -11,8 +11,8 @@ import rclpy  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from torch import nn  # noqa: E402
 
-from linknet_ros.model_file import load_model_file  # noqa: E402
-from linknet_ros.segmenter import Segmenter  # noqa: E402
+from linknet_ros.inference.model_file import load_model_file  # noqa: E402
+from linknet_ros.inference.segmenter import Segmenter  # noqa: E402
 from linknet_ros.street_drive import StreetDrive  # noqa: E402
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file  # noqa: E402
 from training import usual_node as module  # noqa: E402

@@ -10,9 +10,9 @@ pytest.importorskip('openvino', reason='OpenVINO (extra "cpu") not installed')
 import torch
 from onnx import TensorProto, numpy_helper
 
-from linknet_ros.backends import open_backend
 from linknet_ros.classes import CAMVID
-from linknet_ros.model_file import load_model_file, metadata_of
+from linknet_ros.inference.model_file import load_model_file, metadata_of
+from linknet_ros.inference.open_backend import open_backend
 from training.export import to_onnx
 from training.graph_lint import lint
 from training.networks import NetworkConfig, build_network

@@ -16,7 +16,7 @@ from headless_browser import Browser, find_browser
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from linknet_ros.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.ros_view_parameters import RemoteParameters
 from linknet_ros.system.node_process import start_node, stop_nodes
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file

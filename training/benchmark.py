@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from linknet_ros.backends import open_backend
 from linknet_ros.classes import CAMVID
 from linknet_ros.errors import LinknetError
-from linknet_ros.model_file import STRIDE, load_model_file, metadata_of
+from linknet_ros.inference.model_file import STRIDE, load_model_file, metadata_of
+from linknet_ros.inference.open_backend import open_backend
 from linknet_ros.system.usage import forget_peak, memory_mb
 from training.complexity import count_macs, count_parameters
 from training.data_options import parse_size

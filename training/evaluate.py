@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from linknet_ros.classes import CITYSCAPES
 from linknet_ros.errors import LinknetError
+from linknet_ros.inference.model_file import ModelFile
+from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.metrics import ConfusionMatrix
-from linknet_ros.model_file import ModelFile
-from linknet_ros.segmenter import Segmenter
 from training.boundary_f1 import BoundaryF1
 from training.checkpoint import load_checkpoint, network_of
 from training.data_options import add_data_options, check_classes, data_of

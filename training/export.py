@@ -24,17 +24,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from linknet_ros.backends import CPU_BACKENDS
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import LinknetError, ModelError
-from linknet_ros.model_file import (
+from linknet_ros.inference.model_file import (
     FILE_PRECISIONS,
     STRIDE,
     ModelFile,
     load_model_file,
     metadata_of,
 )
-from linknet_ros.segmenter import Segmenter
+from linknet_ros.inference.open_backend import CPU_BACKENDS
+from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.street_drive import StreetDrive
 from training.batch_norm import fold_batch_norm
 from training.checkpoint import load_checkpoint, network_of

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from linknet_ros.errors import SourceError
-from linknet_ros.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model_file
 from training.batch_norm import convolution_norm_pairs, fold_batch_norm, unfold_batch_norm
 from training.checkpoint import fill, load_checkpoint
 from training.networks import NETWORKS, Network, NetworkConfig, build_network, normalize

@@ -27,7 +27,7 @@ from sensor_msgs.msg import Image
 from torch import nn
 
 from linknet_ros.errors import LinknetError
-from linknet_ros.model_file import STRIDE, load_model_file
+from linknet_ros.inference.model_file import STRIDE, load_model_file
 from training.first_weights import load_first_weights
 from training.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig, build_network
 from training.street_frames import StreetFrames

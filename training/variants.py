@@ -24,8 +24,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from linknet_ros.frame_fitting import FrameFitter, fit_frame
-from linknet_ros.onnx_graph import expand_float16_weights, to_float16
+from linknet_ros.inference.fitting import FrameFitter, fit_frame
+from linknet_ros.inference.onnx_graph import expand_float16_weights, to_float16
 
 _CONVOLUTIONS = ('Conv', 'ConvTranspose')
 

@@ -252,7 +252,7 @@ def build_in_the_way(rig):
     # The engine of the model's own size is there; that of a wide frame is not.
     built = Process(
         rig.folder,
-        *('-m', 'linknet_ros.build_engine', rig.model),
+        *('-m', 'linknet_ros.inference.tensorrt.build_engine', rig.model),
         environment=environment | {'FAKE_TENSORRT': '{"version": "10.3.0"}'},
     )
     assert built.popen.wait(60) == 0, built.log()

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from linknet_ros import segmenter
-from linknet_ros.model_file import load_model_file
+from linknet_ros.inference import segmenter
+from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.system import memory as module
 from linknet_ros.system.memory import give_back_freed_memory, keep_freed_memory
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from linknet_ros.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.system import package_files
 from linknet_ros.system.package_files import (
     SHIPPED_MODEL,

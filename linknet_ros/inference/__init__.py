@@ -1,0 +1,1 @@
+"""A model file and a frame in, labels out."""

@@ -1,0 +1,230 @@
+"""The model file: an ONNX graph that describes itself.
+
+The graph takes `image`, uint8 (1, H, W, 3) BGR with H and W multiples of 32, and gives `labels`
+and `confidence`, both uint8 (1, H, W). Class names, colours and all else that a node must know
+are in the file's metadata, so nothing about a model is written down a second time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from linknet_ros.classes import ClassTable
+from linknet_ros.errors import ClassNameError, ModelError
+from linknet_ros.inference.onnx_graph import check_interface, expand_float16_weights, parse_onnx
+from linknet_ros.inference.onnx_growth import check_growth
+from linknet_ros.system.bounded_file import read_file
+
+#: Version of the metadata layout that this package writes and reads.
+FORMAT_VERSION = 1
+
+#: Height and width that the graph accepts are multiples of this.
+STRIDE = 32
+
+#: A file larger than this is refused before it is read; LinkNet has 23 MB.
+MAX_BYTES = 512 * 1024 * 1024
+
+#: Entries of the metadata and of the accuracy, and characters of one entry: Cityscapes' classes
+#: have 2,000.
+MAX_ENTRIES, MAX_ENTRY = 64, 65536
+
+#: Characters of an entry that is shown to people, as the architecture.
+MAX_TEXT = 256
+
+#: Longest side of the frames that a model may be made for, pixels.
+MAX_SIDE = 8192
+
+#: Arithmetics that a file can be made for: float32 (weights kept as float16), float16, or int8
+#: convolutions between QuantizeLinear and DequantizeLinear nodes.
+FILE_PRECISIONS = ('fp32', 'fp16', 'int8')
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file says of itself.
+
+    :param path: where it was read from.
+    :param classes: class table; a class id in `labels` is an index into it.
+    :param architecture: the network, as 'LinkNet (ResNet-18)'.
+    :param dataset: what it was trained on, as 'CamVid'.
+    :param label_set: which of the data set's label sets.
+    :param default_size: (width, height) in pixels of the frames it was made for.
+    :param accuracy: measured figures by name, as {'val_miou': 0.65}; of this very file.
+    :param sha256: of the file, hexadecimal.
+    :param precision: one of FILE_PRECISIONS, the arithmetic that the graph is made for.
+    """
+
+    path: Path
+    classes: ClassTable
+    architecture: str
+    dataset: str
+    label_set: str
+    default_size: tuple[int, int]
+    accuracy: Mapping[str, float]
+    sha256: str
+    precision: str
+
+    @property
+    def name(self) -> str:
+        """File name, for messages."""
+        return self.path.name
+
+    def graph(self) -> bytes:
+        """The ONNX graph as a back end takes it.
+
+        An fp32 file keeps its weights as float16, each behind a Cast, to be half the size. A back
+        end gets them as plain float32, so that none of them has to fold a Cast on a weight. The
+        weights of an fp16 file stay float16, those of an int8 file int8 with their scales: there
+        the types say what is to be computed.
+
+        :raises ModelError: when the file has changed since it was read.
+        """
+        data = _read(self.path)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ModelError(f'{self.path} has changed since it was loaded; configure again')
+        model = parse_onnx(self.path, data)
+        expand_float16_weights(self.path, model.graph)
+        serialized: bytes = model.SerializeToString()
+        return serialized
+
+
+def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
+    """Read and check a model file.
+
+    :raises ModelError: when it is missing, damaged, or not a model of this package.
+    """
+    path = Path(path)
+    data = _read(path)
+    model = parse_onnx(path, data)
+    metadata = _metadata(path, model)
+    version = metadata.get('format_version')
+    if version is None:
+        raise ModelError(
+            f'{path} is an ONNX file without the metadata of this package; '
+            'make one with python -m training.export'
+        )
+    if version != str(FORMAT_VERSION):
+        raise ModelError(
+            f'{path} has format version {version}, this package reads {FORMAT_VERSION}; '
+            'export it again or update the package'
+        )
+    check_interface(path, model.graph)
+    check_growth(path, model)
+    try:
+        rows = json.loads(metadata['classes'])
+        classes = ClassTable(
+            names=tuple(str(row['name']) for row in rows),
+            colors=tuple((int(r), int(g), int(b)) for r, g, b in (row['color'] for row in rows)),
+            drivable=tuple(row['drivable'] is True for row in rows),
+        )
+        width, height = (int(number) for number in metadata['default_size'].split('x'))
+        accuracy = {str(k): float(v) for k, v in json.loads(metadata['accuracy']).items()}
+        if len(accuracy) > MAX_ENTRIES or not all(map(math.isfinite, accuracy.values())):
+            raise ValueError('accuracy must be a few finite numbers')
+        # Files from before there was a choice do not say.
+        precision = metadata.get('precision', 'fp32')
+        record = ModelFile(
+            path=path,
+            classes=classes,
+            architecture=metadata['architecture'],
+            dataset=metadata['dataset'],
+            label_set=metadata['label_set'],
+            default_size=(width, height),
+            accuracy=MappingProxyType(accuracy),
+            sha256=hashlib.sha256(data).hexdigest(),
+            precision=precision,
+        )
+    except (
+        AttributeError,  # accuracy is a list
+        KeyError,
+        OverflowError,  # a colour of Infinity
+        RecursionError,  # brackets without end
+        TypeError,
+        ValueError,
+        ClassNameError,
+    ) as error:
+        raise ModelError(
+            f'{path} has damaged metadata ({type(error).__name__}: {error}); '
+            'make it again with python -m training.export'
+        ) from error
+    if min(width, height) < STRIDE or max(width, height) > MAX_SIDE:
+        raise ModelError(
+            f'{path} has a default size of {width}x{height}; sides of {STRIDE} to {MAX_SIDE} work'
+        )
+    if precision not in FILE_PRECISIONS:
+        raise ModelError(
+            f"{path} is made for precision '{precision}', this package knows "
+            f'{", ".join(FILE_PRECISIONS)}; update the package'
+        )
+    return record
+
+
+def metadata_of(
+    classes: ClassTable,
+    *,
+    architecture: str,
+    dataset: str,
+    label_set: str,
+    default_size: tuple[int, int],
+    accuracy: Mapping[str, float],
+    precision: str = 'fp32',
+) -> dict[str, str]:
+    """Metadata entries for the ONNX file, as load_model_file reads them.
+
+    :param precision: one of FILE_PRECISIONS; the others as in ModelFile.
+    """
+    rows = [
+        {'name': name, 'color': list(color), 'drivable': drivable}
+        for name, color, drivable in zip(
+            classes.names, classes.colors, classes.drivable, strict=True
+        )
+    ]
+    return {
+        'format_version': str(FORMAT_VERSION),
+        # Before entries that must be there: a file that was cut off does not lose it unnoticed.
+        'precision': precision,
+        'architecture': architecture,
+        'dataset': dataset,
+        'label_set': label_set,
+        'classes': json.dumps(rows),
+        'default_size': '{}x{}'.format(*default_size),
+        'accuracy': json.dumps(dict(accuracy)),
+    }
+
+
+def _metadata(path: Path, model: Any) -> dict[str, str]:
+    """The file's metadata, short enough to be parsed and fit to be shown."""
+    entries = model.metadata_props
+    metadata = {entry.key: entry.value for entry in entries}
+    fault = ''
+    if len(entries) > MAX_ENTRIES or any(len(e.key) + len(e.value) > MAX_ENTRY for e in entries):
+        fault = f'more than {MAX_ENTRIES} entries of {MAX_ENTRY} characters'
+    for key in ('format_version', 'architecture', 'dataset', 'label_set', 'default_size'):
+        # They go into logs and diagnostics.
+        text = metadata.get(key, '')
+        if not fault and (len(text) > MAX_TEXT or not text.isprintable()):
+            fault = f'{key} is not one line of at most {MAX_TEXT} characters'
+    if fault:
+        raise ModelError(
+            f'{path} has damaged metadata ({fault}); make it again with python -m training.export'
+        )
+    return metadata
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_file(path, MAX_BYTES)
+    except FileNotFoundError:
+        raise ModelError(
+            f"no model file '{path}'; check the model parameter, or train and export one"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"cannot read model file '{path}': {error.strerror}") from error

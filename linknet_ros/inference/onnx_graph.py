@@ -1,0 +1,180 @@
+"""ONNX bytes: parsed, checked for the interface that a robot expects, weights converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linknet_ros.errors import ModelError, first_line
+from linknet_ros.inference.onnx_checks import check_contents
+from linknet_ros.inference.onnx_wire import check_wire
+
+_OUTPUTS = ('labels', 'confidence')
+
+_QUANTIZERS = ('QuantizeLinear', 'DequantizeLinear')
+
+
+def parse_onnx(path: Path, data: bytes) -> Any:
+    """The ONNX model in some bytes.
+
+    :param path: where they come from, for messages.
+    :returns: an onnx.ModelProto.
+    :raises ModelError: when they are no complete, valid ONNX model, or hold what a model here
+        must not (onnx_wire, onnx_limits).
+    """
+    if data.startswith(b'version https://git-lfs'):
+        raise ModelError(f'{path} is a Git LFS pointer, not the model; run git lfs pull')
+    try:
+        # Imported here so that a robot without it is told so, in one line.
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise ModelError(
+            f'reading {path} needs the Python package onnx ({error}); pip install onnx'
+        ) from error
+    check_wire(path, data)
+    try:
+        model = onnx.load_model_from_string(data)
+        check_contents(path, model)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        raise ModelError(
+            f'{path} is no readable ONNX file ({first_line(error)}); copy or export it again'
+        ) from error
+    return model
+
+
+def check_interface(path: Path, graph: Any) -> None:
+    """Check inputs and outputs.
+
+    :param graph: an onnx.GraphProto.
+    :raises ModelError: unless it takes `image`, uint8 (1, H, W, 3) with H and W free, and gives
+        `labels` and `confidence`, uint8 (1, H, W).
+    """
+    from onnx import TensorProto
+
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = {value.name: value for value in graph.input if value.name not in weights}
+    outputs = {value.name: value for value in graph.output}
+    problems = []
+    if set(inputs) != {'image'}:
+        problems.append(f"inputs are {sorted(inputs)}, expected 'image'")
+    if set(outputs) != set(_OUTPUTS):
+        problems.append(f'outputs are {sorted(outputs)}, expected {sorted(_OUTPUTS)}')
+    for value in (*inputs.values(), *outputs.values()):
+        if value.type.tensor_type.elem_type != TensorProto.UINT8:
+            problems.append(f'{value.name} is not uint8')
+    if 'image' in inputs:
+        shape = [
+            dim.dim_value if dim.HasField('dim_value') else '?'
+            for dim in inputs['image'].type.tensor_type.shape.dim
+        ]
+        if shape not in ([1, '?', '?', 3], ['?', '?', '?', 3]):
+            problems.append(f'image has shape {shape}, expected [1, ?, ?, 3]')
+    for value in outputs.values():
+        if len(value.type.tensor_type.shape.dim) != 3:
+            problems.append(f'{value.name} is not (1, H, W)')
+    if problems:
+        raise ModelError(
+            f'{path} is not a model of this package: {"; ".join(problems)}; '
+            'make it with python -m training.export'
+        )
+
+
+def expand_float16_weights(path: Path, graph: Any) -> None:
+    """Replace every float16 weight behind a Cast to float32 by a float32 weight, in place.
+
+    :param path: where the graph comes from, for messages.
+    :param graph: an onnx.GraphProto.
+    :raises ModelError: when a weight is damaged.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    half = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT16}
+    kept = []
+    expanded = []
+    for node in graph.node:
+        if node.op_type == 'Cast' and node.input[0] in half and _casts_to(node, TensorProto.FLOAT):
+            try:
+                values = numpy_helper.to_array(half[node.input[0]]).astype(np.float32)
+            except ValueError as error:
+                raise ModelError(
+                    f'{path}: weight {node.input[0]} is damaged ({first_line(error)}); '
+                    'copy or export the file again'
+                ) from error
+            expanded.append(numpy_helper.from_array(values, node.output[0]))
+        else:
+            kept.append(node)
+    still_read = {name for node in kept for name in node.input}
+    rest = [t for t in graph.initializer if t.name not in half or t.name in still_read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend([*rest, *expanded])
+
+
+def fix_size(graph: Any, height: int, width: int) -> None:
+    """Fix the size of the image and of both outputs, in place.
+
+    What was inferred for tensors in between is dropped, since it names free sizes.
+
+    :param graph: an onnx.GraphProto.
+    :param height: pixels, likewise `width`.
+    """
+    for value in (*graph.input, *graph.output):
+        sizes = (1, height, width, 3) if value.name == 'image' else (1, height, width)
+        for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
+            dim.dim_value = size
+    del graph.value_info[:]
+
+
+def to_float16(path: Path, model: Any) -> None:
+    """Compute in float16 instead of float32, in place: weights, constants and casts.
+
+    For a runtime that takes the arithmetic from the file. Borders stay uint8; between Q/DQ nodes
+    stays int8, and what is around them becomes float16.
+
+    :param path: where the model comes from, for messages.
+    :param model: an onnx.ModelProto whose weights are float32, or int8 with float32 scales.
+    :raises ModelError: when a weight or scale does not fit into float16.
+    """
+    from onnx import TensorProto, version_converter
+
+    if any(node.op_type in _QUANTIZERS for node in model.graph.node):
+        # The first opset with float16 scales; other operators may have changed on the way.
+        model.CopyFrom(version_converter.convert_version(model, 19))
+        model.ir_version = max(model.ir_version, 9)  # that of opset 19
+    graph = model.graph
+    scales = {node.input[1] for node in graph.node if node.op_type in _QUANTIZERS}
+    # Resize takes its region and scales in float32 whatever it resizes.
+    kept = {name for node in graph.node if node.op_type == 'Resize' for name in node.input[1:3]}
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
+            _halve(path, tensor, tensor.name, positive=tensor.name in scales)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == 'Cast' and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+            elif (
+                node.op_type == 'Constant'
+                and attribute.t.data_type == TensorProto.FLOAT
+                and node.output[0] not in kept
+            ):
+                _halve(path, attribute.t, node.output[0])
+    del graph.value_info[:]
+
+
+def _halve(path: Path, tensor: Any, name: str, positive: bool = False) -> None:
+    """Make a float32 TensorProto a float16 one, in place; a scale must stay positive."""
+    from onnx import numpy_helper
+
+    with np.errstate(over='ignore'):
+        half = numpy_helper.to_array(tensor).astype(np.float16)
+    if not np.isfinite(half).all() or (positive and not (half > 0).all()):
+        raise ModelError(f'{path}: weight {name} does not fit into float16; use precision fp32')
+    tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
+
+
+def _casts_to(node: Any, kind: int) -> bool:
+    return any(attribute.name == 'to' and attribute.i == kind for attribute in node.attribute)

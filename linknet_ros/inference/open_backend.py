@@ -1,0 +1,198 @@
+"""Inference back ends: one small Protocol and one function that opens the right one.
+
+A back end runs the graph at one fixed size. Its libraries are imported when it is opened, so
+that a robot needs only those of the back end it uses.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linknet_ros.errors import BackendError, BuildCancelledError, NoEngineError
+from linknet_ros.inference.model_file import ModelFile
+from linknet_ros.inference.standby_backend import StandbyBackend
+from linknet_ros.inference.tensorrt.options import TensorrtOptions
+
+#: Back ends that need no GPU.
+CPU_BACKENDS = ('openvino', 'onnxruntime')
+
+#: All back ends, by the name of the package that each needs. `auto` takes the first that opens.
+BACKENDS = ('tensorrt', *CPU_BACKENDS)
+
+PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16', 'int8')
+
+_LOG = logging.getLogger('linknet_ros')
+
+
+class Backend(Protocol):
+    """Runs the network at one size; used by one thread at a time."""
+
+    @property
+    def name(self) -> str:
+        """One of BACKENDS."""
+
+    @property
+    def precision(self) -> str:
+        """Arithmetic that really runs, one of PRECISIONS but auto, whatever was asked for."""
+
+    def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Labels and confidence of an image.
+
+        :param image: (H, W, 3) uint8 BGR of the size the back end was opened for, C-contiguous.
+        :returns: labels and confidence, each (H, W) uint8. They belong to the back end and are
+            overwritten by the next call, and gone after `close`.
+        :raises BackendError: when the image has another size or the runtime fails.
+        """
+
+    def close(self) -> None:
+        """Free what the back end holds; it cannot be used any more."""
+
+
+def open_backend(
+    model: ModelFile,
+    height: int,
+    width: int,
+    *,
+    backend: str = 'auto',
+    precision: str = 'auto',
+    threads: int = 0,
+    tensorrt: TensorrtOptions | None = None,
+    wait_for_engine: bool = True,
+    on_step_down: Callable[[str], None] = _LOG.info,
+) -> Backend:
+    """Open a back end for a model at one network size.
+
+    :param height: of the images, pixels, a multiple of 32.
+    :param width: likewise.
+    :param backend: 'auto' or one of BACKENDS.
+    :param precision: 'auto' (the fastest that the processor or GPU computes in without a visible
+        change of the labels), 'fp32', 'fp16' (tensorrt), 'bf16' (openvino), or 'int8' for a
+        model file made for it, which computes in nothing else.
+    :param threads: processor threads, 0 for as many as the runtime likes.
+    :param tensorrt: how tensorrt builds and runs; None for the defaults.
+    :param wait_for_engine: whether to wait, for minutes, where tensorrt has to build its engine.
+        Else the processor serves meanwhile, and `name` and `precision` change when the engine
+        takes over.
+    :param on_step_down: gets the reason, one line, for each back end that 'auto' passes over, and
+        for an engine that fails while the processor serves.
+    :raises BackendError: when the back end or precision is unknown, not installed, or refuses.
+    :raises BuildCancelledError: when the build of an engine was cancelled; 'auto' ends there.
+    """
+    if backend not in ('auto', *BACKENDS):
+        raise BackendError(f"unknown backend '{backend}'; use auto, {', '.join(BACKENDS)}")
+    if precision not in PRECISIONS:
+        raise BackendError(f"unknown precision '{precision}'; use {', '.join(PRECISIONS)}")
+    options = tensorrt or TensorrtOptions()
+
+    open_one = partial(
+        _open,
+        model=model,
+        height=height,
+        width=width,
+        precision=precision,
+        threads=threads,
+        options=options,
+    )
+
+    def open_by_name(name: str) -> Backend:
+        if name == 'tensorrt' and not wait_for_engine:
+            return _stored_or_standby(open_one, precision, options, on_step_down)
+        return open_one(name)
+
+    if backend != 'auto':
+        return open_by_name(backend)
+    return _first_of(BACKENDS, open_by_name, on_step_down)
+
+
+def _stored_or_standby(
+    open_one: Callable[..., Backend],
+    precision: str,
+    options: TensorrtOptions,
+    on_failure: Callable[[str], None],
+) -> Backend:
+    """TensorRT with a stored engine, else the processor until one is built."""
+    try:
+        return open_one('tensorrt', options=replace(options, build=False))
+    except NoEngineError:
+        pass
+    # What not every back end computes in must not keep the processor from serving.
+    meanwhile = partial(open_one, precision='auto' if precision in ('fp16', 'int8') else precision)
+    try:
+        serving = _first_of(CPU_BACKENDS, meanwhile, options.tell)
+    except BackendError as error:
+        options.tell(f'{error} on the processor; waiting for the engine')
+        return open_one('tensorrt')
+    return StandbyBackend(
+        serving,
+        lambda cancel: open_one('tensorrt', options=replace(options, cancel=cancel)),
+        options.tell,
+        on_failure,
+    )
+
+
+def _first_of(
+    names: Iterable[str],
+    open_one: Callable[[str], Backend],
+    on_step_down: Callable[[str], None],
+) -> Backend:
+    reasons = []
+    for name in names:
+        try:
+            return open_one(name)
+        except BuildCancelledError:
+            raise
+        except BackendError as error:
+            reasons.append(str(error))
+            on_step_down(str(error))
+    raise BackendError(f'no backend works: {"; ".join(reasons)}')
+
+
+def _open(
+    name: str,
+    model: ModelFile,
+    height: int,
+    width: int,
+    precision: str,
+    threads: int,
+    options: TensorrtOptions,
+) -> Backend:
+    opened: Backend
+    try:
+        if name == 'tensorrt':
+            from linknet_ros.inference.tensorrt.backend import TensorrtBackend
+
+            opened = TensorrtBackend(model, height, width, precision, threads, options)
+        elif name == 'openvino':
+            from linknet_ros.inference.openvino_backend import OpenvinoBackend
+
+            opened = OpenvinoBackend(model, height, width, precision, threads)
+        else:
+            from linknet_ros.inference.onnxruntime_backend import OnnxruntimeBackend
+
+            opened = OnnxruntimeBackend(model, height, width, precision, threads)
+    except ImportError as error:
+        raise BackendError(
+            f"backend '{name}' cannot be imported ({error}); "
+            f'pip install {name}, or choose another backend'
+        ) from error
+    # A graph that only fails when it runs must fail here and not on the road; the first run is
+    # also the slowest.
+    try:
+        labels, confidence = opened.infer(np.zeros((height, width, 3), np.uint8))
+        for output, array in (('labels', labels), ('confidence', confidence)):
+            if array.shape != (height, width) or array.dtype != np.uint8:
+                raise BackendError(
+                    f'{model.path} gives {output} as {array.dtype} {array.shape} for an image of '
+                    f'{width}x{height}; export it again'
+                )
+    except BackendError:
+        opened.close()
+        raise
+    return opened

@@ -1,0 +1,130 @@
+"""Builds TensorRT engines ahead of time: ros2 run linknet_ros build_engine --frame 1280x720.
+
+An engine belongs to one GPU, TensorRT and network size, and takes minutes; without this command
+the node builds those that it misses when it starts. Give the sizes of your cameras' frames, and
+the same network size, precision and folder as the node's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from linknet_ros.errors import LinknetError
+from linknet_ros.inference.fitting import fit_frame
+from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.tensorrt.backend import TensorrtBackend
+from linknet_ros.inference.tensorrt.options import ZERO_COPY, TensorrtOptions, default_cache_dir
+from linknet_ros.system.package_files import package_file, shipped_model
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line; exits with 1 when an engine could not be built, run or kept."""
+    options = _parser().parse_args(arguments)
+    cancel = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: cancel.set())
+    try:
+        _build(options, cancel)
+    except LinknetError as error:
+        sys.exit(f'build_engine: {error}')
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='build_engine', description=__doc__)
+    add = parser.add_argument
+    add('model', type=Path, nargs='?', help='model file (.onnx); default: the one that ships')
+    add(
+        '--frame',
+        type=_size,
+        nargs='*',
+        default=[],
+        metavar='WxH',
+        help="sizes of your cameras' frames, pixels; default: the network size only",
+    )
+    add(
+        '--network-size',
+        type=_size,
+        metavar='WxH',
+        help="size in pixels that frames are fitted into; default: the model's own",
+    )
+    add(
+        '--precision',
+        default='auto',
+        choices=('auto', 'fp32', 'fp16', 'int8'),
+        help="arithmetic; auto is fp16, or a model file's own (default: %(default)s)",
+    )
+    add(
+        '--cache-dir',
+        type=Path,
+        default=default_cache_dir(),
+        help='folder of built engines (default: %(default)s)',
+    )
+    add('--device', type=int, default=0, help='index of the GPU (default: %(default)s)')
+    add(
+        '--workspace-mib',
+        type=int,
+        default=512,
+        help='memory that a layer may use while it runs, MiB (default: %(default)s)',
+    )
+    add(
+        '--optimization-level',
+        type=int,
+        default=3,
+        help='0 builds fast, 5 runs fast (default: %(default)s)',
+    )
+    add(
+        '--zero-copy',
+        default='auto',
+        choices=ZERO_COPY,
+        help="let the GPU read frames from the processor's memory in the trial run; auto does "
+        'where they share it (default: %(default)s)',
+    )
+    add('--rebuild', action='store_true', help='build what is there already, too')
+    return parser
+
+
+def _build(options: argparse.Namespace, cancel: threading.Event) -> None:
+    model = load_model_file(options.model or package_file(shipped_model(options.precision)))
+    network_size = options.network_size or model.default_size
+    tensorrt = TensorrtOptions(
+        cache_dir=options.cache_dir.absolute(),
+        device=options.device,
+        zero_copy=options.zero_copy,
+        workspace_mib=options.workspace_mib,
+        optimization_level=options.optimization_level,
+        rebuild=options.rebuild,
+        cancel=cancel,
+        tell=lambda line: print(line, flush=True),
+    )
+    # The node opens the network size itself first, then that of each frame size it meets.
+    fits = [fit_frame(*size, *network_size) for size in (network_size, *options.frame)]
+    for height, width in dict.fromkeys((fit.buffer_height, fit.buffer_width) for fit in fits):
+        backend = TensorrtBackend(model, height, width, options.precision, 0, tensorrt)
+        try:
+            backend.infer(np.zeros((height, width, 3), np.uint8))
+            print(f'{width}x{height} in {backend.precision}: {backend.engine_path}', flush=True)
+        finally:
+            backend.close()
+        if not backend.kept:
+            sys.exit(1)  # the reason is printed already
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(number) for number in text.split('x'))
+        if min(width, height) < 1:
+            raise ValueError
+    except ValueError:
+        hint = 'write MODEL before --frame' if text.endswith('.onnx') else 'write it as 1280x720'
+        raise argparse.ArgumentTypeError(f"'{text}' is no size; {hint}") from None
+    return width, height
+
+
+if __name__ == '__main__':
+    main()

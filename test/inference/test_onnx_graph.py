@@ -1,0 +1,338 @@
+"""ONNX bytes: parsing, the interface, and which weights are expanded and which are not."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from linknet_ros.errors import ModelError
+from linknet_ros.inference.onnx_graph import (
+    check_interface,
+    expand_float16_weights,
+    fix_size,
+    parse_onnx,
+    to_float16,
+)
+
+PATH = Path('tiny.onnx')
+
+
+def keep_outside(tensor, location):
+    """Let a tensor's values lie in another file."""
+    tensor.ClearField('raw_data')
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key='location', value=str(location))
+
+
+def cast(source, result, kind):
+    return helper.make_node('Cast', [source], [result], to=kind)
+
+
+def weights_of(graph):
+    """Values of the initializers by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+
+# Parsing.
+
+
+def test_parsed_as_written(half_proto):
+    assert parse_onnx(PATH, half_proto.SerializeToString()) == half_proto
+
+
+def lose_attribute(proto):
+    del proto.graph.node[0].attribute[:]
+
+
+def read_nothing(proto):
+    proto.graph.node[0].input[0] = 'nothing'
+
+
+def write_twice(proto):
+    proto.graph.node.append(proto.graph.node[0])
+
+
+def take_opset(proto):
+    del proto.opset_import[:]
+
+
+@pytest.mark.parametrize(
+    ('damage', 'reason'),
+    [
+        (lose_attribute, 'Required attribute .*to'),
+        (read_nothing, 'nothing'),
+        (write_twice, 'SSA'),
+        (take_opset, 'opset'),
+    ],
+)
+def test_graph_that_breaks_the_rules(channel_proto, damage, reason):
+    damage(channel_proto)
+    with pytest.raises(ModelError) as caught:
+        parse_onnx(PATH, channel_proto.SerializeToString())
+    assert caught.match(
+        rf'^tiny\.onnx is no readable ONNX file \(.*({reason}).*\); copy or export'
+    )
+    # The checker writes a page; a log wants one line.
+    assert '\n' not in str(caught.value)
+
+
+def test_weight_that_is_too_short_for_its_shape(half_proto):
+    half_proto.graph.initializer[0].raw_data = bytes(4)
+    message = r'tiny\.onnx is no readable ONNX file \(weight\.float16 has 2 values, .* 3x3x1x1'
+    with pytest.raises(ModelError, match=message):
+        parse_onnx(PATH, half_proto.SerializeToString())
+
+
+def test_weights_in_another_file(half_proto, tmp_path, monkeypatch):
+    # Even where the other file is there: a robot gets one file.
+    monkeypatch.chdir(tmp_path)
+    weight = half_proto.graph.initializer[0]
+    Path('weights.bin').write_bytes(weight.raw_data)
+    keep_outside(weight, 'weights.bin')
+    with pytest.raises(ModelError, match=r'tiny\.onnx keeps weights in other files; export it as'):
+        parse_onnx(PATH, half_proto.SerializeToString())
+
+
+def test_constant_in_another_file(channel_proto, tmp_path):
+    constant = numpy_helper.from_array(np.zeros(3, np.float32), 'constant')
+    keep_outside(constant, tmp_path / 'weights.bin')
+    node = helper.make_node('Constant', [], ['constant'], value=constant)
+    channel_proto.graph.node.append(node)
+    with pytest.raises(ModelError, match=r'tiny\.onnx keeps weights in other files; export it as'):
+        parse_onnx(PATH, channel_proto.SerializeToString())
+
+
+# The interface.
+
+
+def set_image_shape(graph, dims):
+    image = helper.make_tensor_value_info('image', TensorProto.UINT8, dims)
+    graph.input[0].CopyFrom(image)
+
+
+def test_interface_of_this_package(channel_proto, half_proto):
+    check_interface(PATH, channel_proto.graph)
+    check_interface(PATH, half_proto.graph)
+
+
+def test_batch_may_be_free(channel_proto):
+    set_image_shape(channel_proto.graph, ('batch', 'height', 'width', 3))
+    check_interface(PATH, channel_proto.graph)
+
+
+@pytest.mark.parametrize(
+    ('dims', 'shape'),
+    [
+        ((1, 360, 480, 3), r'\[1, 360, 480, 3\]'),
+        ((1, 'height', 480, 3), r"\[1, '\?', 480, 3\]"),
+        ((1, 3, 'height', 'width'), r"\[1, 3, '\?', '\?'\]"),
+        ((1, 'height', 'width', 4), r"\[1, '\?', '\?', 4\]"),
+        ((1, 'height', 'width', 'channels'), r"\[1, '\?', '\?', '\?'\]"),
+        ((2, 'height', 'width', 3), r"\[2, '\?', '\?', 3\]"),
+        (('height', 'width', 3), r"\['\?', '\?', 3\]"),
+        (None, r'\[\]'),
+    ],
+)
+def test_image_of_another_shape(channel_proto, dims, shape):
+    set_image_shape(channel_proto.graph, dims)
+    message = rf'^tiny\.onnx is not a model of this package: image has shape {shape}, expected '
+    with pytest.raises(ModelError, match=message + r'\[1, \?, \?, 3\]; make it with python -m'):
+        check_interface(PATH, channel_proto.graph)
+
+
+def test_no_input(channel_proto):
+    del channel_proto.graph.input[:]
+    with pytest.raises(ModelError, match=r"package: inputs are \[\], expected 'image'; make it"):
+        check_interface(PATH, channel_proto.graph)
+
+
+def test_output_too_many(channel_proto):
+    logits = helper.make_tensor_value_info('logits', TensorProto.UINT8, (1, 3, 'h', 'w'))
+    channel_proto.graph.output.append(logits)
+    message = r"outputs are \['confidence', 'labels', 'logits'\], expected \['confidence', 'lab"
+    with pytest.raises(ModelError, match=message):
+        check_interface(PATH, channel_proto.graph)
+
+
+@pytest.mark.parametrize('kind', [TensorProto.INT8, TensorProto.INT64, TensorProto.UNDEFINED])
+def test_output_of_another_type(channel_proto, kind):
+    channel_proto.graph.output[1].type.tensor_type.elem_type = kind
+    with pytest.raises(ModelError, match='of this package: confidence is not uint8; make it'):
+        check_interface(PATH, channel_proto.graph)
+
+
+def test_plain_network_has_every_problem(channel_proto):
+    graph = channel_proto.graph
+    image = helper.make_tensor_value_info('input', TensorProto.FLOAT, (1, 3, 360, 480))
+    graph.input[0].CopyFrom(image)
+    logits = helper.make_tensor_value_info('logits', TensorProto.FLOAT, (1, 11, 360, 480))
+    del graph.output[:]
+    graph.output.append(logits)
+    with pytest.raises(ModelError) as caught:
+        check_interface(PATH, graph)
+    assert str(caught.value) == (
+        "tiny.onnx is not a model of this package: inputs are ['input'], expected 'image'; "
+        "outputs are ['logits'], expected ['confidence', 'labels']; input is not uint8; "
+        'logits is not uint8; logits is not (1, H, W); make it with python -m training.export'
+    )
+
+
+# Float16 weights.
+
+
+def test_values_are_those_of_float16(half_proto):
+    half_proto.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array(np.full((3, 3, 1, 1), 0.1, np.float16), 'weight.float16')
+    )
+    expand_float16_weights(PATH, half_proto.graph)
+    weight = weights_of(half_proto.graph)['weight']
+    assert weight.dtype == np.float32
+    # The float16 nearest to 0.1 is 1638 / 16384.
+    np.testing.assert_array_equal(weight, np.full((3, 3, 1, 1), 0.0999755859375, np.float32))
+
+
+def test_weight_that_is_not_kept_as_raw_bytes(half_proto):
+    tensor = helper.make_tensor('weight.float16', TensorProto.FLOAT16, (3, 3, 1, 1), range(9))
+    assert not tensor.raw_data
+    half_proto.graph.initializer[0].CopyFrom(tensor)
+    expand_float16_weights(PATH, half_proto.graph)
+    weights = weights_of(half_proto.graph)
+    assert list(weights) == ['weight']
+    np.testing.assert_array_equal(weights['weight'].ravel(), np.arange(9))
+
+
+def test_weight_that_another_node_reads_is_kept(half_proto, half_weight):
+    half_proto.graph.node.append(helper.make_node('Shape', ['weight.float16'], ['shape']))
+    expand_float16_weights(PATH, half_proto.graph)
+    weights = weights_of(half_proto.graph)
+    assert {name: array.dtype for name, array in weights.items()} == {
+        'weight.float16': np.float16,
+        'weight': np.float32,
+    }
+    for array in weights.values():
+        np.testing.assert_array_equal(array, half_weight)
+    assert half_proto.graph.node[-1].op_type == 'Shape'
+    assert not any('weight' in node.output for node in half_proto.graph.node)
+
+
+def test_cast_to_another_type_is_left_alone(half_proto, half_weight):
+    node = cast('weight.float16', 'weight.double', TensorProto.DOUBLE)
+    half_proto.graph.node.append(node)
+    expand_float16_weights(PATH, half_proto.graph)
+    assert half_proto.graph.node[-1] == node
+    weights = weights_of(half_proto.graph)
+    assert sorted(weights) == ['weight', 'weight.float16']
+    assert weights['weight.float16'].dtype == np.float16
+    np.testing.assert_array_equal(weights['weight.float16'], half_weight)
+
+
+def test_other_weights_and_casts_are_left_alone(half_proto):
+    plain = numpy_helper.from_array(np.array([1.5], np.float32), 'plain')
+    half_bias = numpy_helper.from_array(np.array([2.5], np.float16), 'half.bias')
+    half_proto.graph.initializer.extend([plain, half_bias])
+    more = [
+        cast('plain', 'plain.again', TensorProto.FLOAT),
+        helper.make_node('Identity', ['half.bias'], ['bias']),
+        helper.make_node('Constant', [], ['two'], value_float=2.0),
+    ]
+    half_proto.graph.node.extend(more)
+    others = list(half_proto.graph.node)[1:]
+    expand_float16_weights(PATH, half_proto.graph)
+    assert list(half_proto.graph.node) == others
+    assert [tensor.name for tensor in half_proto.graph.initializer] == [
+        *('plain', 'half.bias', 'weight')
+    ]
+    assert half_proto.graph.initializer[0] == plain
+    assert half_proto.graph.initializer[1] == half_bias
+
+
+@pytest.mark.parametrize('size', [0, 4, 5, 20])
+def test_damaged_weight(half_proto, size):
+    half_proto.graph.initializer[0].raw_data = bytes(size)
+    message = r'^tiny\.onnx: weight weight\.float16 is damaged \(.+\); copy or export the file'
+    with pytest.raises(ModelError, match=message):
+        expand_float16_weights(PATH, half_proto.graph)
+
+
+# For a runtime that takes size and arithmetic from the file.
+
+
+def test_size_is_fixed(half_proto):
+    half_proto.graph.value_info.append(
+        helper.make_tensor_value_info('x', TensorProto.FLOAT, (1, 3, 'height', 'width'))
+    )
+    fix_size(half_proto.graph, 32, 64)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*half_proto.graph.input, *half_proto.graph.output)
+    }
+    assert shapes == {'image': [1, 32, 64, 3], 'labels': [1, 32, 64], 'confidence': [1, 32, 64]}
+    assert len(half_proto.graph.value_info) == 0
+    onnx.checker.check_model(half_proto, full_check=True)
+
+
+def test_computes_in_float16(half_proto, nan_proto):
+    image = np.array([[[200, 10, 20], [10, 201, 20], [10, 20, 202], [7, 7, 7]]], np.uint8)
+    for proto in (half_proto, nan_proto):
+        expected = ReferenceEvaluator(proto).run(None, {'image': image[None]})
+        expand_float16_weights(PATH, proto.graph)
+        to_float16(PATH, proto)
+        onnx.checker.check_model(proto, full_check=True)
+        types = {t.data_type for t in proto.graph.initializer}
+        casts = {a.i for n in proto.graph.node if n.op_type == 'Cast' for a in n.attribute}
+        assert TensorProto.FLOAT not in types | casts
+        found = ReferenceEvaluator(proto).run(None, {'image': image[None]})
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_constants_become_float16_and_scales_do_not():
+    number = helper.make_tensor('', TensorProto.FLOAT, [4], [1, 1, 2, 2])
+    graph = helper.make_graph(
+        [
+            helper.make_node('Constant', [], ['scales'], value=number),
+            helper.make_node('Constant', [], ['factor'], value=number),
+            helper.make_node('Constant', [], ['axes'], value_ints=[1, 2]),
+            helper.make_node('Resize', ['x', '', 'scales'], ['y']),
+        ],
+        'resize',
+        [],
+        [],
+    )
+    model = helper.make_model(graph)
+    to_float16(PATH, model)
+    kinds = [node.attribute[0].t.data_type for node in model.graph.node[:3]]
+    assert kinds == [TensorProto.FLOAT, TensorProto.FLOAT16, 0]
+
+
+@pytest.mark.parametrize('value', [65520.0, -1e9, np.inf, np.nan])
+def test_weight_that_does_not_fit_into_float16(half_proto, value):
+    expand_float16_weights(PATH, half_proto.graph)
+    weight = np.full((3, 3, 1, 1), value, np.float32)
+    half_proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, 'weight'))
+    with pytest.raises(ModelError, match='weight weight does not fit into float16; use precision'):
+        to_float16(PATH, half_proto)
+
+
+def test_around_int8_becomes_float16(int8_proto, int8_results):
+    """TensorRT 11 takes everything from the file: int8 stays, with float16 scales around it."""
+    weight = weights_of(int8_proto.graph)['weight.int8']
+    to_float16(PATH, int8_proto)
+    onnx.checker.check_model(int8_proto, full_check=True)
+    assert [(entry.domain, entry.version) for entry in int8_proto.opset_import] == [('', 19)]
+    kept = weights_of(int8_proto.graph)
+    np.testing.assert_array_equal(kept['weight.int8'], weight)
+    assert {kept[name].dtype for name in ('step', 'weight.scale')} == {np.dtype(np.float16)}
+    image = np.random.default_rng(0).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    labels, _ = ReferenceEvaluator(int8_proto).run(None, {'image': image[None]})
+    # Scales rounded to 11 bits decide between logits that are as close as that.
+    assert (labels[0] == int8_results(image)[0]).mean() > 0.98
+
+
+def test_scale_that_float16_would_make_zero(int8_proto):
+    (scale,) = (t for t in int8_proto.graph.initializer if t.name == 'weight.scale')
+    scale.CopyFrom(numpy_helper.from_array(np.array([1, 1, 1e-9], np.float32), 'weight.scale'))
+    with pytest.raises(ModelError, match=r'weight weight\.scale does not fit into float16'):
+        to_float16(PATH, int8_proto)

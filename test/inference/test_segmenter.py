@@ -1,0 +1,332 @@
+"""Frame in, labels out: the whole way through a tiny network worked out by hand."""
+
+import numpy as np
+import pytest
+
+import linknet_ros.inference.segmenter as segmenter_module
+from linknet_ros.errors import BackendError, FrameError, ParameterError
+from linknet_ros.inference.fitting import FrameFitter, fit_frame
+from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.open_backend import CPU_BACKENDS
+from linknet_ros.inference.segmenter import Segmenter
+
+SIZES = [(640, 360), (480, 360), (1280, 720), (1920, 1080), (97, 51)]
+BACKEND = 'onnxruntime'
+EACH_BACKEND = pytest.mark.parametrize('backend', CPU_BACKENDS)
+
+
+def random_frame(width, height, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def one_color(width, height, color):
+    return np.full((height, width, 3), color, np.uint8)
+
+
+@pytest.fixture
+def segmenter(model):
+    """Segmenter of channel_proto, 96x64."""
+    segmenter = Segmenter(model, backend=BACKEND, precision='fp32')
+    yield segmenter
+    segmenter.close()
+
+
+@pytest.fixture
+def backends(monkeypatch):
+    """List of the back ends that the segmenter opens, each with its size and `closed`."""
+    opened = []
+
+    class ChannelBackend:
+        name, precision = 'channel', 'fp32'
+
+        def __init__(self, model, *, height, width, **_):
+            self.size = (width, height)
+            self.closed = False
+            opened.append(self)
+
+        def infer(self, image):
+            assert not self.closed
+            assert image.shape == (*self.size[::-1], 3)
+            return image.argmax(2).astype(np.uint8), image.max(2)
+
+        def close(self):
+            assert not self.closed
+            self.closed = True
+
+    monkeypatch.setattr(segmenter_module, 'open_backend', ChannelBackend)
+    return opened
+
+
+@EACH_BACKEND
+def test_frame_of_the_network_size_by_hand(model, backend):
+    frame = random_frame(96, 64)
+    frame[0, :3] = [[200, 10, 20], [10, 201, 20], [10, 20, 202]]
+    result = Segmenter(model, backend=backend).segment(frame)
+    assert result.labels[0, :3].tolist() == [0, 1, 2]
+    assert result.confidence[0, :3].tolist() == [200, 201, 202]
+    np.testing.assert_array_equal(result.labels, frame.argmax(2))
+    np.testing.assert_array_equal(result.confidence, frame.max(2))
+    assert result.labels.dtype == result.confidence.dtype == np.uint8
+
+
+@EACH_BACKEND
+@pytest.mark.parametrize('size', SIZES)
+def test_any_size_equals_fitting_and_cropping_by_hand(model, backend, size):
+    frame = random_frame(*size)
+    segmenter = Segmenter(model, backend=backend, precision='fp32', network_size=(480, 360))
+    result = segmenter.segment(frame)
+    fitter = FrameFitter(fit_frame(*size, 480, 360))
+    image = fitter.crop(fitter.to_network(frame))
+    assert result.labels.shape == result.confidence.shape == (size[1], size[0])
+    np.testing.assert_array_equal(result.labels, fitter.to_frame(image.argmax(2).astype(np.uint8)))
+    np.testing.assert_array_equal(result.confidence, fitter.to_frame(image.max(2)))
+    segmenter.close()
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_regions_lie_where_they_are_in_the_frame(segmenter, size):
+    width, height = size
+    frame = one_color(width, height, (200, 0, 0))
+    frame[:, width // 2 :] = 0, 150, 0
+    frame[height // 2 :, : width // 2] = 0, 0, 100
+    result = segmenter.segment(frame)
+    # A pixel of the network is up to 1920 / 96 = 20 pixels of the frame: leave out the borders.
+    x, y = np.arange(width), np.arange(height)
+    inside = np.ix_(abs(y - height / 2) > height / 30, abs(x - width / 2) > width / 40)
+    labels = np.full((height, width), 0, np.uint8)
+    labels[:, width // 2 :] = 1
+    labels[height // 2 :, : width // 2] = 2
+    np.testing.assert_array_equal(result.labels[inside], labels[inside])
+    np.testing.assert_array_equal(
+        result.confidence[inside], np.array([200, 150, 100])[labels[inside]]
+    )
+
+
+def test_confidence_is_scaled_when_it_is_asked_for(segmenter, monkeypatch):
+    scaled = []
+    to_frame = FrameFitter.to_frame
+
+    def spy(self, image):
+        scaled.append(image)
+        return to_frame(self, image)
+
+    monkeypatch.setattr(FrameFitter, 'to_frame', spy)
+    result = segmenter.segment(random_frame(200, 120))
+    assert len(scaled) == 1
+    assert result.confidence.shape == (120, 200)
+    assert result.confidence is result.confidence
+    assert len(scaled) == 2
+
+
+def test_results_do_not_change_with_the_next_frame(segmenter):
+    for size in [(96, 64), (97, 51)]:
+        first = segmenter.segment(random_frame(*size, seed=1))
+        labels, confidence = first.labels.copy(), first.confidence.copy()
+        second = segmenter.segment(random_frame(*size, seed=2))
+        np.testing.assert_array_equal(first.labels, labels)
+        np.testing.assert_array_equal(first.confidence, confidence)
+        assert (second.labels != labels).any()
+        assert first.labels.flags.c_contiguous
+        assert first.labels.flags.writeable
+
+
+def test_writing_into_a_result_does_not_reach_the_next(segmenter):
+    frame = random_frame(96, 64)
+    segmenter.segment(frame).labels[:] = 77
+    np.testing.assert_array_equal(segmenter.segment(frame).labels, frame.argmax(2))
+
+
+# Confidence.
+
+
+@pytest.mark.parametrize(
+    ('min_confidence', 'labels'),
+    [
+        (0.0, [0, 1, 2, 0]),
+        (50 / 255, [0, 1, 2, 0]),
+        (51 / 255, [255, 1, 2, 0]),
+        (0.5, [255, 255, 2, 0]),
+        (129 / 255, [255, 255, 255, 0]),
+        (1.0, [255, 255, 255, 0]),
+    ],
+)
+def test_less_certain_pixels_become_unlabelled(segmenter, min_confidence, labels):
+    frame = one_color(96, 64, (0, 0, 255))
+    # Confidences 50, 127, 128 and 255; 0.5 stands for 128.
+    frame[0, :4] = [[50, 0, 0], [0, 127, 0], [0, 0, 128], [255, 0, 0]]
+    result = segmenter.segment(frame, min_confidence)
+    assert result.labels[0, :4].tolist() == labels
+    assert (result.labels[1:] == 2).all()
+    assert result.confidence[0, :4].tolist() == [50, 127, 128, 255]
+
+
+def test_confidence_0_is_unlabelled(segmenter):
+    frame = one_color(96, 64, (0, 9, 0))
+    frame[3, 5] = 0
+    frame[3, 6] = 1, 0, 0
+    result = segmenter.segment(frame)
+    assert result.labels[3, 4:7].tolist() == [1, 255, 0]
+    assert (result.labels == 255).sum() == 1
+
+
+@EACH_BACKEND
+@pytest.mark.parametrize('size', [(96, 64), (97, 51), (192, 128)])
+def test_nan_is_unlabelled_and_never_road(nan_proto, write_model, backend, size):
+    # Black pixels make the network compute 0 / 0, whose argmax is class 0, road.
+    model = load_model_file(write_model(nan_proto))
+    segmenter = Segmenter(model, backend=backend, precision='fp32')
+    frame = one_color(*size, (0, 200, 0))
+    frame[: size[1] // 2] = 0
+    result = segmenter.segment(frame)
+    top, bottom = slice(0, size[1] // 2 - 2), slice(size[1] // 2 + 2, None)
+    assert (result.labels[top] == 255).all()
+    assert (result.confidence[top] == 0).all()
+    assert (result.labels[bottom] == 1).all()
+    assert (result.confidence[bottom] == 255).all()
+
+
+def test_undecided_pixels_have_a_third_of_the_confidence(nan_proto, write_model):
+    segmenter = Segmenter(load_model_file(write_model(nan_proto)), backend=BACKEND)
+    result = segmenter.segment(one_color(96, 64, (100, 100, 100)), min_confidence=1 / 3)
+    assert (result.confidence == 85).all()
+    assert (result.labels == 0).all()
+    result = segmenter.segment(one_color(96, 64, (100, 100, 100)), min_confidence=86 / 255)
+    assert (result.labels == 255).all()
+
+
+# Frames and parameters that cannot work.
+
+
+@pytest.mark.parametrize(
+    ('frame', 'message'),
+    [
+        (np.zeros((4, 4), np.uint8), r'frame is uint8 of shape \(4, 4\), expected uint8 \(H'),
+        (np.zeros((4, 4, 4), np.uint8), r'of shape \(4, 4, 4\)'),
+        (np.zeros((1, 4, 4, 3), np.uint8), r'of shape \(1, 4, 4, 3\)'),
+        (np.zeros((4, 4, 3), np.float32), 'frame is float32'),
+        (np.zeros((0, 4, 3), np.uint8), r'of shape \(0, 4, 3\)'),
+        (np.zeros((4, 0, 3), np.uint8), r'of shape \(4, 0, 3\)'),
+    ],
+)
+def test_bad_frame(segmenter, frame, message):
+    with pytest.raises(FrameError, match=message):
+        segmenter.segment(frame)
+    good = random_frame(96, 64)
+    np.testing.assert_array_equal(segmenter.segment(good).labels, good.argmax(2))
+
+
+@pytest.mark.parametrize('size', [(31, 64), (96, 31), (-96, 64)])
+def test_network_size_too_small(model, size):
+    message = f'network size {size[0]}x{size[1]} is too small, use 32x32 or more'
+    with pytest.raises(ParameterError, match=message):
+        Segmenter(model, network_size=size)
+
+
+def test_backend_that_does_not_open_fails_at_once(model):
+    with pytest.raises(BackendError, match="unknown backend 'abacus'"):
+        Segmenter(model, backend='abacus')
+
+
+def test_says_what_runs(segmenter, model):
+    assert (segmenter.backend, segmenter.precision) == (BACKEND, 'fp32')
+    assert segmenter.model is model
+
+
+# Networks kept ready.
+
+
+@pytest.mark.parametrize(
+    ('network_size', 'opened'),
+    [((0, 0), (96, 64)), ((200, 0), (224, 64)), ((0, 33), (96, 64)), ((32, 32), (32, 32))],
+)
+def test_zero_in_the_network_size_is_the_models_default(model, backends, network_size, opened):
+    Segmenter(model, network_size=network_size)
+    assert [backend.size for backend in backends] == [opened]
+
+
+def test_one_size_is_opened_once(model, backends):
+    segmenter = Segmenter(model)
+    for _ in range(3):
+        segmenter.segment(random_frame(96, 64))
+    assert len(backends) == 1
+
+
+def test_prepare_opens_before_the_first_frame(model, backends):
+    segmenter = Segmenter(model, network_size=(480, 360))
+    segmenter.prepare(640, 360)
+    assert [backend.size for backend in backends] == [(480, 384), (480, 288)]
+    segmenter.segment(random_frame(640, 360))
+    assert len(backends) == 2
+
+
+def test_frames_of_the_same_shape_share_a_network(model, backends):
+    segmenter = Segmenter(model, network_size=(480, 360))
+    for size in [(640, 360), (1280, 720), (1920, 1080)]:
+        segmenter.segment(random_frame(*size))
+    assert [backend.size for backend in backends] == [(480, 384), (480, 288)]
+
+
+def test_oldest_size_is_closed_and_opened_again_when_it_comes_back(model, backends):
+    segmenter = Segmenter(model)
+    # Buffers 96x64 (the default), 64x64, 32x64, 96x32, 96x64 again.
+    for size in [(64, 64), (30, 64), (96, 30)]:
+        segmenter.segment(random_frame(*size))
+    assert [b.size for b in backends] == [(96, 64), (64, 64), (32, 64), (96, 32)]
+    assert [b.closed for b in backends] == [True, False, False, False]
+    frame = random_frame(96, 64)
+    np.testing.assert_array_equal(segmenter.segment(frame).labels, frame.argmax(2))
+    assert [b.closed for b in backends] == [True, True, False, False, False]
+
+
+def test_size_in_use_is_kept_while_others_come_and_go(model, backends):
+    segmenter = Segmenter(model)
+    for size in [(64, 64), (30, 64), (96, 30), (64, 64), (30, 64)]:
+        segmenter.segment(random_frame(*size))
+        segmenter.segment(random_frame(96, 64))
+    assert not backends[0].closed
+    assert [b.size for b in backends].count((96, 64)) == 1
+
+
+def test_shared_network_is_closed_with_its_last_size(model, backends):
+    segmenter = Segmenter(model)
+    # The default size and these two share the 96x64 network.
+    segmenter.segment(random_frame(192, 128))
+    segmenter.segment(random_frame(288, 192))
+    assert len(backends) == 1
+    segmenter.segment(random_frame(64, 64))
+    segmenter.segment(random_frame(30, 64))
+    assert not backends[0].closed
+    segmenter.segment(random_frame(96, 30))
+    assert [b.closed for b in backends] == [True, False, False, False]
+
+
+@EACH_BACKEND
+def test_more_sizes_than_are_kept_stay_right(model, backend):
+    segmenter = Segmenter(model, backend=backend, precision='fp32')
+    sizes = [(96, 64), (64, 64), (30, 64), (96, 30), (96, 64), (640, 64), (64, 64)]
+    for seed, size in enumerate(sizes * 2):
+        frame = random_frame(*size, seed=seed)
+        result = segmenter.segment(frame)
+        fitter = FrameFitter(fit_frame(*size, 96, 64))
+        image = fitter.crop(fitter.to_network(frame))
+        np.testing.assert_array_equal(
+            result.labels, fitter.to_frame(image.argmax(2).astype(np.uint8))
+        )
+    segmenter.close()
+
+
+def test_close_closes_every_network_once(model, backends):
+    segmenter = Segmenter(model)
+    for size in [(192, 128), (64, 64)]:
+        segmenter.segment(random_frame(*size))
+    segmenter.close()
+    assert [backend.closed for backend in backends] == [True, True]
+    segmenter.close()
+
+
+def test_results_outlive_the_segmenter(model):
+    segmenter = Segmenter(model, backend=BACKEND)
+    frame = random_frame(96, 64)
+    result = segmenter.segment(frame)
+    segmenter.close()
+    np.testing.assert_array_equal(result.labels, frame.argmax(2))

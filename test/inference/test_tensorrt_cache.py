@@ -1,0 +1,277 @@
+"""Engines on disk: what is trusted, what is not, and two processes at once."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from linknet_ros.errors import BuildCancelledError
+from linknet_ros.inference.tensorrt.cache import EngineCache
+
+KEY = {'model': 'ab12', 'tensorrt': '10.3.0.30', 'gpu': 'Orin'}
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def cache(tmp_path, told):
+    folder = tmp_path / 'engines'
+    folder.mkdir(mode=0o700)
+    return EngineCache(folder, told.append)
+
+
+def lock(cache, key=KEY, cancel=None):
+    return cache.lock(key, cancel or threading.Event())
+
+
+def test_kept_as_stored(cache, told):
+    plan = b'line\nanother\n\0' * 100
+    assert cache.store(KEY, plan)
+    assert cache.load(KEY) == plan
+    assert told == []
+
+
+def test_nothing_there(cache, told):
+    assert cache.load(KEY) is None
+    assert told == []
+
+
+def test_no_folder(tmp_path, told):
+    assert EngineCache(tmp_path / 'nowhere', told.append).load(KEY) is None
+    assert told == []
+
+
+@pytest.mark.parametrize('name', list(KEY))
+def test_every_part_of_the_key_counts(cache, name):
+    cache.store(KEY, b'plan')
+    other = KEY | {name: 'else'}
+    assert cache.load(other) is None
+    cache.store(other, b'other')
+    assert (cache.load(KEY), cache.load(other)) == (b'plan', b'other')
+
+
+def test_order_of_the_key_does_not_count(cache):
+    cache.store(KEY, b'plan')
+    assert cache.load(dict(reversed(KEY.items()))) == b'plan'
+
+
+def test_file_says_what_it_is(cache):
+    cache.store(KEY, b'plan')
+    magic, head, plan = cache.path(KEY).read_bytes().split(b'\n')
+    assert (magic, plan) == (b'linknet_ros engine 1', b'plan')
+    assert json.loads(head)['key'] == KEY
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        (lambda data: data[:-1], 'it is damaged or of another build'),
+        (lambda data: data + b'x', 'it is damaged or of another build'),
+        (lambda data: data.replace(b'Orin', b'Thor'), 'it is damaged or of another build'),
+        (lambda data: b'', 'it is no engine of this package'),
+        (lambda data: data[1:], 'it is no engine of this package'),
+        (lambda data: data.replace(b'engine 1', b'engine 2'), 'it is no engine of this package'),
+        (lambda data: data.partition(b'\n')[0] + b'\n', 'it is damaged or of another build'),
+    ],
+)
+def test_damage_is_told_once(cache, told, change, reason):
+    cache.store(KEY, b'plan')
+    path = cache.path(KEY)
+    path.write_bytes(change(path.read_bytes()))
+    assert cache.load(KEY) is None
+    assert cache.load(KEY) is None
+    assert told == [f'stored engine {path} is not used: {reason}; building it again']
+    assert cache.store(KEY, b'healed')
+    assert cache.load(KEY) == b'healed'
+
+
+@pytest.mark.parametrize('mode', [0o620, 0o602, 0o666])
+def test_file_that_others_may_write(cache, told, mode):
+    cache.store(KEY, b'plan')
+    cache.path(KEY).chmod(mode)
+    assert cache.load(KEY) is None
+    assert 'others may write' in told[0]
+    assert 'chmod go-w' in told[0]
+    cache.store(KEY, b'plan')
+    assert cache.load(KEY) == b'plan'
+
+
+@pytest.mark.parametrize('mode', [0o770, 0o707, 0o777])
+def test_folder_that_others_may_write(cache, told, mode):
+    cache.store(KEY, b'plan')
+    cache.folder.chmod(mode)
+    assert cache.load(KEY) is None
+    assert not cache.store(KEY, b'plan')
+    assert 'others may write' in told[0]
+    assert 'not kept' in told[1]
+
+
+def test_file_of_another_user(cache, told, monkeypatch):
+    cache.store(KEY, b'plan')
+    owner = os.stat(cache.path(KEY)).st_uid
+    real = os.fstat
+
+    def fstat(descriptor):
+        status = list(real(descriptor))
+        status[4] = 4321
+        return os.stat_result(status)
+
+    monkeypatch.setattr(os, 'fstat', fstat)
+    assert owner != 4321
+    assert cache.load(KEY) is None
+    assert 'belongs to user 4321, neither to us nor to root' in told[0]
+
+
+def test_link_is_not_followed(cache, told, tmp_path):
+    cache.store(KEY, b'plan')
+    path = cache.path(KEY)
+    path.rename(tmp_path / 'elsewhere')
+    path.symlink_to(tmp_path / 'elsewhere')
+    assert cache.load(KEY) is None
+    assert 'is not used' in told[0]
+    assert cache.store(KEY, b'plan')
+    assert not path.is_symlink()
+
+
+def test_pipe_does_not_block(cache, told):
+    os.mkfifo(cache.path(KEY))
+    assert cache.load(KEY) is None
+    assert 'is no file' in told[0]
+
+
+def test_folder_in_place_of_the_file(cache, told):
+    cache.path(KEY).mkdir()
+    assert cache.load(KEY) is None
+    assert not cache.store(KEY, b'plan')
+    assert len(told) == 2
+    assert not list(cache.folder.glob('*.part'))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_read_only_folder_is_read(cache, told):
+    cache.store(KEY, b'plan')
+    cache.folder.chmod(0o500)
+    assert cache.load(KEY) == b'plan'
+    with lock(cache):
+        assert not cache.store(KEY, b'plan')
+    assert len(told) == 2
+
+
+def test_read_only_file_system_is_read(cache, told, monkeypatch):
+    cache.store(KEY, b'plan')
+    real = os.open
+
+    def read_only(path, flags, *mode):
+        if flags & os.O_CREAT:
+            raise OSError(30, 'Read-only file system')
+        return real(path, flags, *mode)
+
+    monkeypatch.setattr(os, 'open', read_only)
+    assert cache.load(KEY) == b'plan'
+    with lock(cache):
+        assert not cache.store(KEY, b'plan')
+    assert '(Read-only file system), so every start builds; make it writable' in told[0]
+    assert 'Read-only file system), so every start builds it again' in told[1]
+
+
+def test_folder_that_cannot_be_made(tmp_path, told):
+    (tmp_path / 'file').touch()
+    cache = EngineCache(tmp_path / 'file' / 'engines', told.append)
+    assert cache.load(KEY) is None
+    with lock(cache):
+        assert not cache.store(KEY, b'plan')
+    assert all('writable' in line or 'is not used' in line for line in told)
+
+
+def test_full_disk_leaves_the_old_engine(cache, told, monkeypatch):
+    cache.store(KEY, b'old')
+
+    def fsync(descriptor):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    assert not cache.store(KEY, b'new')
+    assert 'No space left on device), so every start builds it again' in told[0]
+    assert cache.load(KEY) == b'old'
+    assert [path.suffix for path in cache.folder.iterdir()] == ['.engine']
+
+
+def test_rest_of_a_process_that_died(cache):
+    cache.path(KEY).with_suffix('.part').write_bytes(b'half')
+    assert cache.store(KEY, b'plan')
+    assert cache.load(KEY) == b'plan'
+
+
+# The lock.
+
+HOLDER = """
+import sys, threading
+from pathlib import Path
+from linknet_ros.inference.tensorrt.cache import EngineCache
+cache = EngineCache(Path(sys.argv[1]), print)
+with cache.lock({'model': 'ab12', 'tensorrt': '10.3.0.30', 'gpu': 'Orin'}, threading.Event()):
+    print('locked', flush=True)
+    sys.stdin.read()
+    cache.store({'model': 'ab12', 'tensorrt': '10.3.0.30', 'gpu': 'Orin'}, b'of the other')
+"""
+
+
+@pytest.fixture
+def holder(cache):
+    """Another process that has the lock."""
+    process = subprocess.Popen(
+        [sys.executable, '-c', HOLDER, str(cache.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    assert process.stdout.readline() == b'locked\n'
+    yield process
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+def test_waits_for_another_process(cache, told, holder):
+    threading.Timer(0.3, holder.stdin.close).start()
+    with lock(cache):
+        assert cache.load(KEY) == b'of the other'
+    assert told == ['another process builds this engine; waiting for it']
+
+
+def test_process_that_died_leaves_no_lock(cache, holder):
+    holder.kill()
+    with lock(cache):
+        pass
+
+
+def test_other_engines_are_not_locked(cache, told, holder):
+    with lock(cache, KEY | {'gpu': 'Thor'}):
+        pass
+    assert told == []
+
+
+def test_waiting_can_be_cancelled(cache, holder):
+    cancel = threading.Event()
+    threading.Timer(0.3, cancel.set).start()
+    with (
+        pytest.raises(BuildCancelledError, match='waiting for an engine'),
+        lock(cache, KEY, cancel),
+    ):
+        pass
+
+
+def test_folder_of_the_lock_is_private(tmp_path, told):
+    cache = EngineCache(tmp_path / 'a' / 'engines', told.append)
+    with lock(cache):
+        assert cache.store(KEY, b'plan')
+    assert cache.folder.stat().st_mode & 0o777 == 0o700
+    assert told == []

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.ground_grid import FREE_CELL, OCCUPIED_CELL, UNKNOWN_CELL, Cells
+from linknet_ros.ground.grid import FREE_CELL, OCCUPIED_CELL, UNKNOWN_CELL, Cells
 from linknet_ros.rendering import grid_picture
 
 Bytes = NDArray[np.uint8]

@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 
 from linknet_ros.errors import SourceError
 from linknet_ros.frames.files import STREET, FrameSource, SourceFrame, open_source
-from linknet_ros.ground_grid import FREE_CELL, UNKNOWN_CELL, GridArea
+from linknet_ros.ground.grid import FREE_CELL, UNKNOWN_CELL, GridArea
 from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg
 from linknet_ros.ros_ground_messages import grid_message
 from linknet_ros.ros_images import array_to_image

@@ -7,9 +7,9 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from linknet_ros.camera_model import CameraModel
-from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import CalibrationError, ParameterError, first_line
+from linknet_ros.ground.camera import CameraModel
+from linknet_ros.ground.mount import Mount
 
 
 def camera_model_of(info: CameraInfo, rectified: bool) -> CameraModel:

@@ -11,13 +11,13 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
-from linknet_ros.camera_model import CameraModel
-from linknet_ros.camera_mount import Mount
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import CalibrationError
-from linknet_ros.ground_contacts import kind_table
-from linknet_ros.ground_grid import GridArea
-from linknet_ros.ground_projection import GroundOptions, GroundProjection, load_ego_mask
+from linknet_ros.ground.camera import CameraModel
+from linknet_ros.ground.contacts import kind_table
+from linknet_ros.ground.grid import GridArea
+from linknet_ros.ground.mount import Mount
+from linknet_ros.ground.projection import GroundOptions, GroundProjection, load_ego_mask
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.ros_camera import TfMounts, camera_model_of, check_tf
 from linknet_ros.ros_ground_messages import cloud_message, grid_message, scan_message

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from linknet_ros.ground_grid import GridArea
-from linknet_ros.ground_scan import GroundScan
+from linknet_ros.ground.grid import GridArea
+from linknet_ros.ground.scan import GroundScan
 
 
 def grid_message(

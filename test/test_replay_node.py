@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from linknet_ros.ground_grid import GridArea
+from linknet_ros.ground.grid import GridArea
 from linknet_ros.replay_node import camera_info
 from linknet_ros.ros_compressed import compressed_to_bgr
 from linknet_ros.ros_images import image_to_bgr

@@ -12,8 +12,8 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
-from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import CalibrationError, ParameterError
+from linknet_ros.ground.mount import Mount
 from linknet_ros.ros_camera import TfMounts, camera_model_of, check_tf
 from linknet_ros.ros_images import camera_info_for
 

@@ -20,8 +20,8 @@ from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
 from linknet_ros import ros_ground
-from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import CalibrationError, ClassNameError, ParameterError, SourceError
+from linknet_ros.ground.mount import Mount
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.ros_ground import GroundOutputs, check_ground
 from linknet_ros.ros_outputs import Outputs

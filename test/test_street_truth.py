@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from linknet_ros.classes import CAMVID
-from linknet_ros.ground_grid import GridArea
+from linknet_ros.ground.grid import GridArea
 from linknet_ros.street_drive import StreetDrive
 from linknet_ros.street_truth import CAR, KERB, NOTHING, OTHER, StreetTruth, open_finer
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linknet_ros.camera_model import CameraModel
-from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import CalibrationError
-from linknet_ros.ground_rays import ground_rays
+from linknet_ros.ground.camera import CameraModel
+from linknet_ros.ground.mount import Mount
+from linknet_ros.ground.rays import ground_rays
 
 #: Horizon at row 20: a pixel of row v sees the ground 60 / (v - 20) m ahead of a level camera
 #: 1 m above it.

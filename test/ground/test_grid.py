@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linknet_ros.camera_model import CameraModel
-from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import ParameterError
-from linknet_ros.ground_contacts import CONTACT, ContactFinder, kind_table
-from linknet_ros.ground_grid import (
+from linknet_ros.ground.camera import CameraModel
+from linknet_ros.ground.contacts import CONTACT, ContactFinder, kind_table
+from linknet_ros.ground.grid import (
     FREE_CELL,
     OCCUPIED_CELL,
     UNKNOWN_CELL,
@@ -19,7 +18,8 @@ from linknet_ros.ground_grid import (
     GroundGrid,
     RangeMinimum,
 )
-from linknet_ros.ground_rays import ground_rays
+from linknet_ros.ground.mount import Mount
+from linknet_ros.ground.rays import ground_rays
 
 #: A level camera 1 m above the ground: row v sees 60 / (v - 20) m ahead, from 1.48 m on, and
 #: 2/3 of a metre to each side for every metre ahead.

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linknet_ros.camera_model import CameraModel
 from linknet_ros.errors import CalibrationError
+from linknet_ros.ground.camera import CameraModel
 
 SIZE = (640, 480)
 

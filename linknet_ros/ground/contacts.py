@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.ground_rays import Bytes, Doubles, Floats, GroundRays
+from linknet_ros.ground.rays import Bytes, Doubles, Floats, GroundRays
 
 #: Kinds of a ray's end: nothing known beyond it, an obstacle, free as far as it goes.
 UNKNOWN, CONTACT, OPEN = range(3)

@@ -8,9 +8,9 @@ from bisect import bisect_right
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.camera_model import CameraModel
-from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import CalibrationError
+from linknet_ros.ground.camera import CameraModel
+from linknet_ros.ground.mount import Mount
 
 Bools = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]

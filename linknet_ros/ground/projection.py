@@ -9,19 +9,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.camera_model import CameraModel
-from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import FrameError, SourceError
-from linknet_ros.ground_contacts import (
+from linknet_ros.ground.camera import CameraModel
+from linknet_ros.ground.contacts import (
     CONTACT,
     ContactFilter,
     ContactFinder,
     Contacts,
     worst,
 )
-from linknet_ros.ground_grid import GridArea, GroundGrid
-from linknet_ros.ground_rays import ground_rays
-from linknet_ros.ground_scan import GroundScan
+from linknet_ros.ground.grid import GridArea, GroundGrid
+from linknet_ros.ground.mount import Mount
+from linknet_ros.ground.rays import ground_rays
+from linknet_ros.ground.scan import GroundScan
 
 Bytes = NDArray[np.uint8]
 

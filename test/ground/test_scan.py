@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from linknet_ros.camera_model import CameraModel
-from linknet_ros.camera_mount import Mount
-from linknet_ros.ground_contacts import ContactFinder, kind_table
-from linknet_ros.ground_rays import ground_rays
-from linknet_ros.ground_scan import GroundScan
+from linknet_ros.ground.camera import CameraModel
+from linknet_ros.ground.contacts import ContactFinder, kind_table
+from linknet_ros.ground.mount import Mount
+from linknet_ros.ground.rays import ground_rays
+from linknet_ros.ground.scan import GroundScan
 
 #: A level camera 1 m above the ground: row v sees 60 / (v - 20) m ahead.
 LEVEL = CameraModel(81, 61, 60.0, 60.0, 40.0, 20.0)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import CalibrationError
+from linknet_ros.ground.mount import Mount
 
 RIGHT, DOWN, AHEAD = np.eye(3)
 QUARTER = math.pi / 2

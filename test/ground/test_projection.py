@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from linknet_ros.camera_model import CameraModel
-from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import CalibrationError, FrameError, SourceError
-from linknet_ros.ground_contacts import CONTACT, kind_table
-from linknet_ros.ground_grid import FREE_CELL, GridArea
-from linknet_ros.ground_projection import GroundOptions, GroundProjection, load_ego_mask
+from linknet_ros.ground.camera import CameraModel
+from linknet_ros.ground.contacts import CONTACT, kind_table
+from linknet_ros.ground.grid import FREE_CELL, GridArea
+from linknet_ros.ground.mount import Mount
+from linknet_ros.ground.projection import GroundOptions, GroundProjection, load_ego_mask
 
 LEVEL = CameraModel(81, 61, 60.0, 60.0, 40.0, 20.0)
 OPTIONS = GroundOptions(10.0, 0.0, GridArea(8.0, 0.0, 4.0, 0.2))

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import ParameterError
-from linknet_ros.ground_contacts import Contacts, outline
-from linknet_ros.ground_rays import Bytes, Doubles, Floats, GroundRays, Indices
+from linknet_ros.ground.contacts import Contacts, outline
+from linknet_ros.ground.rays import Bytes, Doubles, Floats, GroundRays, Indices
 
 Cells = NDArray[np.int8]
 

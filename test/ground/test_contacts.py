@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from linknet_ros.camera_model import CameraModel
-from linknet_ros.camera_mount import Mount
-from linknet_ros.ground_contacts import (
+from linknet_ros.ground.camera import CameraModel
+from linknet_ros.ground.contacts import (
     CONTACT,
     OPEN,
     UNKNOWN,
@@ -15,7 +14,8 @@ from linknet_ros.ground_contacts import (
     kind_table,
     outline,
 )
-from linknet_ros.ground_rays import ground_rays
+from linknet_ros.ground.mount import Mount
+from linknet_ros.ground.rays import ground_rays
 
 #: A level camera 1 m above the ground: row v sees 60 / (v - 20) m ahead.
 LEVEL = CameraModel(81, 61, 60.0, 60.0, 40.0, 20.0)

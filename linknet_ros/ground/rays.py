@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.camera_model import CameraModel
-from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import CalibrationError
-from linknet_ros.ground_view import GroundView
+from linknet_ros.ground.camera import CameraModel
+from linknet_ros.ground.mount import Mount
+from linknet_ros.ground.pixels import GroundView
 
 Bools = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]

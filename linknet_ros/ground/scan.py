@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from linknet_ros.ground_contacts import OPEN, Contacts, outline
-from linknet_ros.ground_grid import RangeMinimum
-from linknet_ros.ground_rays import Doubles, Floats, GroundRays, Indices
+from linknet_ros.ground.contacts import OPEN, Contacts, outline
+from linknet_ros.ground.grid import RangeMinimum
+from linknet_ros.ground.rays import Doubles, Floats, GroundRays, Indices
 
 #: Smallest step of the scan, as fine as usual lasers [rad].
 _FINEST = math.radians(0.25)

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from linknet_ros.camera_model import CameraModel
-from linknet_ros.camera_mount import Mount
 from linknet_ros.errors import CalibrationError
-from linknet_ros.ground_view import GroundView
+from linknet_ros.ground.camera import CameraModel
+from linknet_ros.ground.mount import Mount
+from linknet_ros.ground.pixels import GroundView
 
 #: A level camera 1 m above the ground: row v sees 60 / (v - 20) m ahead, from 1.5 m on.
 LEVEL = CameraModel(81, 61, 60.0, 60.0, 40.0, 20.0)

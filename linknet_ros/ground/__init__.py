@@ -1,0 +1,1 @@
+"""Labels to free ground: grid, scan, points."""

@@ -13,12 +13,12 @@ from linknet_ros.bag_reader import STORAGES, Recording
 from linknet_ros.bag_writer import BagWriter
 from linknet_ros.errors import FrameError, RecordingError
 from linknet_ros.inference.model_file import load_model_file
-from linknet_ros.offline_products import Product, encode
 from linknet_ros.offline_progress import Update
 from linknet_ros.offline_report import Report
 from linknet_ros.offline_settings import Settings
 from linknet_ros.offline_worker import OfflineWorker
 from linknet_ros.part_folder import PartFolder, is_done
+from linknet_ros.products.products import Product, encode
 from linknet_ros.result_journal import fingerprint
 
 #: In BagJob.keep: all topics.

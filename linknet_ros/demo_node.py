@@ -22,7 +22,7 @@ from sensor_msgs.msg import Image
 from linknet_ros.grid_score import GridScore, marked_truth
 from linknet_ros.ground.grid import FREE_CELL
 from linknet_ros.metrics import ConfusionMatrix
-from linknet_ros.rendering import grid_picture
+from linknet_ros.products.colors import grid_picture
 from linknet_ros.ros_images import image_to_bgr
 
 Stamp = tuple[int, int]

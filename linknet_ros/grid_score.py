@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.ground.grid import FREE_CELL, OCCUPIED_CELL, UNKNOWN_CELL, Cells
-from linknet_ros.rendering import grid_picture
+from linknet_ros.products.colors import grid_picture
 
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]

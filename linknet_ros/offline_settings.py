@@ -9,7 +9,7 @@ from pathlib import Path
 from linknet_ros.inference.model_file import ModelFile, load_model_file
 from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
 from linknet_ros.inference.segmenter import Segmenter
-from linknet_ros.offline_products import NAMES, Products
+from linknet_ros.products.products import NAMES, Products
 from linknet_ros.system.package_files import package_file, shipped_model
 
 

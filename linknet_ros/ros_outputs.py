@@ -16,9 +16,9 @@ from std_msgs.msg import Header
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError
 from linknet_ros.inference.segmenter import Segmentation
-from linknet_ros.masks import class_mask, mask_names, mask_table, topic_token
-from linknet_ros.overlay_legend import OverlayLegend
-from linknet_ros.rendering import blend, colorize
+from linknet_ros.products.colors import blend, colorize
+from linknet_ros.products.legend import OverlayLegend
+from linknet_ros.products.masks import class_mask, mask_names, mask_table, topic_token
 from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg, labels_to_png
 from linknet_ros.ros_ground import GroundOutputs, check_ground
 from linknet_ros.ros_images import array_to_image, camera_info_for

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError
-from linknet_ros.rendering import grid_picture
+from linknet_ros.products.colors import grid_picture
 
 #: Camera frames wider than this are made smaller first, pixels; the overlay has the frame's size.
 MAX_WIDTH = 960

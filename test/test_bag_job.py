@@ -17,7 +17,7 @@ from linknet_ros.bag_writer import BagWriter
 from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import LinknetError, RecordingError
 from linknet_ros.offline_settings import Settings
-from linknet_ros.rendering import blend, colorize
+from linknet_ros.products.colors import blend, colorize
 
 IMAGE, CHATTER = '/camera/image', '/chatter'
 OUTPUTS = ('labels', 'confidence', 'drivable', 'masks/car', 'color', 'overlay')

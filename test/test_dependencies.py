@@ -134,10 +134,10 @@ def test_every_ros_import_is_in_package_xml():
 
 def test_undeclared_import_is_found():
     found = undeclared(
-        'linknet_ros', {('scipy', 'linknet_ros/masks.py'), ('numpy', 'a')}, {'numpy'}
+        'linknet_ros', {('scipy', 'linknet_ros/products/masks.py'), ('numpy', 'a')}, {'numpy'}
     )
     assert found == [
-        'linknet_ros/masks.py imports scipy; put its distribution into an extra of setup.py'
+        'linknet_ros/products/masks.py imports scipy; put its distribution into an extra of setup.py'
     ]
 
 

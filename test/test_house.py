@@ -321,7 +321,7 @@ SOUND = {
     'linknet_ros/street_drive.py': 'from linknet_ros import street_world as world\n',
     'linknet_ros/street_world.py': '',
     'linknet_ros/frames/files.py': 'from linknet_ros.street_drive import StreetDrive\n',
-    'linknet_ros/masks.py': '',
+    'linknet_ros/products/masks.py': '',
     'linknet_ros/inference/segmenter.py': 'from linknet_ros.inference.open_backend import open_backend\n',
     'linknet_ros/ros_images.py': 'import sensor_msgs.msg\ndef f():\n    import cv_bridge\n',
     'linknet_ros/segment_node.py': (
@@ -358,9 +358,9 @@ def test_sound_house(rule):
         ),
         (
             ros_imports_in_the_wrong_place,
-            'linknet_ros/masks.py',
+            'linknet_ros/products/masks.py',
             'from sensor_msgs.msg import Image\n',
-            'linknet_ros.masks imports sensor_msgs.msg, which only ros_*.py and *_node.py may',
+            'linknet_ros.products.masks imports sensor_msgs.msg, which only ros_*.py and *_node.py may',
         ),
         (
             ros_imports_in_the_wrong_place,
@@ -377,9 +377,9 @@ def test_sound_house(rule):
         ),
         (
             ros_imports_in_the_wrong_place,
-            'linknet_ros/masks.py',
+            'linknet_ros/products/masks.py',
             'import nav2_msgs.msg as m\n',
-            'linknet_ros.masks imports nav2_msgs.msg, which only ros_*.py and *_node.py may',
+            'linknet_ros.products.masks imports nav2_msgs.msg, which only ros_*.py and *_node.py may',
         ),
         (
             training_imports_on_the_robot,
@@ -431,9 +431,9 @@ def test_sound_house(rule):
         ),
         (
             imports_from_below,
-            'linknet_ros/masks.py',
+            'linknet_ros/products/masks.py',
             'from linknet_ros import street_drive\n',
-            'linknet_ros.masks (row 2) imports linknet_ros.street_drive (row 2)',
+            'linknet_ros.products.masks (row 2) imports linknet_ros.street_drive (row 2)',
         ),
         (
             imports_from_below,

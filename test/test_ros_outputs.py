@@ -21,7 +21,7 @@ from linknet_ros import ros_outputs
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError
 from linknet_ros.inference.segmenter import Segmentation
-from linknet_ros.overlay_legend import OverlayLegend
+from linknet_ros.products.legend import OverlayLegend
 from linknet_ros.ros_outputs import Outputs, topic_token
 from linknet_ros.ros_parameters import SPECS, Parameters
 

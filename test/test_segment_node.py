@@ -32,7 +32,7 @@ from linknet_ros import ros_pipeline
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.segmenter import Segmenter
-from linknet_ros.masks import class_mask, mask_table
+from linknet_ros.products.masks import class_mask, mask_table
 from linknet_ros.ros_images import array_to_image
 from linknet_ros.segment_node import SegmentNode
 from linknet_ros.street_drive import StreetDrive

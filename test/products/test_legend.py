@@ -5,7 +5,7 @@ import pytest
 
 from linknet_ros.classes import CAMVID, CITYSCAPES, ClassTable
 from linknet_ros.clock_watch import STAMP_AHEAD, STAMP_BEHIND
-from linknet_ros.overlay_legend import OverlayLegend, status_line
+from linknet_ros.products.legend import OverlayLegend, status_line
 
 ROAD, CAR, SKY = CAMVID.ids(['road', 'car', 'sky'])
 PALETTE = CAMVID.palette_bgr()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linknet_ros.rendering import blend, colorize, grid_picture
+from linknet_ros.products.colors import blend, colorize, grid_picture
 
 LABELS = np.array([[0, 1, 2], [255, 7, 0]], np.uint8)
 # Colours of road, car and sky, BGR; black for ids without a class.

@@ -7,8 +7,8 @@ import pytest
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError, ParameterError
 from linknet_ros.inference.segmenter import Segmentation
-from linknet_ros.offline_products import NAMES, Product, Products, encode
-from linknet_ros.overlay_legend import OverlayLegend
+from linknet_ros.products.legend import OverlayLegend
+from linknet_ros.products.products import NAMES, Product, Products, encode
 
 LABELS = np.array([[0, 1, 2, 255]], np.uint8)
 CONFIDENCE = np.array([[9, 8, 7, 6]], np.uint8)

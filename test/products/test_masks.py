@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.masks import class_mask, mask_names, mask_table, topic_token
+from linknet_ros.products.masks import class_mask, mask_names, mask_table, topic_token
 
 LABELS = np.array([[0, 3, 254], [255, 3, 10]], np.uint8)
 

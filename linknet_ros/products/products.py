@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ParameterError
 from linknet_ros.inference.segmenter import Segmentation
-from linknet_ros.masks import class_mask, mask_names, mask_table, topic_token
-from linknet_ros.overlay_legend import OverlayLegend
-from linknet_ros.rendering import blend, colorize
+from linknet_ros.products.colors import blend, colorize
+from linknet_ros.products.legend import OverlayLegend
+from linknet_ros.products.masks import class_mask, mask_names, mask_table, topic_token
 
 #: Names of the outputs, but for masks.
 NAMES = ('labels', 'drivable', 'confidence', 'color', 'overlay')

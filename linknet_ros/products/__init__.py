@@ -1,0 +1,1 @@
+"""What people and planners want of labels: colours, overlay, masks."""

@@ -23,7 +23,7 @@ from linknet_ros.grid_score import GridScore, marked_truth
 from linknet_ros.ground.grid import FREE_CELL
 from linknet_ros.metrics import ConfusionMatrix
 from linknet_ros.products.colors import grid_picture
-from linknet_ros.ros_images import image_to_bgr
+from linknet_ros.ros.images import image_to_bgr
 
 Stamp = tuple[int, int]
 

@@ -18,11 +18,11 @@ from std_msgs.msg import Header
 from linknet_ros.errors import SourceError
 from linknet_ros.frames.files import STREET, FrameSource, SourceFrame, open_source
 from linknet_ros.ground.grid import FREE_CELL, UNKNOWN_CELL, GridArea
-from linknet_ros.ros_compressed import SUFFIX, bgr_to_jpeg
-from linknet_ros.ros_ground_messages import grid_message
-from linknet_ros.ros_images import array_to_image
-from linknet_ros.ros_parameter_declaration import Spec, declare_read_once
-from linknet_ros.ros_process import ros_process
+from linknet_ros.ros.compressed import SUFFIX, bgr_to_jpeg
+from linknet_ros.ros.ground_messages import grid_message
+from linknet_ros.ros.images import array_to_image
+from linknet_ros.ros.parameters import Spec, declare_read_once
+from linknet_ros.ros.process import ros_process
 from linknet_ros.street_drive import PinholeCamera
 from linknet_ros.street_truth import FreeGround
 

@@ -22,7 +22,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from linknet_ros.errors import LinknetError
-from linknet_ros.ros_images import array_to_image
+from linknet_ros.ros.images import array_to_image
 from linknet_ros.system.child_process import answer
 from linknet_ros.system.memory import keep_freed_memory
 from linknet_ros.system.usage import cpu_seconds, machine_cpu_seconds, memory_mb

@@ -53,7 +53,7 @@ def _topic(name: str) -> Any:
     from sensor_msgs.msg import CompressedImage, Image
 
     from linknet_ros.errors import FrameError
-    from linknet_ros.ros_compressed import message_to_bgr
+    from linknet_ros.ros.compressed import message_to_bgr
 
     context = rclpy.Context()
     rclpy.init(args=[], context=context)

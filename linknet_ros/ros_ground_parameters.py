@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linknet_ros.ros_parameter_declaration import Spec
+from linknet_ros.ros.parameters import Spec
 
 #: Ground projection: ~/drivable_grid, ~/drivable_scan and ~/drivable_cloud.
 GROUND_SPECS = (

@@ -10,7 +10,7 @@ from rclpy.type_support import check_for_type_support
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import first_line
-from linknet_ros.ros_qos import offer
+from linknet_ros.ros.qos import offer
 
 
 class LabelInfoOutput:

@@ -20,7 +20,7 @@ from linknet_ros.frame_slot import FrameSlot
 from linknet_ros.frame_statistics import Drop, Statistics
 from linknet_ros.inference.segmenter import Fitted, Inferred, Segmenter
 from linknet_ros.products.legend import status_line
-from linknet_ros.ros_compressed import message_to_bgr
+from linknet_ros.ros.compressed import message_to_bgr
 from linknet_ros.ros_outputs import Outputs
 from linknet_ros.ros_parameters import Parameters
 

@@ -17,7 +17,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from linknet_ros.errors import FrameError
-from linknet_ros.ros_compressed import SUFFIX, message_to_bgr
+from linknet_ros.ros.compressed import SUFFIX, message_to_bgr
 from linknet_ros.ros_view_parameters import RemoteParameters
 from linknet_ros.view_board import Board
 from linknet_ros.view_legend import Legend

@@ -29,13 +29,13 @@ from linknet_ros.errors import LinknetError, first_line
 from linknet_ros.frame_statistics import Statistics
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.segmenter import Segmenter
-from linknet_ros.ros_compressed import SUFFIX
+from linknet_ros.ros.compressed import SUFFIX
+from linknet_ros.ros.process import ros_process, set_at_shutdown
+from linknet_ros.ros.qos import listen, qos_faults
 from linknet_ros.ros_diagnostics import diagnostic_array
 from linknet_ros.ros_outputs import Outputs
 from linknet_ros.ros_parameters import changes_of, declare_parameters
 from linknet_ros.ros_pipeline import Pipeline
-from linknet_ros.ros_process import ros_process, set_at_shutdown
-from linknet_ros.ros_qos import listen, qos_faults
 from linknet_ros.system.package_files import package_file, shipped_model
 
 #: QoS is looked at with every so many diagnostics.

@@ -14,8 +14,8 @@ from rclpy.node import Node
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from linknet_ros.errors import LinknetError, ParameterError, first_line
-from linknet_ros.ros_parameter_declaration import Spec, declare_read_once
-from linknet_ros.ros_process import ros_process
+from linknet_ros.ros.parameters import Spec, declare_read_once
+from linknet_ros.ros.process import ros_process
 from linknet_ros.ros_view import View
 from linknet_ros.view_access import is_loopback
 from linknet_ros.view_board import Board

@@ -323,7 +323,7 @@ SOUND = {
     'linknet_ros/frames/files.py': 'from linknet_ros.street_drive import StreetDrive\n',
     'linknet_ros/products/masks.py': '',
     'linknet_ros/inference/segmenter.py': 'from linknet_ros.inference.open_backend import open_backend\n',
-    'linknet_ros/ros_images.py': 'import sensor_msgs.msg\ndef f():\n    import cv_bridge\n',
+    'linknet_ros/ros/images.py': 'import sensor_msgs.msg\ndef f():\n    import cv_bridge\n',
     'linknet_ros/segment_node.py': (
         'import rclpy\nfrom linknet_ros import ros_images, segmenter\n'
     ),
@@ -397,13 +397,13 @@ def test_sound_house(rule):
             ros_reached_from_training,
             'training/export.py',
             'from linknet_ros import ros_images\n',
-            'training.export reaches linknet_ros.ros_images, which may import ROS',
+            'training.export reaches linknet_ros.ros.images, which may import ROS',
         ),
         (
             ros_reached_from_training,
             'linknet_ros/inference/model_file.py',
-            'from linknet_ros.ros_images import image_to_bgr\n',
-            'training.export reaches linknet_ros.ros_images, which may import ROS',
+            'from linknet_ros.ros.images import image_to_bgr\n',
+            'training.export reaches linknet_ros.ros.images, which may import ROS',
         ),
         (
             imports_from_below,

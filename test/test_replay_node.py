@@ -20,8 +20,8 @@ from std_msgs.msg import Header
 
 from linknet_ros.ground.grid import GridArea
 from linknet_ros.replay_node import camera_info
-from linknet_ros.ros_compressed import compressed_to_bgr
-from linknet_ros.ros_images import image_to_bgr
+from linknet_ros.ros.compressed import compressed_to_bgr
+from linknet_ros.ros.images import image_to_bgr
 from linknet_ros.street_drive import StreetDrive
 from linknet_ros.street_truth import StreetTruth
 

@@ -19,8 +19,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.errors import FrameError
-from linknet_ros.ros_compressed import bgr_to_jpeg
-from linknet_ros.ros_images import array_to_image
+from linknet_ros.ros.compressed import bgr_to_jpeg
+from linknet_ros.ros.images import array_to_image
 from linknet_ros.ros_view import View
 from linknet_ros.view_board import Board
 

@@ -33,7 +33,7 @@ from linknet_ros.frame_statistics import Drop
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.products.masks import class_mask, mask_table
-from linknet_ros.ros_images import array_to_image
+from linknet_ros.ros.images import array_to_image
 from linknet_ros.segment_node import SegmentNode
 from linknet_ros.street_drive import StreetDrive
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file, shipped_model

@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 from linknet_ros.classes import ClassTable
 from linknet_ros.frame_statistics import Drop
 from linknet_ros.inference.model_file import metadata_of
-from linknet_ros.ros_images import array_to_image
+from linknet_ros.ros.images import array_to_image
 
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 NAMES = ('road', 'car', 'sky')

@@ -13,7 +13,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 SOURCE = """
 import sys
 from linknet_ros.errors import LinknetError
-from linknet_ros.ros_process import ros_process
+from linknet_ros.ros.process import ros_process
 with ros_process('camera', ['program', *sys.argv[2:]]) as executor:
     print('started')
     exec(compile(sys.argv[1], 'test', 'exec'))
@@ -141,7 +141,7 @@ def test_process_that_hangs_is_ended():
 
 def test_signal_before_there_is_an_executor():
     code = """
-import linknet_ros.ros_process as module
+import linknet_ros.ros.process as module
 def interrupted():
     raise KeyboardInterrupt
 module.SingleThreadedExecutor = interrupted

@@ -14,8 +14,8 @@ from std_msgs.msg import Header
 
 from linknet_ros.errors import CalibrationError, ParameterError
 from linknet_ros.ground.mount import Mount
-from linknet_ros.ros_camera import TfMounts, camera_model_of, check_tf
-from linknet_ros.ros_images import camera_info_for
+from linknet_ros.ros.camera import TfMounts, camera_model_of, check_tf
+from linknet_ros.ros.images import camera_info_for
 
 HEADER = Header(stamp=Time(sec=12, nanosec=5), frame_id='camera_optical')
 

@@ -7,9 +7,9 @@ pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.parameter import Parameter
 
-from linknet_ros import ros_parameter_declaration
 from linknet_ros.errors import ParameterError
-from linknet_ros.ros_parameter_declaration import (
+from linknet_ros.ros import parameters as ros_parameter_declaration
+from linknet_ros.ros.parameters import (
     Spec,
     declare_parameter,
     declare_read_once,

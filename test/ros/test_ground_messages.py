@@ -15,7 +15,7 @@ from sensor_msgs.msg import PointField
 from std_msgs.msg import Header
 
 from linknet_ros.ground.grid import GridArea
-from linknet_ros.ros_ground_messages import cloud_message, grid_message, scan_message
+from linknet_ros.ros.ground_messages import cloud_message, grid_message, scan_message
 
 HEADER = Header(stamp=Time(sec=1234, nanosec=56789), frame_id='base_link')
 

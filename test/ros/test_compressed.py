@@ -13,13 +13,13 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.errors import FrameError
-from linknet_ros.ros_compressed import (
+from linknet_ros.ros.compressed import (
     bgr_to_jpeg,
     compressed_to_bgr,
     labels_to_png,
     message_to_bgr,
 )
-from linknet_ros.ros_images import array_to_image, image_to_bgr
+from linknet_ros.ros.images import array_to_image, image_to_bgr
 from linknet_ros.street_drive import StreetDrive
 
 HEADER = Header(frame_id='camera_optical')

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.frames.raw import compressed_to_bgr
-from linknet_ros.ros_images import image_to_bgr
+from linknet_ros.ros.images import image_to_bgr
 
 __all__ = ['SUFFIX', 'bgr_to_jpeg', 'compressed_to_bgr', 'labels_to_png', 'message_to_bgr']
 
@@ -21,7 +21,7 @@ SUFFIX = '/compressed'
 # Labels are large areas with edges that go on in the next row: runs of what differs from the row
 # above. A 1/50 to 1/100 of the raw size, half of what OpenCV's default (runs of what differs from
 # the left) makes in the same time, and less than level 6 makes in five times the time:
-# python -m timeit -s "import cv2; from linknet_ros.ros_compressed import _PNG as p; from
+# python -m timeit -s "import cv2; from linknet_ros.ros.compressed import _PNG as p; from
 # linknet_ros.street_drive import StreetDrive; a = StreetDrive(3, 1280, 720).frame(2.0).labels"
 # "cv2.imencode('.png', a, p)", against [] and [cv2.IMWRITE_PNG_COMPRESSION, 6] for p.
 # OpenCV up to 4.11 cannot be told the filter; with a level given it tries them all, which takes

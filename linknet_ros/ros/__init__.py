@@ -1,0 +1,1 @@
+"""Arrays to messages and back; parameters, QoS, a ROS process."""

@@ -22,10 +22,10 @@ import numpy as np
 from linknet_ros.contact_sheet import contact_sheet
 from linknet_ros.demo_node import BIRDS_EYE, PICTURES, ROWS, DemoNode, open_demo_node
 from linknet_ros.errors import LinknetError
-from linknet_ros.frame_statistics import Drop
 from linknet_ros.frames.files import STREET, open_source
 from linknet_ros.inference.model_file import ModelFile, load_model_file
 from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
+from linknet_ros.node.statistics import Drop
 from linknet_ros.system.node_process import isolate, start_node, stop_nodes
 from linknet_ros.system.package_files import STREET_PARAMETERS, package_file, shipped_model
 
@@ -146,7 +146,7 @@ def _start_segmentation(options: argparse.Namespace, model: ModelFile) -> subpro
     parameters |= {f'qos_overrides./linknet/{t}.publisher.depth': '20' for t in topics}
     street = ('--params-file', str(package_file(STREET_PARAMETERS)))
     return start_node(
-        'linknet_ros.segment_node', parameters, street if options.source == STREET else ()
+        'linknet_ros.node.segment_node', parameters, street if options.source == STREET else ()
     )
 
 

@@ -78,7 +78,7 @@ def examine(options: argparse.Namespace) -> Iterator[Finding]:
         finding, rmw = middleware.ros()
         yield finding
         if finding.state == 'ok':
-            yield _safe('node', lambda: middleware.node('linknet_ros.segment_node'))
+            yield _safe('node', lambda: middleware.node('linknet_ros.node.segment_node'))
         yield middleware.cv_bridge(numpy.text if numpy.state == 'ok' else '')
         if finding.state == 'ok':
             finding, segment = middleware.dds_profile(rmw)

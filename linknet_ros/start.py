@@ -6,7 +6,7 @@ from linknet_ros.system.signals import end_quietly
 def segment_node() -> None:
     """Entry point of `ros2 run linknet_ros segment_node`."""
     end_quietly()
-    from linknet_ros.segment_node import main
+    from linknet_ros.node.segment_node import main
 
     main()
 

@@ -14,8 +14,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from linknet_ros.classes import CAMVID
+from linknet_ros.node.segment_node import SegmentNode
 from linknet_ros.ros.images import array_to_image
-from linknet_ros.segment_node import SegmentNode
 
 CONFIG = Path(__file__).resolve().parent.parent / 'config'
 

@@ -29,8 +29,8 @@ from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from linknet_ros import ros_outputs
 from linknet_ros.classes import CAMVID
+from linknet_ros.node import topics as ros_outputs
 
 [TREE] = CAMVID.ids(['tree'])
 

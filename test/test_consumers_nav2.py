@@ -20,8 +20,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
-from linknet_ros import ros_ground
 from linknet_ros.classes import CAMVID
+from linknet_ros.node import ground_topics as ros_ground
 from linknet_ros.street_drive import StreetDrive
 from linknet_ros.street_truth import StreetTruth, open_finer
 

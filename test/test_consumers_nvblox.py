@@ -17,8 +17,8 @@ from consumer_robot import CONFIG, late, nanoseconds, padded, random_labels, tra
 from rclpy.qos import QoSProfile, qos_profile_sensor_data, qos_profile_system_default
 from sensor_msgs.msg import CameraInfo, Image
 
-from linknet_ros import ros_outputs
 from linknet_ros.classes import CAMVID
+from linknet_ros.node import topics as ros_outputs
 
 PEDESTRIAN, BICYCLIST = CAMVID.ids(['pedestrian', 'bicyclist'])
 

@@ -240,7 +240,7 @@ def test_options_of_build_engine_exist():
 
 def test_parameters_exist():
     pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
-    from linknet_ros.ros_parameters import SPECS
+    from linknet_ros.node.parameters import SPECS
 
     page = PAGE.read_text()
     (block,) = re.findall(r'```yaml\n(.*?)```', page, re.S)

@@ -42,7 +42,7 @@ from doc_commands import (
 from test_launch import rows
 
 from linknet_ros.launch_arguments import argument_value
-from linknet_ros.ros_parameters import SPECS, Parameters, declare_parameters
+from linknet_ros.node.parameters import SPECS, Parameters, declare_parameters
 
 #: What stands in a page, and what takes its place before the command is run here.
 SUBSTITUTIONS = {'/path/to/images': 'images', '10.0.0.5:6379': 'local'}

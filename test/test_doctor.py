@@ -27,7 +27,7 @@ def test_healthy_machine(model_path):
     lines = result.stdout.splitlines()
     assert lines[0].startswith('ok       Python ')
     assert any(line.startswith('ok       inference      backend auto takes') for line in lines)
-    assert 'ok       node           linknet_ros.segment_node can be imported' in lines
+    assert 'ok       node           linknet_ros.node.segment_node can be imported' in lines
     assert lines[-1].startswith('the node can run')
     assert result.stderr == ''
 

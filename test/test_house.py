@@ -324,7 +324,7 @@ SOUND = {
     'linknet_ros/products/masks.py': '',
     'linknet_ros/inference/segmenter.py': 'from linknet_ros.inference.open_backend import open_backend\n',
     'linknet_ros/ros/images.py': 'import sensor_msgs.msg\ndef f():\n    import cv_bridge\n',
-    'linknet_ros/segment_node.py': (
+    'linknet_ros/node/segment_node.py': (
         'import rclpy\nfrom linknet_ros import ros_images, segmenter\n'
     ),
     'linknet_ros/demo.py': 'from linknet_ros.inference.segmenter import Segmenter\n',
@@ -383,9 +383,9 @@ def test_sound_house(rule):
         ),
         (
             training_imports_on_the_robot,
-            'linknet_ros/segment_node.py',
+            'linknet_ros/node/segment_node.py',
             'def f():\n    import torch.nn as nn\n',
-            'linknet_ros.segment_node imports torch.nn, which a robot does not have',
+            'linknet_ros.node.segment_node imports torch.nn, which a robot does not have',
         ),
         (
             training_imports_on_the_robot,
@@ -444,8 +444,8 @@ def test_sound_house(rule):
         (
             imports_from_below,
             'linknet_ros/demo.py',
-            'from linknet_ros.segment_node import SegmentNode\n',
-            'linknet_ros.demo (row 5) imports linknet_ros.segment_node (row 5)',
+            'from linknet_ros.node.segment_node import SegmentNode\n',
+            'linknet_ros.demo (row 5) imports linknet_ros.node.segment_node (row 5)',
         ),
     ],
 )

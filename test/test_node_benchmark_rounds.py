@@ -84,7 +84,7 @@ def test_windows_of_a_round(stage, run):
         }
     ]
     (mine, parameters, *_), (usual, other_parameters, more, _) = stage.nodes
-    assert (mine, usual) == ('linknet_ros.segment_node', 'my.usual')
+    assert (mine, usual) == ('linknet_ros.node.segment_node', 'my.usual')
     assert parameters['threads'] == '3'
     assert parameters['model'].endswith('/m.onnx')
     assert other_parameters['model'].endswith('/float.onnx')

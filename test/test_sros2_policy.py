@@ -12,7 +12,7 @@ pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not instal
 
 from rclpy.parameter import Parameter
 
-from linknet_ros.segment_node import SegmentNode
+from linknet_ros.node.segment_node import SegmentNode
 
 ROOT = Path(__file__).resolve().parent.parent
 POLICY = ROOT / 'config' / 'sros2_policy.xml'

@@ -16,11 +16,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from rclpy.qos import QoSCompatibility as Compatibility
 
-from linknet_ros.frame_statistics import Statistics
-from linknet_ros.ros_diagnostics import diagnostic_array
-from linknet_ros.ros_ground_parameters import GROUND_SPECS
-from linknet_ros.ros_outputs import Outputs
-from linknet_ros.ros_parameters import SPECS, Parameters
+from linknet_ros.node.diagnostics import diagnostic_array
+from linknet_ros.node.ground_parameters import GROUND_SPECS
+from linknet_ros.node.parameters import SPECS, Parameters
+from linknet_ros.node.statistics import Statistics
+from linknet_ros.node.topics import Outputs
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.clock_watch import STAMP_AHEAD, STAMP_BEHIND
+from linknet_ros.node.clock_watch import STAMP_AHEAD, STAMP_BEHIND
 
 Bytes = NDArray[np.uint8]
 

@@ -175,7 +175,7 @@ function table(id, rows) {
   }));
 }
 
-// Keys as linknet_ros/ros_diagnostics.py writes them.
+// Keys as linknet_ros/node/diagnostics.py writes them.
 function showNumbers(values) {
   const rest = {...values};
   const take = key => { const value = rest[key]; delete rest[key]; return value; };

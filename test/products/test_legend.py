@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from linknet_ros.classes import CAMVID, CITYSCAPES, ClassTable
-from linknet_ros.clock_watch import STAMP_AHEAD, STAMP_BEHIND
+from linknet_ros.node.clock_watch import STAMP_AHEAD, STAMP_BEHIND
 from linknet_ros.products.legend import OverlayLegend, status_line
 
 ROAD, CAR, SKY = CAMVID.ids(['road', 'car', 'sky'])

@@ -60,8 +60,8 @@ def test_node(context, write_label_model, open_node):
 
     from linknet_ros.inference.model_file import load_model_file
     from linknet_ros.inference.segmenter import Segmentation
-    from linknet_ros.ros_outputs import Outputs
-    from linknet_ros.ros_parameters import SPECS, Parameters
+    from linknet_ros.node.parameters import SPECS, Parameters
+    from linknet_ros.node.topics import Outputs
 
     classes = load_model_file(write_label_model(OWN)).classes
     values = Parameters(**{spec.field: spec.default for spec in SPECS} | {'overlay_opacity': 1.0})

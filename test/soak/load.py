@@ -12,8 +12,8 @@ from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomic
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
-from linknet_ros.frame_statistics import Drop
 from linknet_ros.frames.raw import LAYOUTS
+from linknet_ros.node.statistics import Drop
 from soak.rig import (
     HEIGHT,
     NAMES,

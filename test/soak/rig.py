@@ -19,8 +19,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.frame_statistics import Drop
 from linknet_ros.inference.model_file import metadata_of
+from linknet_ros.node.statistics import Drop
 from linknet_ros.ros.images import array_to_image
 
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
@@ -113,7 +113,7 @@ class Process:
     def node(cls, folder, *arguments, environment=None, **parameters):
         """Start the segmentation node."""
         given = [x for k, v in parameters.items() for x in ('-p', f'{k}:={v}')]
-        command = ('-m', 'linknet_ros.segment_node', '--ros-args', *given, *arguments)
+        command = ('-m', 'linknet_ros.node.segment_node', '--ros-args', *given, *arguments)
         return cls(folder, *command, environment=environment)
 
     def log(self):

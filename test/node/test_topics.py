@@ -17,13 +17,13 @@ from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from linknet_ros import ros_outputs
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError
 from linknet_ros.inference.segmenter import Segmentation
+from linknet_ros.node import topics as ros_outputs
+from linknet_ros.node.parameters import SPECS, Parameters
+from linknet_ros.node.topics import Outputs, topic_token
 from linknet_ros.products.legend import OverlayLegend
-from linknet_ros.ros_outputs import Outputs, topic_token
-from linknet_ros.ros_parameters import SPECS, Parameters
 
 # What it sends is in test_ros_label_info.py; here it would be one topic more on some machines.
 pytestmark = pytest.mark.usefixtures('no_vision_msgs')

@@ -6,7 +6,7 @@ pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
 from linknet_ros.ground.grid import GridArea
 from linknet_ros.ground.projection import GroundOptions
-from linknet_ros.ros_ground_parameters import GROUND_SPECS
+from linknet_ros.node.ground_parameters import GROUND_SPECS
 
 DEFAULTS = {spec.name: spec.default for spec in GROUND_SPECS}
 

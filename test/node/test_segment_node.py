@@ -28,13 +28,13 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from linknet_ros import ros_pipeline
-from linknet_ros.frame_statistics import Drop
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.segmenter import Segmenter
+from linknet_ros.node import pipeline as ros_pipeline
+from linknet_ros.node.segment_node import SegmentNode
+from linknet_ros.node.statistics import Drop
 from linknet_ros.products.masks import class_mask, mask_table
 from linknet_ros.ros.images import array_to_image
-from linknet_ros.segment_node import SegmentNode
 from linknet_ros.street_drive import StreetDrive
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file, shipped_model
 
@@ -618,7 +618,7 @@ def test_what_goes_wrong_in_a_transition_is_said(context, model, monkeypatch, ca
     def broken(path):
         raise RuntimeError('the library below is broken')
 
-    monkeypatch.setattr('linknet_ros.segment_node.load_model_file', broken)
+    monkeypatch.setattr('linknet_ros.node.segment_node.load_model_file', broken)
     robot = Robot(context, model=str(model.path))
     try:
         assert robot.node.trigger_configure() == TransitionCallbackReturn.ERROR
@@ -755,7 +755,7 @@ def environment():
 
 
 def run_node(*parameters):
-    command = [sys.executable, '-m', 'linknet_ros.segment_node', '--ros-args']
+    command = [sys.executable, '-m', 'linknet_ros.node.segment_node', '--ros-args']
     for parameter in parameters:
         command += ['-p', parameter]
     return subprocess.run(
@@ -792,7 +792,7 @@ def test_unknown_class_is_one_line(model):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_a_node_that_waits_for_an_engine(model, fake_gpu, tmp_path, number):
     fake_gpu(build='hangs')
-    command = [sys.executable, '-m', 'linknet_ros.segment_node', '--ros-args']
+    command = [sys.executable, '-m', 'linknet_ros.node.segment_node', '--ros-args']
     for parameter in (
         f'model:={model.path}',
         f'tensorrt.cache_dir:={tmp_path / "engines"}',
@@ -816,7 +816,7 @@ def test_signals_end_a_node_that_waits_for_an_engine(model, fake_gpu, tmp_path, 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_node_cleanly(model, number):
-    command = [sys.executable, '-m', 'linknet_ros.segment_node', '--ros-args']
+    command = [sys.executable, '-m', 'linknet_ros.node.segment_node', '--ros-args']
     process = subprocess.Popen(
         [*command, '-p', f'model:={model.path}'],
         env=environment(),
@@ -833,7 +833,7 @@ def test_signals_end_the_node_cleanly(model, number):
 
 
 def test_a_peer_that_qos_keeps_away_is_named_in_the_log_once(robot, monkeypatch, capfd):
-    monkeypatch.setattr('linknet_ros.segment_node._QOS_LOOKS', 1)
+    monkeypatch.setattr('linknet_ros.node.segment_node._QOS_LOOKS', 1)
     latched = QoSProfile(
         depth=1,
         reliability=ReliabilityPolicy.RELIABLE,

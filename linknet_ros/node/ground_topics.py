@@ -19,12 +19,12 @@ from linknet_ros.ground.grid import GridArea
 from linknet_ros.ground.mount import Mount
 from linknet_ros.ground.projection import GroundOptions, GroundProjection, load_ego_mask
 from linknet_ros.inference.segmenter import Segmentation
+from linknet_ros.node.ground_parameters import GROUND_SPECS
+from linknet_ros.node.parameters import Parameters
 from linknet_ros.ros.camera import TfMounts, camera_model_of, check_tf
 from linknet_ros.ros.ground_messages import cloud_message, grid_message, scan_message
 from linknet_ros.ros.images import camera_info_for
 from linknet_ros.ros.qos import offer
-from linknet_ros.ros_ground_parameters import GROUND_SPECS
-from linknet_ros.ros_parameters import Parameters
 
 #: A camera that tf moves or turns by less keeps its tables: at 10 m, half a milliradian is 3 cm of
 #: range for a camera at 1.5 m [m, rad].

@@ -9,8 +9,8 @@ pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from linknet_ros.frame_statistics import Drop, Snapshot
-from linknet_ros.ros_diagnostics import STALE_AFTER, diagnostic_array
+from linknet_ros.node.diagnostics import STALE_AFTER, diagnostic_array
+from linknet_ros.node.statistics import Drop, Snapshot
 
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
 

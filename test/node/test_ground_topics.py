@@ -19,13 +19,13 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
-from linknet_ros import ros_ground
 from linknet_ros.errors import CalibrationError, ClassNameError, ParameterError, SourceError
 from linknet_ros.ground.mount import Mount
 from linknet_ros.inference.segmenter import Segmentation
-from linknet_ros.ros_ground import GroundOutputs, check_ground
-from linknet_ros.ros_outputs import Outputs
-from linknet_ros.ros_parameters import SPECS, Parameters
+from linknet_ros.node import ground_topics as ros_ground
+from linknet_ros.node.ground_topics import GroundOutputs, check_ground
+from linknet_ros.node.parameters import SPECS, Parameters
+from linknet_ros.node.topics import Outputs
 
 HEADER = Header(stamp=Time(sec=1234, nanosec=56789), frame_id='camera_optical')
 NAMES = ('drivable_grid', 'drivable_scan', 'drivable_cloud')

@@ -23,19 +23,19 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from linknet_ros.backend_notes import BackendNotes
-from linknet_ros.clock_watch import ClockWatch
 from linknet_ros.errors import LinknetError, first_line
-from linknet_ros.frame_statistics import Statistics
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.segmenter import Segmenter
+from linknet_ros.node.backend_notes import BackendNotes
+from linknet_ros.node.clock_watch import ClockWatch
+from linknet_ros.node.diagnostics import diagnostic_array
+from linknet_ros.node.parameters import changes_of, declare_parameters
+from linknet_ros.node.pipeline import Pipeline
+from linknet_ros.node.statistics import Statistics
+from linknet_ros.node.topics import Outputs
 from linknet_ros.ros.compressed import SUFFIX
 from linknet_ros.ros.process import ros_process, set_at_shutdown
 from linknet_ros.ros.qos import listen, qos_faults
-from linknet_ros.ros_diagnostics import diagnostic_array
-from linknet_ros.ros_outputs import Outputs
-from linknet_ros.ros_parameters import changes_of, declare_parameters
-from linknet_ros.ros_pipeline import Pipeline
 from linknet_ros.system.package_files import package_file, shipped_model
 
 #: QoS is looked at with every so many diagnostics.

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from linknet_ros.frame_slot import FrameSlot
+from linknet_ros.node.frame_slot import FrameSlot
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from linknet_ros import frame_statistics
-from linknet_ros.frame_statistics import STAGES, Drop, Statistics
+from linknet_ros.node import statistics as frame_statistics
+from linknet_ros.node.statistics import STAGES, Drop, Statistics
 
 STAGE_SECONDS = {
     'wait': 0.001,

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from linknet_ros import frame_pace
-from linknet_ros.frame_pace import FramePace
+from linknet_ros.node import frame_pace
+from linknet_ros.node.frame_pace import FramePace
 
 
 @pytest.fixture

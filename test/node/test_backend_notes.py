@@ -1,6 +1,6 @@
 """Notes of back ends: each line said once, and what diagnostics show."""
 
-from linknet_ros.backend_notes import BackendNotes
+from linknet_ros.node.backend_notes import BackendNotes
 
 
 def test_nothing_was_said():

@@ -14,12 +14,12 @@ from rclpy.parameter import Parameter
 from linknet_ros.errors import ParameterError
 from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
 from linknet_ros.inference.tensorrt.options import ZERO_COPY, TensorrtOptions, default_cache_dir
+from linknet_ros.node.ground_parameters import GROUND_SPECS
 from linknet_ros.ros.parameters import (
     Spec,
     declare_parameter,
     warn_of_unknown_parameters,
 )
-from linknet_ros.ros_ground_parameters import GROUND_SPECS
 
 SPECS = (
     Spec('autostart', True, 'Configure and activate without a lifecycle manager.'),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from linknet_ros.clock_watch import ClockWatch
+from linknet_ros.node.clock_watch import ClockWatch
 
 
 def looks(pairs, simulated=False):

@@ -13,8 +13,8 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from linknet_ros.ros_label_info import LabelInfoOutput
-from linknet_ros.segment_node import SegmentNode
+from linknet_ros.node.label_info import LabelInfoOutput
+from linknet_ros.node.segment_node import SegmentNode
 
 NAMES = [(0, 'road'), (1, 'car'), (2, 'sky')]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from linknet_ros.clock_watch import STAMP_AHEAD, STAMP_BEHIND
-from linknet_ros.frame_statistics import Drop, Snapshot
+from linknet_ros.node.clock_watch import STAMP_AHEAD, STAMP_BEHIND
+from linknet_ros.node.statistics import Drop, Snapshot
 
 #: Without a frame for this long the camera counts as silent; seconds.
 STALE_AFTER = 2.0

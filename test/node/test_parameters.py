@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter
 from linknet_ros.errors import ParameterError
 from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
 from linknet_ros.inference.tensorrt.options import TensorrtOptions
-from linknet_ros.ros_parameters import (
+from linknet_ros.node.parameters import (
     SPECS,
     Parameters,
     changes_of,

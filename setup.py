@@ -67,8 +67,8 @@ setup(
             'demo = linknet_ros.demo:main',
             'doctor = linknet_ros.doctor:main',
             'build_engine = linknet_ros.inference.tensorrt.build_engine:main',
-            'segment_bag = linknet_ros.segment_bag:main',
-            'segment_files = linknet_ros.segment_files:main',
+            'segment_bag = linknet_ros.recordings.segment_bag:main',
+            'segment_files = linknet_ros.recordings.segment_files:main',
         ],
     },
 )

@@ -40,13 +40,13 @@ MEANT_DOWNLOADS = {
 #: (file, module): what may reach other machines, or looks as if it did.
 MEANT_NETWORK = {
     # Whether the address that somebody gave with --ray answers at all.
-    ('linknet_ros/bag_cluster.py', 'socket'),
+    ('linknet_ros/recordings/cluster.py', 'socket'),
     # Serves the page of view_node; asks nobody.
     ('linknet_ros/view_server.py', 'aiohttp'),
     ('linknet_ros/view_server.py', 'aiohttp.http_exceptions'),
     ('linknet_ros/view_session.py', 'aiohttp'),
     # Quotes a path for SQLite.
-    ('linknet_ros/bag_salvage_sqlite.py', 'urllib.parse'),
+    ('linknet_ros/recordings/salvage_sqlite.py', 'urllib.parse'),
 }
 
 #: Calls that always run text as code or in a shell, or race for a file's name.
@@ -71,10 +71,10 @@ WRITERS = {
     'linknet_ros/node_benchmark.py': '--out',
     'linknet_ros/node_benchmark_rounds.py': 'a temporary folder',
     'linknet_ros/node_benchmark_table.py': '--out of node_benchmark',
-    'linknet_ros/offline_files.py': 'OUT of segment_files',
-    'linknet_ros/part_folder.py': '<OUT>.part of segment_bag and segment_files',
+    'linknet_ros/recordings/files.py': 'OUT of segment_files',
+    'linknet_ros/recordings/part_folder.py': '<OUT>.part of segment_bag and segment_files',
     'linknet_ros/system/usage.py': '/proc/self/clear_refs',
-    'linknet_ros/result_journal.py': 'the same',
+    'linknet_ros/recordings/journal.py': 'the same',
 }
 
 #: Calls that write, by the last of their name; open() is looked at by its mode.

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from linknet_ros import segment_files
 from linknet_ros.classes import CAMVID, ClassTable
+from linknet_ros.recordings import segment_files
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -4,10 +4,10 @@ import sqlite3
 
 import pytest
 
-from linknet_ros.bag_messages import Messages
-from linknet_ros.bag_reader import Recording
-from linknet_ros.bag_writer import BagWriter
 from linknet_ros.errors import RecordingError
+from linknet_ros.recordings.bag_messages import Messages
+from linknet_ros.recordings.bag_reader import Recording
+from linknet_ros.recordings.bag_writer import BagWriter
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import zlib
 
 import pytest
 
-from linknet_ros.bag_salvage_mcap import McapSalvage
 from linknet_ros.errors import RecordingError
+from linknet_ros.recordings.salvage_mcap import McapSalvage
 
 MAGIC = b'\x89MCAP0\r\n'
 

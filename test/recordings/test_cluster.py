@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from linknet_ros.bag_cluster import LOCAL, run_on_ray
-from linknet_ros.bag_job import BagJob, segment_recording
 from linknet_ros.errors import LinknetError, RecordingError
-from linknet_ros.offline_report import Report
-from linknet_ros.offline_settings import Settings
+from linknet_ros.recordings.bags import BagJob, segment_recording
+from linknet_ros.recordings.cluster import LOCAL, run_on_ray
+from linknet_ros.recordings.report import Report
+from linknet_ros.recordings.settings import Settings
 
 NAMES = ('a.mcap', 'b.mcap', 'c.mcap')
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from linknet_ros.bag_salvage import Message, connection_of, plain
 from linknet_ros.errors import RecordingError
+from linknet_ros.recordings.salvage import Message, connection_of, plain
 
 #: Messages in a row that a file may lack before the rest is given up.
 _PATIENCE = 10_000

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from linknet_ros.errors import ModelError
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.segmenter import Inferred
-from linknet_ros.offline_report import Report
-from linknet_ros.offline_settings import Settings
 from linknet_ros.products.products import Product
-from linknet_ros.result_journal import ResultJournal
+from linknet_ros.recordings.journal import ResultJournal
+from linknet_ros.recordings.report import Report
+from linknet_ros.recordings.settings import Settings
 
 
 class OfflineWorker:

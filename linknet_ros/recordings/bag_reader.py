@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from linknet_ros.bag_salvage_mcap import McapSalvage
-from linknet_ros.bag_salvage_sqlite import SqliteSalvage
 from linknet_ros.errors import RecordingError, first_line
+from linknet_ros.recordings.salvage_mcap import McapSalvage
+from linknet_ros.recordings.salvage_sqlite import SqliteSalvage
 
 #: Storage by the suffix of its files.
 STORAGES = {'.mcap': 'mcap', '.db3': 'sqlite3'}

@@ -12,11 +12,11 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from linknet_ros.offline_batch import add_batch_arguments, pair_up, run_command, run_each, shard
-from linknet_ros.offline_files import FilesJob, segment_source
-from linknet_ros.offline_report import Report
-from linknet_ros.offline_settings import add_arguments, settings_of
-from linknet_ros.part_folder import is_done
+from linknet_ros.recordings.batch import add_batch_arguments, pair_up, run_command, run_each, shard
+from linknet_ros.recordings.files import FilesJob, segment_source
+from linknet_ros.recordings.part_folder import is_done
+from linknet_ros.recordings.report import Report
+from linknet_ros.recordings.settings import add_arguments, settings_of
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from linknet_ros.errors import RecordingError
-from linknet_ros.part_folder import PartFolder, is_done, part_of
+from linknet_ros.recordings.part_folder import PartFolder, is_done, part_of
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from linknet_ros.bag_salvage import Message, connection_of, plain, zstd_module
 from linknet_ros.errors import RecordingError, first_line
+from linknet_ros.recordings.salvage import Message, connection_of, plain, zstd_module
 
 # Opcodes of MCAP's records, https://mcap.dev/spec.
 _MAGIC = b'\x89MCAP0\r\n'

@@ -7,9 +7,9 @@ import pytest
 
 from linknet_ros.errors import ModelError, RecordingError
 from linknet_ros.inference.segmenter import Segmenter
-from linknet_ros.offline_report import Report
-from linknet_ros.offline_settings import Settings
-from linknet_ros.offline_worker import OfflineWorker
+from linknet_ros.recordings.report import Report
+from linknet_ros.recordings.settings import Settings
+from linknet_ros.recordings.worker import OfflineWorker
 
 
 @pytest.fixture

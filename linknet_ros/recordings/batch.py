@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from linknet_ros.errors import LinknetError, RecordingError
-from linknet_ros.offline_progress import Update, bar
-from linknet_ros.offline_report import Report, exit_code
+from linknet_ros.recordings.progress import Update, bar
+from linknet_ros.recordings.report import Report, exit_code
 
 
 class Job(Protocol):

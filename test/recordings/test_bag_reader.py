@@ -5,8 +5,8 @@ import sqlite3
 
 import pytest
 
-from linknet_ros.bag_reader import Recording
 from linknet_ros.errors import RecordingError
+from linknet_ros.recordings.bag_reader import Recording
 
 A, B = '/camera', '/chatter'
 STORAGES = pytest.mark.parametrize('storage', ['mcap', 'db3'])

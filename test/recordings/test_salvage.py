@@ -2,7 +2,7 @@
 
 import pytest
 
-from linknet_ros.bag_salvage import connection_of, plain, zstd_module
+from linknet_ros.recordings.salvage import connection_of, plain, zstd_module
 
 QOS = """
 - {history: 3, depth: 0, reliability: 1, durability: 1, deadline: {sec: 1, nsec: 2},

@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from linknet_ros.bag_messages import COMPRESSED, IMAGE, Messages, need_rosbags
-from linknet_ros.bag_reader import STORAGES, Recording
-from linknet_ros.bag_writer import BagWriter
 from linknet_ros.errors import FrameError, RecordingError
 from linknet_ros.inference.model_file import load_model_file
-from linknet_ros.offline_progress import Update
-from linknet_ros.offline_report import Report
-from linknet_ros.offline_settings import Settings
-from linknet_ros.offline_worker import OfflineWorker
-from linknet_ros.part_folder import PartFolder, is_done
 from linknet_ros.products.products import Product, encode
-from linknet_ros.result_journal import fingerprint
+from linknet_ros.recordings.bag_messages import COMPRESSED, IMAGE, Messages, need_rosbags
+from linknet_ros.recordings.bag_reader import STORAGES, Recording
+from linknet_ros.recordings.bag_writer import BagWriter
+from linknet_ros.recordings.journal import fingerprint
+from linknet_ros.recordings.part_folder import PartFolder, is_done
+from linknet_ros.recordings.progress import Update
+from linknet_ros.recordings.report import Report
+from linknet_ros.recordings.settings import Settings
+from linknet_ros.recordings.worker import OfflineWorker
 
 #: In BagJob.keep: all topics.
 ALL = 'all'

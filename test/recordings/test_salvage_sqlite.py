@@ -4,8 +4,8 @@ import sqlite3
 
 import pytest
 
-from linknet_ros.bag_salvage_sqlite import SqliteSalvage
 from linknet_ros.errors import RecordingError
+from linknet_ros.recordings.salvage_sqlite import SqliteSalvage
 
 COUNT = 300
 

@@ -24,13 +24,13 @@ from linknet_ros.frames.files import (
     open_source,
 )
 from linknet_ros.inference.model_file import load_model_file
-from linknet_ros.offline_progress import Update
-from linknet_ros.offline_report import Report
-from linknet_ros.offline_settings import Settings
-from linknet_ros.offline_worker import OfflineWorker
-from linknet_ros.part_folder import PartFolder, is_done
 from linknet_ros.products.products import Product, encode
-from linknet_ros.result_journal import fingerprint
+from linknet_ros.recordings.journal import fingerprint
+from linknet_ros.recordings.part_folder import PartFolder, is_done
+from linknet_ros.recordings.progress import Update
+from linknet_ros.recordings.report import Report
+from linknet_ros.recordings.settings import Settings
+from linknet_ros.recordings.worker import OfflineWorker
 
 #: An output of this name is one video, any other a folder.
 VIDEO = '.mp4'

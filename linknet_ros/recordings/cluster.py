@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from linknet_ros.bag_job import BagJob, segment_recording
 from linknet_ros.errors import LinknetError, first_line
-from linknet_ros.offline_report import Report
+from linknet_ros.recordings.bags import BagJob, segment_recording
+from linknet_ros.recordings.report import Report
 
 #: As an address: a cluster on this machine, for as long as the command runs.
 LOCAL = 'local'
@@ -101,7 +101,7 @@ def _connect(address: str, cpus: int | None) -> Any:
         except OSError as error:
             raise _no_cluster(address, error) from error
     # The workers' search path: where this package is, installed or in a checkout.
-    here = {'PYTHONPATH': str(Path(__file__).parents[1])} if address == LOCAL else {}
+    here = {'PYTHONPATH': str(Path(__file__).parents[2])} if address == LOCAL else {}
     try:
         ray.init(
             address=address,

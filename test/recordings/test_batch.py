@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from linknet_ros.errors import LinknetError, RecordingError
-from linknet_ros.offline_batch import add_batch_arguments, pair_up, run_command, run_each, shard
-from linknet_ros.offline_report import Report
+from linknet_ros.recordings.batch import add_batch_arguments, pair_up, run_command, run_each, shard
+from linknet_ros.recordings.report import Report
 
 OUT = Path('out')
 

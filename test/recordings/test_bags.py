@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
-from linknet_ros.bag_job import ALL, BagJob, segment_recording
-from linknet_ros.bag_reader import Recording
-from linknet_ros.bag_writer import BagWriter
 from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import LinknetError, RecordingError
-from linknet_ros.offline_settings import Settings
 from linknet_ros.products.colors import blend, colorize
+from linknet_ros.recordings.bag_reader import Recording
+from linknet_ros.recordings.bag_writer import BagWriter
+from linknet_ros.recordings.bags import ALL, BagJob, segment_recording
+from linknet_ros.recordings.settings import Settings
 
 IMAGE, CHATTER = '/camera/image', '/chatter'
 OUTPUTS = ('labels', 'confidence', 'drivable', 'masks/car', 'color', 'overlay')
@@ -276,7 +276,10 @@ def test_resume_and_overwrite(bags, frames, job):
 #: Runs a job and kills itself: at a call of what is named.
 KILLED = """
 import os, pickle, signal, sys
-from linknet_ros import bag_job, bag_writer, part_folder, result_journal
+from linknet_ros.recordings import bags as bag_job
+from linknet_ros.recordings import bag_writer
+from linknet_ros.recordings import part_folder
+from linknet_ros.recordings import journal as result_journal
 
 job, (where, name), count = pickle.load(open(sys.argv[1], 'rb'))
 owner = {'journal': result_journal.ResultJournal, 'writer': bag_writer.BagWriter,

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from linknet_ros.offline_report import Report, exit_code
+from linknet_ros.recordings.report import Report, exit_code
 
 
 def test_good():

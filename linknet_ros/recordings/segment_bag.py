@@ -13,14 +13,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from linknet_ros.bag_cluster import LOCAL, run_on_ray
-from linknet_ros.bag_job import ALL, BagJob, segment_recording
-from linknet_ros.bag_messages import need_rosbags
-from linknet_ros.offline_batch import add_batch_arguments, pair_up, run_command, run_each, shard
-from linknet_ros.offline_progress import bar
-from linknet_ros.offline_report import Report
-from linknet_ros.offline_settings import add_arguments, names, settings_of
-from linknet_ros.part_folder import is_done
+from linknet_ros.recordings.bag_messages import need_rosbags
+from linknet_ros.recordings.bags import ALL, BagJob, segment_recording
+from linknet_ros.recordings.batch import add_batch_arguments, pair_up, run_command, run_each, shard
+from linknet_ros.recordings.cluster import LOCAL, run_on_ray
+from linknet_ros.recordings.part_folder import is_done
+from linknet_ros.recordings.progress import bar
+from linknet_ros.recordings.report import Report
+from linknet_ros.recordings.settings import add_arguments, names, settings_of
 
 #: Names that ROS allows for a topic.
 _TOPIC = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]*)+')

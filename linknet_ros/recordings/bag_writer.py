@@ -7,8 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from linknet_ros.bag_messages import Messages
 from linknet_ros.errors import RecordingError
+from linknet_ros.recordings.bag_messages import Messages
 
 #: Version of metadata.yaml: 8 is read by Humble and later, 9 by Jazzy and later only.
 _VERSION = 8

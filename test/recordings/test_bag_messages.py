@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from linknet_ros.bag_messages import COMPRESSED, IMAGE, Messages
 from linknet_ros.errors import FrameError
+from linknet_ros.recordings.bag_messages import COMPRESSED, IMAGE, Messages
 
 FRAME = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
 GRAY = FRAME[..., 0]

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from linknet_ros import segment_bag
+from linknet_ros.recordings import segment_bag
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from linknet_ros.errors import RecordingError
-from linknet_ros.result_journal import ResultJournal, fingerprint
+from linknet_ros.recordings.journal import ResultJournal, fingerprint
 
 
 def arrays(index):

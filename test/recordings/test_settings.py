@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from linknet_ros.errors import LinknetError
-from linknet_ros.offline_settings import Settings, add_arguments, settings_of
+from linknet_ros.recordings.settings import Settings, add_arguments, settings_of
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from linknet_ros.offline_progress import bar
+from linknet_ros.recordings.progress import bar
 
 
 def test_bar(capsys):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from linknet_ros import segment_files
+from linknet_ros.recordings import segment_files
 
 
 @pytest.fixture

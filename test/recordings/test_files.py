@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from linknet_ros.errors import LinknetError, RecordingError, SourceError
-from linknet_ros.offline_files import FilesJob, segment_source
-from linknet_ros.offline_settings import Settings
 from linknet_ros.products.colors import blend, colorize
+from linknet_ros.recordings.files import FilesJob, segment_source
+from linknet_ros.recordings.settings import Settings
 
 
 @pytest.fixture

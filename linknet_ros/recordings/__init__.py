@@ -1,0 +1,1 @@
+"""Bags, images and videos, without ROS."""

@@ -38,7 +38,7 @@ setup(
         (f'share/{package}/config', glob('config/*')),
         (f'share/{package}/models', glob('models/*')),
     ],
-    package_data={package: ['view_page/*']},
+    package_data={f'{package}.view': ['page/*']},
     install_requires=['setuptools'],
     extras_require={
         'ros': ros,

@@ -170,7 +170,7 @@ def _start_replay(options: argparse.Namespace, count: int) -> subprocess.Popen[b
 
 def _start_view(options: argparse.Namespace) -> subprocess.Popen[bytes]:
     print(f'the page: http://127.0.0.1:{options.view_port}/ (Ctrl-C ends it)')
-    return start_node('linknet_ros.view_node', {'port': str(options.view_port)})
+    return start_node('linknet_ros.view.view_node', {'port': str(options.view_port)})
 
 
 def _wait_until_ready(node: DemoNode, segmentation: subprocess.Popen[bytes]) -> None:

@@ -22,6 +22,6 @@ def replay_node() -> None:
 def view_node() -> None:
     """Entry point of `ros2 run linknet_ros view_node`."""
     end_quietly()
-    from linknet_ros.view_node import main
+    from linknet_ros.view.view_node import main
 
     main()

@@ -42,9 +42,9 @@ MEANT_NETWORK = {
     # Whether the address that somebody gave with --ray answers at all.
     ('linknet_ros/recordings/cluster.py', 'socket'),
     # Serves the page of view_node; asks nobody.
-    ('linknet_ros/view_server.py', 'aiohttp'),
-    ('linknet_ros/view_server.py', 'aiohttp.http_exceptions'),
-    ('linknet_ros/view_session.py', 'aiohttp'),
+    ('linknet_ros/view/server.py', 'aiohttp'),
+    ('linknet_ros/view/server.py', 'aiohttp.http_exceptions'),
+    ('linknet_ros/view/session.py', 'aiohttp'),
     # Quotes a path for SQLite.
     ('linknet_ros/recordings/salvage_sqlite.py', 'urllib.parse'),
 }

@@ -16,9 +16,9 @@ from rclpy.validate_full_topic_name import validate_full_topic_name
 from linknet_ros.errors import LinknetError, ParameterError, first_line
 from linknet_ros.ros.parameters import Spec, declare_read_once
 from linknet_ros.ros.process import ros_process
-from linknet_ros.ros_view import View
-from linknet_ros.view_access import is_loopback
-from linknet_ros.view_board import Board
+from linknet_ros.view.access import is_loopback
+from linknet_ros.view.board import Board
+from linknet_ros.view.listener import View
 
 SPECS = (
     Spec('node', 'linknet', 'Name of the segmentation node.'),
@@ -45,7 +45,7 @@ class ViewNode(Node):
         super().__init__('view')
         values = declare_read_once(self, SPECS)
         try:
-            from linknet_ros.view_server import ViewServer
+            from linknet_ros.view.server import ViewServer
         except ImportError as error:
             raise LinknetError(
                 f'the view needs aiohttp, which does not load ({first_line(error)}); '

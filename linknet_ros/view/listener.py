@@ -18,11 +18,11 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from linknet_ros.errors import FrameError
 from linknet_ros.ros.compressed import SUFFIX, message_to_bgr
-from linknet_ros.ros_view_parameters import RemoteParameters
-from linknet_ros.view_board import Board
-from linknet_ros.view_legend import Legend
-from linknet_ros.view_pictures import Picture, frame_jpeg, grid_png
-from linknet_ros.view_status import SLIDERS, Report
+from linknet_ros.view.board import Board
+from linknet_ros.view.legend import Legend
+from linknet_ros.view.pictures import Picture, frame_jpeg, grid_png
+from linknet_ros.view.remote_parameters import RemoteParameters
+from linknet_ros.view.status import SLIDERS, Report
 
 #: Seconds between two looks at the graph and the node's parameters.
 _LOOK_EVERY = 1.0

@@ -17,10 +17,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from linknet_ros.errors import FrameError
-from linknet_ros.view_board import Board
-from linknet_ros.view_pictures import Picture
-from linknet_ros.view_session import Session
-from linknet_ros.view_status import Report
+from linknet_ros.view.board import Board
+from linknet_ros.view.pictures import Picture
+from linknet_ros.view.session import Session
+from linknet_ros.view.status import Report
 
 LOOKING = {'looking': True}
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from linknet_ros.errors import LinknetError, first_line
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.system.package_files import package_file, shipped_model
-from linknet_ros.view_board import Board
-from linknet_ros.view_status import LegendEntry
+from linknet_ros.view.board import Board
+from linknet_ros.view.status import LegendEntry
 
 
 class Legend:

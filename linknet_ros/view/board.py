@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from linknet_ros.view_pictures import Picture
-from linknet_ros.view_status import CHANNELS, Facts
+from linknet_ros.view.pictures import Picture
+from linknet_ros.view.status import CHANNELS, Facts
 
 
 class Board:

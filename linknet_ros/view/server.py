@@ -17,12 +17,12 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from linknet_ros.errors import ServeError
-from linknet_ros.view_access import host_allowed, origin_allowed, response_headers
-from linknet_ros.view_board import Board
-from linknet_ros.view_session import Session
+from linknet_ros.view.access import host_allowed, origin_allowed, response_headers
+from linknet_ros.view.board import Board
+from linknet_ros.view.session import Session
 
 #: The page's files.
-PAGE = Path(__file__).with_name('view_page')
+PAGE = Path(__file__).with_name('page')
 
 #: Browsers at a time.
 MAX_SESSIONS = 8

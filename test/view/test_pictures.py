@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from linknet_ros.errors import FrameError
-from linknet_ros.view_pictures import MAX_WIDTH, Picture, frame_jpeg, grid_png
+from linknet_ros.view.pictures import MAX_WIDTH, Picture, frame_jpeg, grid_png
 
 
 def decoded(data):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from linknet_ros.view_access import (
+from linknet_ros.view.access import (
     host_allowed,
     is_loopback,
     origin_allowed,

@@ -17,9 +17,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from linknet_ros.inference.model_file import load_model_file
-from linknet_ros.ros_view_parameters import RemoteParameters
 from linknet_ros.system.node_process import start_node, stop_nodes
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
+from linknet_ros.view.remote_parameters import RemoteParameters
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None, reason='no Chromium here (apt install chromium)'
@@ -65,7 +65,7 @@ class Robot:
 
     def view(self, port=0):
         """Address of the page."""
-        command = [sys.executable, '-m', 'linknet_ros.view_node', '--ros-args']
+        command = [sys.executable, '-m', 'linknet_ros.view.view_node', '--ros-args']
         log = self._folder / 'view.log'
         with log.open('wb') as file:
             process = subprocess.Popen([*command, '-p', f'port:={port}'], stderr=file)

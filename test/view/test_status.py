@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from linknet_ros.view_status import Facts, LegendEntry, Report, status_of
+from linknet_ros.view.status import Facts, LegendEntry, Report, status_of
 
 NOW = 1000.0
 

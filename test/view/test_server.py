@@ -13,10 +13,10 @@ pytest.importorskip('aiohttp', reason='aiohttp (extra "view") not installed')
 
 import aiohttp
 
-from linknet_ros import view_server
 from linknet_ros.errors import ServeError
-from linknet_ros.view_board import Board
-from linknet_ros.view_server import ViewServer
+from linknet_ros.view import server as view_server
+from linknet_ros.view.board import Board
+from linknet_ros.view.server import ViewServer
 
 LOOKING = {'looking': True}
 

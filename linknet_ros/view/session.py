@@ -18,9 +18,9 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from linknet_ros.errors import LinknetError
-from linknet_ros.view_board import Board
-from linknet_ros.view_pictures import Picture
-from linknet_ros.view_status import CHANNELS, SLIDERS, status_of
+from linknet_ros.view.board import Board
+from linknet_ros.view.pictures import Picture
+from linknet_ros.view.status import CHANNELS, SLIDERS, status_of
 
 #: Seconds between two states of the numbers.
 _STATUS_EVERY = 0.5

@@ -10,8 +10,8 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from linknet_ros import ros_view_parameters
-from linknet_ros.ros_view_parameters import RemoteParameters
+from linknet_ros.view import remote_parameters as ros_view_parameters
+from linknet_ros.view.remote_parameters import RemoteParameters
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from std_msgs.msg import Header
 from linknet_ros.errors import FrameError
 from linknet_ros.ros.compressed import bgr_to_jpeg
 from linknet_ros.ros.images import array_to_image
-from linknet_ros.ros_view import View
-from linknet_ros.view_board import Board
+from linknet_ros.view.board import Board
+from linknet_ros.view.listener import View
 
 GREEN = np.full((48, 64, 3), (0, 200, 0), np.uint8)
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from linknet_ros import view_legend
-from linknet_ros.view_board import Board
-from linknet_ros.view_legend import Legend
+from linknet_ros.view import legend as view_legend
+from linknet_ros.view.board import Board
+from linknet_ros.view.legend import Legend
 
 NAMES = ('road', 'car', 'sky')
 

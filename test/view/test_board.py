@@ -2,9 +2,9 @@
 
 import pytest
 
-from linknet_ros.view_board import Board
-from linknet_ros.view_pictures import Picture
-from linknet_ros.view_status import Facts
+from linknet_ros.view.board import Board
+from linknet_ros.view.pictures import Picture
+from linknet_ros.view.status import Facts
 
 
 def picture(data=b''):

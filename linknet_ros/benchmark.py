@@ -22,7 +22,7 @@ from linknet_ros.benchmark_table import FIGURES, doubt, plot, table
 from linknet_ros.errors import LinknetError
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
-from linknet_ros.street_drive import StreetDrive
+from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.child_process import Outcome, ask
 from linknet_ros.system.package_files import package_file, shipped_model
 

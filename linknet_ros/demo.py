@@ -155,7 +155,7 @@ def _start_replay(options: argparse.Namespace, count: int) -> subprocess.Popen[b
     if source != STREET:
         source = str(Path(source).resolve())
     return start_node(
-        'linknet_ros.replay_node',
+        'linknet_ros.simulation.replay_node',
         {
             'source': source,
             'rate': str(float(options.rate)),

@@ -19,11 +19,11 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
-from linknet_ros.grid_score import GridScore, marked_truth
 from linknet_ros.ground.grid import FREE_CELL
 from linknet_ros.metrics import ConfusionMatrix
 from linknet_ros.products.colors import grid_picture
 from linknet_ros.ros.images import image_to_bgr
+from linknet_ros.simulation.grid_score import GridScore, marked_truth
 
 Stamp = tuple[int, int]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from linknet_ros.errors import LinknetError
 from linknet_ros.node_benchmark_figures import ALL, CALM, LABELS, USUAL
-from linknet_ros.street_drive import StreetDrive
+from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.child_process import Outcome, ask
 from linknet_ros.system.node_process import start_node, stop_nodes
 

@@ -14,7 +14,7 @@ def segment_node() -> None:
 def replay_node() -> None:
     """Entry point of `ros2 run linknet_ros replay_node`."""
     end_quietly()
-    from linknet_ros.replay_node import main
+    from linknet_ros.simulation.replay_node import main
 
     main()
 

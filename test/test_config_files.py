@@ -25,7 +25,7 @@ from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.node.parameters import SPECS, declare_parameters
 from linknet_ros.node.segment_node import SegmentNode
 from linknet_ros.ros.images import array_to_image
-from linknet_ros.street_drive import StreetDrive
+from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
 ROOT = Path(__file__).resolve().parent.parent

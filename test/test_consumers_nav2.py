@@ -22,8 +22,8 @@ from std_msgs.msg import Header
 
 from linknet_ros.classes import CAMVID
 from linknet_ros.node import ground_topics as ros_ground
-from linknet_ros.street_drive import StreetDrive
-from linknet_ros.street_truth import StreetTruth, open_finer
+from linknet_ros.simulation.street import StreetDrive
+from linknet_ros.simulation.truth import StreetTruth, open_finer
 
 ROAD, PEDESTRIAN = CAMVID.ids(['road', 'pedestrian'])
 

@@ -10,7 +10,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 from linknet_ros.errors import ParameterError
 from linknet_ros.node.parameters import SPECS
-from linknet_ros.replay_node import SPECS as REPLAY_SPECS
+from linknet_ros.simulation.replay_node import SPECS as REPLAY_SPECS
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / 'launch'

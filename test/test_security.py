@@ -67,7 +67,7 @@ WRITERS = {
     'linknet_ros/benchmark_cell.py': 'the temporary folder of benchmark',
     'linknet_ros/benchmark_table.py': '--out of benchmark',
     'linknet_ros/demo.py': '--out',
-    'linknet_ros/ground_accuracy.py': '--pictures',
+    'linknet_ros/simulation/ground_accuracy.py': '--pictures',
     'linknet_ros/node_benchmark.py': '--out',
     'linknet_ros/node_benchmark_rounds.py': 'a temporary folder',
     'linknet_ros/node_benchmark_table.py': '--out of node_benchmark',

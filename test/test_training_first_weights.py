@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from linknet_ros.errors import ModelError, SourceError
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.segmenter import Segmenter
-from linknet_ros.street_drive import StreetDrive
+from linknet_ros.simulation.street import StreetDrive
 from training.batch_norm import convolution_norm_pairs
 from training.checkpoint import save_checkpoint
 from training.first_weights import load_first_weights, network_in

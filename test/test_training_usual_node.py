@@ -13,7 +13,7 @@ from torch import nn  # noqa: E402
 
 from linknet_ros.inference.model_file import load_model_file  # noqa: E402
 from linknet_ros.inference.segmenter import Segmenter  # noqa: E402
-from linknet_ros.street_drive import StreetDrive  # noqa: E402
+from linknet_ros.simulation.street import StreetDrive  # noqa: E402
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file  # noqa: E402
 from training import usual_node as module  # noqa: E402
 from training.networks import normalize  # noqa: E402

@@ -35,7 +35,7 @@ from linknet_ros.inference.model_file import (
 )
 from linknet_ros.inference.open_backend import CPU_BACKENDS
 from linknet_ros.inference.segmenter import Segmenter
-from linknet_ros.street_drive import StreetDrive
+from linknet_ros.simulation.street import StreetDrive
 from training.batch_norm import fold_batch_norm
 from training.checkpoint import load_checkpoint, network_of
 from training.data_options import DataOptions, add_data_options, check_classes, data_of

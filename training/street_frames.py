@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from linknet_ros.street_drive import StreetDrive
+from linknet_ros.simulation.street import StreetDrive
 from training.samples import Pair
 
 #: Frames taken from one street; more streets teach more than more frames of one.

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from linknet_ros.errors import SourceError, first_line
 from linknet_ros.image_limits import MAX_PIXELS
-from linknet_ros.street_drive import PinholeCamera, StreetDrive
-from linknet_ros.street_truth import FreeGround, StreetTruth
+from linknet_ros.simulation.street import PinholeCamera, StreetDrive
+from linknet_ros.simulation.truth import FreeGround, StreetTruth
 from linknet_ros.system.bounded_file import read_file
 
 #: Name of the procedural street where a source is asked for.

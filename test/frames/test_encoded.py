@@ -13,7 +13,7 @@ from linknet_ros.errors import FrameError
 from linknet_ros.frames import encoded as encoded_images
 from linknet_ros.frames.encoded import decode_image
 from linknet_ros.image_limits import MAX_SIDE
-from linknet_ros.street_drive import StreetDrive
+from linknet_ros.simulation.street import StreetDrive
 
 BASELINE = ()
 RESTARTS = (cv2.IMWRITE_JPEG_RST_INTERVAL, 5)

@@ -15,7 +15,7 @@ import pytest
 from linknet_ros.errors import SourceError
 from linknet_ros.frames import files as frame_sources
 from linknet_ros.frames.files import IMAGE_SUFFIXES, SourceFrame, open_source, read_image
-from linknet_ros.street_drive import StreetDrive
+from linknet_ros.simulation.street import StreetDrive
 
 #: 2 rows of 3 pixels, BGR.
 PIXELS = np.array(

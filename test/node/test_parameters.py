@@ -19,7 +19,7 @@ from linknet_ros.node.parameters import (
     changes_of,
     declare_parameters,
 )
-from linknet_ros.street_drive import StreetDrive
+from linknet_ros.simulation.street import StreetDrive
 
 CAMVID_YAML = Path(__file__).resolve().parent.parent / 'config' / 'camvid.yaml'
 

@@ -35,7 +35,7 @@ from linknet_ros.node.segment_node import SegmentNode
 from linknet_ros.node.statistics import Drop
 from linknet_ros.products.masks import class_mask, mask_table
 from linknet_ros.ros.images import array_to_image
-from linknet_ros.street_drive import StreetDrive
+from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file, shipped_model
 
 RELIABLE = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)

@@ -20,7 +20,7 @@ from linknet_ros.ros.compressed import (
     message_to_bgr,
 )
 from linknet_ros.ros.images import array_to_image, image_to_bgr
-from linknet_ros.street_drive import StreetDrive
+from linknet_ros.simulation.street import StreetDrive
 
 HEADER = Header(frame_id='camera_optical')
 HEADER.stamp.sec = 1234

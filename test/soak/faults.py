@@ -28,7 +28,7 @@ def camera_killed(rig, rounds=5):
     for _ in range(rounds):
         camera = Process(
             rig.folder,
-            *('-m', 'linknet_ros.replay_node', '--ros-args', '-r', 'image_raw:=image'),
+            *('-m', 'linknet_ros.simulation.replay_node', '--ros-args', '-r', 'image_raw:=image'),
             *('-p', 'source:=street', '-p', 'rate:=20.0', '-p', 'loop:=true'),
         )
         rig.processes.append(camera)

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from linknet_ros.classes import CAMVID, ClassTable
 from linknet_ros.errors import LinknetError
-from linknet_ros.grid_score import GridScore, truth_picture
 from linknet_ros.ground.camera import CameraModel
 from linknet_ros.ground.contacts import CONTACT, Contacts, kind_table
 from linknet_ros.ground.mount import Mount
 from linknet_ros.ground.projection import GroundOptions, GroundProjection
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.segmenter import Segmenter
-from linknet_ros.street_drive import PinholeCamera, StreetDrive
-from linknet_ros.street_truth import CAR, KERB, OTHER, FreeGround, StreetTruth, open_finer
+from linknet_ros.simulation.grid_score import GridScore, truth_picture
+from linknet_ros.simulation.street import PinholeCamera, StreetDrive
+from linknet_ros.simulation.truth import CAR, KERB, OTHER, FreeGround, StreetTruth, open_finer
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
 Bytes = NDArray[np.uint8]

@@ -19,11 +19,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.ground.grid import GridArea
-from linknet_ros.replay_node import camera_info
 from linknet_ros.ros.compressed import compressed_to_bgr
 from linknet_ros.ros.images import image_to_bgr
-from linknet_ros.street_drive import StreetDrive
-from linknet_ros.street_truth import StreetTruth
+from linknet_ros.simulation.replay_node import camera_info
+from linknet_ros.simulation.street import StreetDrive
+from linknet_ros.simulation.truth import StreetTruth
 
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 TOPICS = {'image_raw': Image, 'camera_info': CameraInfo, 'ground_truth/labels': Image}
@@ -43,7 +43,7 @@ def replay(context):
         for topic, kind in topics.items():
             messages = received[topic] = []
             node.create_subscription(kind, topic, messages.append, RELIABLE)
-        command = [sys.executable, '-m', 'linknet_ros.replay_node', '--ros-args']
+        command = [sys.executable, '-m', 'linknet_ros.simulation.replay_node', '--ros-args']
         for name, value in {'wait_for': 1, **parameters}.items():
             command += ['-p', f'{name}:={value}']
         for remapping in remappings:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from linknet_ros import street_figures as figures
 from linknet_ros.classes import UNLABELED
-from linknet_ros.street_cars import Mesh, car
-from linknet_ros.street_figures import (
+from linknet_ros.simulation import figures
+from linknet_ros.simulation.cars import Mesh, car
+from linknet_ros.simulation.figures import (
     BUILDING,
     FENCE,
     PAVEMENT,

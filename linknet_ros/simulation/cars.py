@@ -11,7 +11,17 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.street_figures import BLACK, CAR, PAINTS, ROAD, Bytes, Color, Floats, Light, pick
+from linknet_ros.simulation.figures import (
+    BLACK,
+    CAR,
+    PAINTS,
+    ROAD,
+    Bytes,
+    Color,
+    Floats,
+    Light,
+    pick,
+)
 
 #: Side outline of a car from tail to nose, (x, z) in shares of its length and height, and which
 #: of its pieces are glass.

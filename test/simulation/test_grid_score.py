@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linknet_ros.grid_score import GridScore, truth_picture
+from linknet_ros.simulation.grid_score import GridScore, truth_picture
 
 
 def test_counts_and_shares():

@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import SourceError
-from linknet_ros.street_cars import Mesh
-from linknet_ros.street_figures import SKY, Bytes, Floats, Sprite, Texture, clouds
-from linknet_ros.street_world import FACADE_M, PERIOD_M, TEXELS, Placed, StreetWorld
+from linknet_ros.simulation.cars import Mesh
+from linknet_ros.simulation.figures import SKY, Bytes, Floats, Sprite, Texture, clouds
+from linknet_ros.simulation.world import FACADE_M, PERIOD_M, TEXELS, Placed, StreetWorld
 
 Doubles = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import pytest
 
 from linknet_ros.classes import CAMVID, UNLABELED
 from linknet_ros.errors import SourceError
-from linknet_ros.street_drive import StreetDrive
+from linknet_ros.simulation.street import StreetDrive
 
 SKY, BUILDING, ROAD, PAVEMENT = CAMVID.ids(('sky', 'building', 'road', 'pavement'))
 

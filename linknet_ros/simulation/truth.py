@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.classes import CAMVID
-from linknet_ros.street_drive import PinholeCamera, StreetDrive
+from linknet_ros.simulation.street import PinholeCamera, StreetDrive
 
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]

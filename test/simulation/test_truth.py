@@ -5,8 +5,8 @@ import pytest
 
 from linknet_ros.classes import CAMVID
 from linknet_ros.ground.grid import GridArea
-from linknet_ros.street_drive import StreetDrive
-from linknet_ros.street_truth import CAR, KERB, NOTHING, OTHER, StreetTruth, open_finer
+from linknet_ros.simulation.street import StreetDrive
+from linknet_ros.simulation.truth import CAR, KERB, NOTHING, OTHER, StreetTruth, open_finer
 
 
 @pytest.fixture(scope='module')

@@ -5,9 +5,15 @@ import pytest
 
 from linknet_ros.classes import CAMVID
 from linknet_ros.ground.contacts import CONTACT, UNKNOWN, Contacts
-from linknet_ros.ground_accuracy import Report, camera_model, camera_mount, main, measure
-from linknet_ros.street_drive import StreetDrive
-from linknet_ros.street_truth import CAR, KERB, StreetTruth
+from linknet_ros.simulation.ground_accuracy import (
+    Report,
+    camera_model,
+    camera_mount,
+    main,
+    measure,
+)
+from linknet_ros.simulation.street import StreetDrive
+from linknet_ros.simulation.truth import CAR, KERB, StreetTruth
 
 
 @pytest.fixture(scope='module')

@@ -23,8 +23,8 @@ from linknet_ros.ros.ground_messages import grid_message
 from linknet_ros.ros.images import array_to_image
 from linknet_ros.ros.parameters import Spec, declare_read_once
 from linknet_ros.ros.process import ros_process
-from linknet_ros.street_drive import PinholeCamera
-from linknet_ros.street_truth import FreeGround
+from linknet_ros.simulation.street import PinholeCamera
+from linknet_ros.simulation.truth import FreeGround
 
 #: Of the compressed images, as image_transport's.
 _JPEG_QUALITY = 95

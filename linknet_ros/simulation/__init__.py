@@ -1,0 +1,1 @@
+"""A camera for people without one: the street and its truth."""

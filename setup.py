@@ -65,7 +65,7 @@ setup(
             'replay_node = linknet_ros.start:replay_node',
             'view_node = linknet_ros.start:view_node',
             'demo = linknet_ros.demo:main',
-            'doctor = linknet_ros.doctor:main',
+            'doctor = linknet_ros.doctor.__main__:main',
             'build_engine = linknet_ros.inference.tensorrt.build_engine:main',
             'segment_bag = linknet_ros.recordings.segment_bag:main',
             'segment_files = linknet_ros.recordings.segment_files:main',

@@ -28,7 +28,7 @@ def machine() -> dict[str, Any]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    gpu = ask('linknet_ros.doctor_probes', 'cuda', seconds=60)
+    gpu = ask('linknet_ros.doctor.probes', 'cuda', seconds=60)
     return {
         'system': platform.platform(),
         'processor': processor,

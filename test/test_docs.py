@@ -185,7 +185,7 @@ def finished(name, arguments, world, main):
 
 @lru_cache(None)
 def doctor(arguments):
-    from linknet_ros.doctor import main
+    from linknet_ros.doctor.__main__ import main
 
     return run_main(main, arguments)
 

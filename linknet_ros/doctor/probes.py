@@ -1,4 +1,4 @@
-"""What the doctor tries, each in a process of its own: `python -m linknet_ros.doctor_probes NAME`.
+"""What the doctor tries, each in a process of its own: `python -m linknet_ros.doctor.probes NAME`.
 
 Nothing is imported before it is asked for: any of it may be missing or kill the process.
 """

@@ -1,6 +1,6 @@
 """How a finding reads."""
 
-from linknet_ros.findings import Finding, ok
+from linknet_ros.doctor.finding import Finding, ok
 
 
 def test_lines():

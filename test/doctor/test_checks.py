@@ -6,9 +6,9 @@ from collections import namedtuple
 
 import pytest
 
-from linknet_ros import doctor_libraries as module
-from linknet_ros.doctor_libraries import backends, cuda, model_file, numpy, onnx, opencv, python
-from linknet_ros.findings import Finding
+from linknet_ros.doctor.__main__ import checks as module
+from linknet_ros.doctor.checks import backends, cuda, model_file, numpy, onnx, opencv, python
+from linknet_ros.doctor.finding import Finding
 from linknet_ros.system.child_process import Outcome
 
 #: What a library built for NumPy 1 does under NumPy 2.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from linknet_ros.doctor_libraries import built_for_numpy_1
-from linknet_ros.findings import Finding, ok
+from linknet_ros.doctor.checks import built_for_numpy_1
+from linknet_ros.doctor.finding import Finding, ok
 from linknet_ros.system.child_process import Outcome, ask
 from linknet_ros.system.package_files import SHM_PROFILE, package_file
 
@@ -30,7 +30,7 @@ _IMAGE, _COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 
 def probe(name: str, *arguments: str, seconds: float = 60.0) -> Outcome:
     """Outcome of a probe of ros_doctor."""
-    return ask('linknet_ros.ros_doctor', name, *arguments, seconds=seconds)
+    return ask('linknet_ros.doctor.ros_probes', name, *arguments, seconds=seconds)
 
 
 def ros() -> tuple[Finding, str]:

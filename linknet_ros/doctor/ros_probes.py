@@ -1,4 +1,4 @@
-"""What the doctor tries of ROS, each in a process of its own: `python -m linknet_ros.ros_doctor`.
+"""What the doctor tries of ROS, each in a process of its own: `python -m linknet_ros.doctor.ros_probes`.
 
 Nothing is imported before it is asked for: any of it may be missing or kill the process.
 """

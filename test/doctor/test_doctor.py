@@ -6,9 +6,11 @@ import sys
 
 import pytest
 
-from linknet_ros import doctor, doctor_libraries, doctor_middleware
-from linknet_ros.doctor import main
-from linknet_ros.findings import Finding, ok
+from linknet_ros.doctor.__main__ import __main__ as doctor
+from linknet_ros.doctor.__main__ import checks as doctor_libraries
+from linknet_ros.doctor.__main__ import main
+from linknet_ros.doctor.__main__ import ros_checks as doctor_middleware
+from linknet_ros.doctor.finding import Finding, ok
 
 
 def run(*arguments):
@@ -185,7 +187,7 @@ def test_help_explains_every_option(help_of):
 
 def test_the_doctor_itself_imports_no_library():
     heavy = "{'numpy', 'cv2', 'onnx', 'openvino', 'onnxruntime', 'rclpy', 'tensorrt'}"
-    source = f'import linknet_ros.doctor, sys; print({heavy} & set(sys.modules))'
+    source = f'import linknet_ros.doctor.__main__, sys; print({heavy} & set(sys.modules))'
     result = subprocess.run([sys.executable, '-c', source], capture_output=True, text=True)
     assert result.stdout == 'set()\n', result.stderr
     assert doctor.__doc__

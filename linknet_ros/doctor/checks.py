@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from linknet_ros.findings import Finding, ok
+from linknet_ros.doctor.finding import Finding, ok
 from linknet_ros.inference.tensorrt.driver import LIBRARY
 from linknet_ros.system.child_process import CRASH, TIMEOUT, Outcome, ask
 
@@ -54,7 +54,7 @@ def probe(name: str, *arguments: str, seconds: float = 0) -> Outcome:
 
     :param seconds: 0 for the time that an import may take.
     """
-    return ask('linknet_ros.doctor_probes', name, *arguments, seconds=seconds or _IMPORT_SECONDS)
+    return ask('linknet_ros.doctor.probes', name, *arguments, seconds=seconds or _IMPORT_SECONDS)
 
 
 def built_for_numpy_1(outcome: Outcome) -> bool:

@@ -12,7 +12,7 @@ import rclpy
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
-from linknet_ros.doctor_middleware import topic
+from linknet_ros.doctor.ros_checks import topic
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from linknet_ros import doctor_middleware as module
-from linknet_ros.doctor_middleware import (
+from linknet_ros.doctor.__main__ import ros_checks as module
+from linknet_ros.doctor.finding import ok
+from linknet_ros.doctor.ros_checks import (
     SHIPPED_SEGMENT,
     camera,
     cv_bridge,
@@ -17,7 +18,6 @@ from linknet_ros.doctor_middleware import (
     shared_memory,
     topic,
 )
-from linknet_ros.findings import ok
 from linknet_ros.system.child_process import Outcome
 from linknet_ros.system.package_files import SHM_PROFILE, package_file
 

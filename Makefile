@@ -22,7 +22,7 @@ test: .venv/.test
 
 # The node against the back end alone and against a node written the usual way.
 bench: .venv/.test
-	$(BIN)/python -m linknet_ros.node_benchmark --against training.usual_node $(BENCH_ARGS)
+	$(BIN)/python -m linknet_ros.benchmark.node --against training.usual_node $(BENCH_ARGS)
 
 # Endurance and faults, figures in out/soak/report.json; SCALE=0.1 takes a tenth of the time.
 soak: .venv/.test

@@ -1,4 +1,4 @@
-"""Measure the node itself: `python -m linknet_ros.node_benchmark`, or `make bench`.
+"""Measure the node itself: `python -m linknet_ros.benchmark.node`, or `make bench`.
 
 What the node adds to the network: latency, frames per second, processor time and memory. Camera
 and planner are a process, the node is one, and the back end alone takes its turn in every round,
@@ -16,18 +16,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from linknet_ros.benchmark_machine import machine
-from linknet_ros.errors import LinknetError
-from linknet_ros.inference.model_file import load_model_file
-from linknet_ros.node_benchmark_figures import (
+from linknet_ros.benchmark.machine import machine
+from linknet_ros.benchmark.node_figures import (
     backend_row,
     doubt,
     row,
     targets,
     versus,
 )
-from linknet_ros.node_benchmark_rounds import OUTPUTS, NodeBenchmark
-from linknet_ros.node_benchmark_table import plot, table
+from linknet_ros.benchmark.node_report import plot, table
+from linknet_ros.benchmark.node_rounds import OUTPUTS, NodeBenchmark
+from linknet_ros.errors import LinknetError
+from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.system.node_process import isolate
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file, shipped_model
 
@@ -52,7 +52,7 @@ def _count(text: str) -> int:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='python -m linknet_ros.node_benchmark', description=__doc__.partition(':')[0]
+        prog='python -m linknet_ros.benchmark.node', description=__doc__.partition(':')[0]
     )
     parser.add_argument('--model', type=Path, help='the one that ships by default')
     parser.add_argument('--sizes', nargs='+', type=_size, default=list(SIZES), metavar='WxH')

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from linknet_ros.benchmark.node_figures import ALL, CALM, LABELS, USUAL
 from linknet_ros.errors import LinknetError
-from linknet_ros.node_benchmark_figures import ALL, CALM, LABELS, USUAL
 from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.child_process import Outcome, ask
 from linknet_ros.system.node_process import start_node, stop_nodes
@@ -120,7 +120,7 @@ class NodeBenchmark:
         arguments = (*settings, str(pictures), options.seconds, _PACED)
         value = self._calm(
             lambda: _value(
-                'the back end alone', _ask('linknet_ros.node_benchmark_backend', *arguments)
+                'the back end alone', _ask('linknet_ros.benchmark.node_backend_alone', *arguments)
             )
         )
         self.backend = f'{value["backend"]} {value["precision"]}'
@@ -133,7 +133,7 @@ class NodeBenchmark:
 
         def measure() -> dict[str, Any]:
             outcome = _ask(
-                'linknet_ros.ros_benchmark_peer',
+                'linknet_ros.benchmark.node_peer',
                 *(node.pid, _NAMESPACES[contender], str(pictures), OUTPUTS[contender], rate),
                 *(options.warm_up, options.seconds),
             )

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from linknet_ros import benchmark_cell as module
-from linknet_ros.benchmark_cell import measure
+from linknet_ros.benchmark.__main__ import cell as module
+from linknet_ros.benchmark.cell import measure
 from linknet_ros.errors import LinknetError
 
 
@@ -38,7 +38,7 @@ def test_measure(model_path, pictures, tmp_path):
 GREEDY = """
 import json, sys
 import numpy as np
-from linknet_ros import benchmark_cell as module
+from linknet_ros.benchmark.__main__ import cell as module
 
 opened = module.Segmenter
 

@@ -5,9 +5,9 @@ import sys
 import cv2
 import pytest
 
+from linknet_ros.benchmark.node_figures import FIGURES, LABELS, USUAL
+from linknet_ros.benchmark.node_report import plot, table
 from linknet_ros.errors import LinknetError
-from linknet_ros.node_benchmark_figures import FIGURES, LABELS, USUAL
-from linknet_ros.node_benchmark_table import plot, table
 
 BACKENDS = [{'size': '64x32', 'paced_ms': 40.0, 'fps': 25.0, 'cpu_ms': 70.0}]
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from linknet_ros.node_benchmark import main
-from linknet_ros.node_benchmark_figures import ALL, LABELS
+from linknet_ros.benchmark.node import main
+from linknet_ros.benchmark.node_figures import ALL, LABELS
 from linknet_ros.system.package_files import package_file
 
 
@@ -31,7 +31,7 @@ def test_real_run(model_path, tmp_path):
     pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
     pytest.importorskip('matplotlib', reason='matplotlib is not installed')
     out = tmp_path / 'out'
-    command = [sys.executable, '-m', 'linknet_ros.node_benchmark', '--quick', '--sizes', '96x64']
+    command = [sys.executable, '-m', 'linknet_ros.benchmark.node', '--quick', '--sizes', '96x64']
     command += ['--model', model_path, '--backend', 'onnxruntime', '--out', out]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert result.returncode == 0, result.stderr
@@ -69,7 +69,7 @@ def test_mistakes_end_with_one_line(model_path, capsys, arguments, message):
 
 def test_makefile_names_the_usual_node():
     makefile = package_file('Makefile').read_text()
-    assert 'linknet_ros.node_benchmark --against training.usual_node' in makefile
+    assert 'linknet_ros.benchmark.node --against training.usual_node' in makefile
     assert package_file('training/usual_node.py').is_file()
 
 
@@ -82,7 +82,7 @@ def test_a_signal_leaves_no_nodes(model_path, tmp_path):
         f'pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\ntime.sleep(600)\n'
     )
     source = (
-        'import linknet_ros.node_benchmark as m, linknet_ros.node_benchmark_rounds as r\n'
+        'import linknet_ros.benchmark.node as m, linknet_ros.benchmark.node_rounds as r\n'
         'start = r.start_node\n'
         "r.start_node = lambda name, *rest: start('slow_node', *rest)\n"
         f'm.main(["--model", {str(model_path)!r}, "--sizes", "64x32", "--out", {str(tmp_path)!r}])'

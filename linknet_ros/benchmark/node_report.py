@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from linknet_ros.benchmark.node_figures import USUAL
 from linknet_ros.errors import LinknetError
-from linknet_ros.node_benchmark_figures import USUAL
 
 _NONE = '-'
 

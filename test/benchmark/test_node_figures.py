@@ -2,7 +2,7 @@
 
 import pytest
 
-from linknet_ros.node_benchmark_figures import (
+from linknet_ros.benchmark.node_figures import (
     ALL,
     FIGURES,
     LABELS,

@@ -5,7 +5,7 @@ import sys
 import cv2
 import pytest
 
-from linknet_ros.benchmark_table import FIGURES, doubt, plot, table
+from linknet_ros.benchmark.report import FIGURES, doubt, plot, table
 from linknet_ros.errors import LinknetError
 
 

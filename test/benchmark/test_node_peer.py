@@ -41,7 +41,7 @@ def node(context):
 def measure(pid, pictures, **changes):
     cell = {'namespace': '/here', 'pictures': str(pictures), 'outputs': ['labels'], 'rate': 8.0}
     cell |= {'warm_up': 0.1, 'seconds': 1.0, **changes}
-    return ask('linknet_ros.ros_benchmark_peer', json.dumps([pid, *cell.values()]), seconds=100)
+    return ask('linknet_ros.benchmark.node_peer', json.dumps([pid, *cell.values()]), seconds=100)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What is said of the machine, with and without what it may lack."""
 
-from linknet_ros import benchmark_machine as module
-from linknet_ros.benchmark_machine import machine
+from linknet_ros.benchmark.__main__ import machine as module
+from linknet_ros.benchmark.machine import machine
 from linknet_ros.system.child_process import Outcome
 
 

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from linknet_ros import node_benchmark_rounds as module
+from linknet_ros.benchmark.__main__ import node_rounds as module
+from linknet_ros.benchmark.node import _options
+from linknet_ros.benchmark.node_figures import ALL, LABELS, USUAL
+from linknet_ros.benchmark.node_rounds import NodeBenchmark
 from linknet_ros.errors import LinknetError
-from linknet_ros.node_benchmark import _options
-from linknet_ros.node_benchmark_figures import ALL, LABELS, USUAL
-from linknet_ros.node_benchmark_rounds import NodeBenchmark
 from linknet_ros.system.child_process import Outcome
 
 WINDOW = {'fps': 20.0, 'cpu_ms': 1.0, 'latency_ms': 5.0, 'others': 0.0}
@@ -41,10 +41,10 @@ class Stage:
         return node
 
     def ask(self, name, cell, seconds):
-        if name == 'linknet_ros.node_benchmark_backend':
+        if name == 'linknet_ros.benchmark.node_backend_alone':
             self.asked.append('backend')
             return self.backend
-        assert name == 'linknet_ros.ros_benchmark_peer'
+        assert name == 'linknet_ros.benchmark.node_peer'
         _, namespace, _, outputs, rate, *_ = json.loads(cell)
         self.asked.append(f'{namespace} {len(outputs)} {rate:g}')
         return self.peer(len(self.asked), namespace)

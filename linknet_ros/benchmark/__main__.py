@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from linknet_ros.benchmark_machine import machine
-from linknet_ros.benchmark_table import FIGURES, doubt, plot, table
+from linknet_ros.benchmark.machine import machine
+from linknet_ros.benchmark.report import FIGURES, doubt, plot, table
 from linknet_ros.errors import LinknetError
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
@@ -125,7 +125,7 @@ class Benchmark:
         model = self._int8_model if contender[1] == 'int8' else self._model
         cell = [str(model), *contender, self._threads, pictures, frames]
         cell.append(None if labels is None else str(labels))
-        return ask('linknet_ros.benchmark_cell', json.dumps(cell), seconds=_CELL_SECONDS)
+        return ask('linknet_ros.benchmark.cell', json.dumps(cell), seconds=_CELL_SECONDS)
 
     def _pictures(self, size: Size) -> Path:
         path = self._folder / f'{_text(size)}.npy'

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from linknet_ros import node_benchmark_backend as module
+from linknet_ros.benchmark.__main__ import node_backend_alone as module
+from linknet_ros.benchmark.node_backend_alone import measure
 from linknet_ros.inference.segmenter import Segmenter
-from linknet_ros.node_benchmark_backend import measure
 
 
 def test_measure(model_path, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ BIN := .venv/bin
 .PHONY: demo test bench soak lint audit format clean
 
 demo: .venv/.demo
-	$(BIN)/python -m linknet_ros.demo --source '$(SOURCE)' $(if $(VIEW),--view) $(DEMO_ARGS)
+	$(BIN)/python -m linknet_ros.demo.demo --source '$(SOURCE)' $(if $(VIEW),--view) $(DEMO_ARGS)
 
 # Two processes, as in use: what runs on the robot (ROS, OpenVINO) never shares one with PyTorch.
 test: .venv/.test

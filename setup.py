@@ -64,7 +64,7 @@ setup(
             'segment_node = linknet_ros.start:segment_node',
             'replay_node = linknet_ros.start:replay_node',
             'view_node = linknet_ros.start:view_node',
-            'demo = linknet_ros.demo:main',
+            'demo = linknet_ros.demo.demo:main',
             'doctor = linknet_ros.doctor.__main__:main',
             'build_engine = linknet_ros.inference.tensorrt.build_engine:main',
             'segment_bag = linknet_ros.recordings.segment_bag:main',

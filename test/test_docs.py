@@ -479,7 +479,7 @@ def test_commands_and_blocks_are_found():
         ('frobnicate now', 'no test knows this kind of command. Add a line to KINDS'),
         ('ros2 run linknet_ros segment_bags a b', 'no such executable in setup.py'),
         ('ros2 run linknet_ros segment_files images out --outpots labels', 'ended with 2'),
-        ('python -m linknet_ros.demo --speed 5', 'ended with 2'),
+        ('python -m linknet_ros.demo.demo --speed 5', 'ended with 2'),
         ('ros2 launch linknet_ros segment.launch.py img:=/camera/image_raw', 'segment.launch.py'),
         ('ros2 launch linknet_ros segment.launch.py backend:=cuda', 'backend takes'),
         ('ros2 param set /linknet min_confidenc 0.5', 'no such parameter'),

@@ -327,7 +327,7 @@ SOUND = {
     'linknet_ros/node/segment_node.py': (
         'import rclpy\nfrom linknet_ros import ros_images, segmenter\n'
     ),
-    'linknet_ros/demo.py': 'from linknet_ros.inference.segmenter import Segmenter\n',
+    'linknet_ros/demo/demo.py': 'from linknet_ros.inference.segmenter import Segmenter\n',
     'training/__init__.py': '',
     'training/linknet.py': 'import torch\n',
     'training/export.py': (
@@ -364,9 +364,9 @@ def test_sound_house(rule):
         ),
         (
             ros_imports_in_the_wrong_place,
-            'linknet_ros/demo.py',
+            'linknet_ros/demo/demo.py',
             'def main():\n    try:\n        import rclpy\n    except ImportError:\n        pass\n',
-            'linknet_ros.demo imports rclpy, which only ros_*.py and *_node.py may',
+            'linknet_ros.demo.demo imports rclpy, which only ros_*.py and *_node.py may',
         ),
         (
             ros_imports_in_the_wrong_place,
@@ -426,8 +426,8 @@ def test_sound_house(rule):
         (
             imports_from_below,
             'linknet_ros/inference/segmenter.py',
-            'import linknet_ros.demo\n',
-            'linknet_ros.inference.segmenter (row 3) imports linknet_ros.demo (row 5)',
+            'import linknet_ros.demo.demo\n',
+            'linknet_ros.inference.segmenter (row 3) imports linknet_ros.demo.demo (row 5)',
         ),
         (
             imports_from_below,
@@ -443,9 +443,9 @@ def test_sound_house(rule):
         ),
         (
             imports_from_below,
-            'linknet_ros/demo.py',
+            'linknet_ros/demo/demo.py',
             'from linknet_ros.node.segment_node import SegmentNode\n',
-            'linknet_ros.demo (row 5) imports linknet_ros.node.segment_node (row 5)',
+            'linknet_ros.demo.demo (row 5) imports linknet_ros.node.segment_node (row 5)',
         ),
     ],
 )

@@ -66,7 +66,7 @@ WRITERS = {
     'linknet_ros/benchmark/__main__.py': '--out, and a temporary folder',
     'linknet_ros/benchmark/cell.py': 'the temporary folder of benchmark',
     'linknet_ros/benchmark/report.py': '--out of benchmark',
-    'linknet_ros/demo.py': '--out',
+    'linknet_ros/demo/demo.py': '--out',
     'linknet_ros/simulation/ground_accuracy.py': '--pictures',
     'linknet_ros/benchmark/node.py': '--out',
     'linknet_ros/benchmark/node_rounds.py': 'a temporary folder',

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from linknet_ros.contact_sheet import contact_sheet
+from linknet_ros.demo.contact_sheet import contact_sheet
 
 BLUE, GREEN, RED, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

@@ -19,8 +19,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from linknet_ros.contact_sheet import contact_sheet
-from linknet_ros.demo_node import BIRDS_EYE, PICTURES, ROWS, DemoNode, open_demo_node
+from linknet_ros.demo.contact_sheet import contact_sheet
+from linknet_ros.demo.listener import BIRDS_EYE, PICTURES, ROWS, DemoNode, open_demo_node
 from linknet_ros.errors import LinknetError
 from linknet_ros.frames.files import STREET, open_source
 from linknet_ros.inference.model_file import ModelFile, load_model_file

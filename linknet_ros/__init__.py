@@ -3,7 +3,7 @@
 import os
 import sys
 
-from linknet_ros.image_limits import MAX_PIXELS
+from linknet_ros.limits import MAX_PIXELS
 
 __version__ = '0.1.0'
 

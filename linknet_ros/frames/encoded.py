@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError
-from linknet_ros.image_limits import MAX_SIDE
+from linknet_ros.limits import MAX_SIDE
 
 #: Of an image, encoded or decoded.
 MAX_BYTES = 256 * 2**20

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import SourceError, first_line
-from linknet_ros.image_limits import MAX_PIXELS
+from linknet_ros.limits import MAX_PIXELS
 from linknet_ros.simulation.street import PinholeCamera, StreetDrive
 from linknet_ros.simulation.truth import FreeGround, StreetTruth
 from linknet_ros.system.bounded_file import read_file

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError
 from linknet_ros.frames.encoded import decode_image
-from linknet_ros.image_limits import MAX_PIXELS, MAX_SIDE
+from linknet_ros.limits import MAX_PIXELS, MAX_SIDE
 
 #: isColor() of sensor_msgs/image_encodings.hpp.
 _COLORS = tuple(f'{order}{bits}' for order in ('rgb', 'bgr', 'rgba', 'bgra') for bits in (8, 16))

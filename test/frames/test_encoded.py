@@ -12,7 +12,7 @@ import pytest
 from linknet_ros.errors import FrameError
 from linknet_ros.frames import encoded as encoded_images
 from linknet_ros.frames.encoded import decode_image
-from linknet_ros.image_limits import MAX_SIDE
+from linknet_ros.limits import MAX_SIDE
 from linknet_ros.simulation.street import StreetDrive
 
 BASELINE = ()

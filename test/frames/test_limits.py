@@ -6,7 +6,7 @@ import linknet_ros
 from linknet_ros.frames import encoded as encoded_images
 from linknet_ros.frames import files as frame_sources
 from linknet_ros.frames import raw as image_decoding
-from linknet_ros.image_limits import MAX_PIXELS, MAX_SIDE
+from linknet_ros.limits import MAX_PIXELS, MAX_SIDE
 
 
 def test_one_definition():

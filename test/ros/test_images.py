@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 from linknet_ros.errors import FrameError
 from linknet_ros.frames import raw as image_decoding
 from linknet_ros.frames.raw import LAYOUTS
-from linknet_ros.image_limits import MAX_PIXELS, MAX_SIDE
+from linknet_ros.limits import MAX_PIXELS, MAX_SIDE
 from linknet_ros.ros import images as ros_images
 from linknet_ros.ros.images import array_to_image, camera_info_for, image_to_bgr
 

@@ -13,7 +13,7 @@ BIN := .venv/bin
 .PHONY: demo test bench soak lint audit format clean
 
 demo: .venv/.demo
-	$(BIN)/python -m linknet_ros.demo.demo --source '$(SOURCE)' $(if $(VIEW),--view) $(DEMO_ARGS)
+	$(BIN)/python -m linknet_ros demo --source '$(SOURCE)' $(if $(VIEW),--view) $(DEMO_ARGS)
 
 # Two processes, as in use: what runs on the robot (ROS, OpenVINO) never shares one with PyTorch.
 test: .venv/.test
@@ -22,7 +22,7 @@ test: .venv/.test
 
 # The node against the back end alone and against a node written the usual way.
 bench: .venv/.test
-	$(BIN)/python -m linknet_ros.benchmark.node --against training.usual_node $(BENCH_ARGS)
+	$(BIN)/python -m linknet_ros node_benchmark --against training.usual_node $(BENCH_ARGS)
 
 # Endurance and faults, figures in out/soak/report.json; SCALE=0.1 takes a tenth of the time.
 soak: .venv/.test
@@ -32,7 +32,8 @@ lint: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q test/test_house.py test/test_security.py test/test_dependencies.py
+	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/python -m pytest -q test/package/test_security.py test/package/test_dependencies.py
 	$(BIN)/python -m pip --disable-pip-version-check check
 
 # Known vulnerabilities of what is installed; asks an index, so it is no part of lint.

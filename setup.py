@@ -24,8 +24,8 @@ demo = ['tqdm', *view]
 # The only release that this was run with; earlier ones take other libraries for zstd.
 bags = ['rosbags>=0.11.9,<0.12', 'tqdm']
 cluster = [*bags, 'ray']
-test = ['pytest', 'hypothesis', 'pyyaml', 'packaging', *cluster, *view]
-dev = ['ruff', 'mypy']
+test = ['pytest', 'pytest-xdist', 'hypothesis', 'pyyaml', 'packaging', *cluster, *view]
+dev = ['ruff', 'mypy', 'import-linter']
 
 setup(
     name=package,
@@ -38,7 +38,7 @@ setup(
         (f'share/{package}/config', glob('config/*')),
         (f'share/{package}/models', glob('models/*')),
     ],
-    package_data={f'{package}.view': ['page/*']},
+    package_data={package: ['py.typed'], f'{package}.view': ['page/*']},
     install_requires=['setuptools'],
     extras_require={
         'ros': ros,
@@ -60,15 +60,13 @@ setup(
     description='Camera semantic segmentation with LinkNet for ROS 2',
     license='Apache-2.0',
     entry_points={
+        # linknet_ros/__main__.py is the table of the programs and their modules.
         'console_scripts': [
-            'segment_node = linknet_ros.start:segment_node',
-            'replay_node = linknet_ros.start:replay_node',
-            'view_node = linknet_ros.start:view_node',
-            'demo = linknet_ros.demo.demo:main',
-            'doctor = linknet_ros.doctor.__main__:main',
-            'build_engine = linknet_ros.inference.tensorrt.build_engine:main',
-            'segment_bag = linknet_ros.recordings.segment_bag:main',
-            'segment_files = linknet_ros.recordings.segment_files:main',
+            f'{name} = linknet_ros.__main__:{name}'
+            for name in (
+                *('segment_node', 'replay_node', 'view_node', 'segment_bag', 'segment_files'),
+                *('build_engine', 'doctor', 'demo'),
+            )
         ],
     },
 )

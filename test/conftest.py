@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from checkout import FAKES
 from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.classes import ClassTable
@@ -325,7 +326,7 @@ def fake_gpu(monkeypatch):
         monkeypatch.setenv('FAKE_TENSORRT', json.dumps({'version': version, **rules}))
         return importlib.import_module('cuda.bindings.runtime').state
 
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / 'fakes'))
+    monkeypatch.syspath_prepend(str(FAKES))
     # A library that is there, as the driver's would be.
     monkeypatch.setattr('linknet_ros.inference.tensorrt.driver.LIBRARY', 'libc.so.6')
     yield install

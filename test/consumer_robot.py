@@ -1,7 +1,6 @@
 """What the tests of test_consumers_*.py share: a robot that is told its labels, and faults."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import rclpy
@@ -16,8 +15,6 @@ from std_msgs.msg import Header
 from linknet_ros.classes import CAMVID
 from linknet_ros.node.segment_node import SegmentNode
 from linknet_ros.ros.images import array_to_image
-
-CONFIG = Path(__file__).resolve().parent.parent / 'config'
 
 #: nav2::qos::SensorDataQoS(50) of the costmap layers.
 SENSOR_DATA = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)

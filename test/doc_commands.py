@@ -4,9 +4,8 @@ import re
 import shlex
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from checkout import ROOT
 
 #: Every page that a user reads.
 PAGES = [

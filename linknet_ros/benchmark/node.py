@@ -1,4 +1,4 @@
-"""Measure the node itself: `python -m linknet_ros.benchmark.node`, or `make bench`.
+"""Measure the node itself: `python -m linknet_ros node_benchmark`, or `make bench`.
 
 What the node adds to the network: latency, frames per second, processor time and memory. Camera
 and planner are a process, the node is one, and the back end alone takes its turn in every round,
@@ -52,7 +52,7 @@ def _count(text: str) -> int:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='python -m linknet_ros.benchmark.node', description=__doc__.partition(':')[0]
+        prog='python -m linknet_ros node_benchmark', description=__doc__.partition(':')[0]
     )
     parser.add_argument('--model', type=Path, help='the one that ships by default')
     parser.add_argument('--sizes', nargs='+', type=_size, default=list(SIZES), metavar='WxH')

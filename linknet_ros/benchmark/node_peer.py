@@ -97,7 +97,7 @@ class Peer:
     def matched(self) -> bool:
         """Whether the node has a subscription to the camera, and offers labels."""
         topic = self._node.resolve_topic_name('linknet/labels')
-        return self._camera.get_subscription_count() > 0 and self._node.count_publishers(topic) > 0
+        return bool(self._camera.get_subscription_count() and self._node.count_publishers(topic))
 
     def _send(self) -> None:
         message = self._messages[self.sent % len(self._messages)]

@@ -78,7 +78,7 @@ class NodeBenchmark:
             'precision': options.precision,
             'threads': str(options.threads),
         }
-        mine = start_node('linknet_ros.node.segment_node', parameters)
+        mine = start_node('segment_node', parameters)
         nodes = {LABELS: mine, ALL: mine}
         try:
             if options.against and USUAL not in self.left_out:

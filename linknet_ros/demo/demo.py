@@ -22,10 +22,10 @@ import numpy as np
 from linknet_ros.demo.contact_sheet import contact_sheet
 from linknet_ros.demo.listener import BIRDS_EYE, PICTURES, ROWS, DemoNode, open_demo_node
 from linknet_ros.errors import LinknetError
-from linknet_ros.frames.files import STREET, open_source
 from linknet_ros.inference.model_file import ModelFile, load_model_file
 from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
 from linknet_ros.node.statistics import Drop
+from linknet_ros.simulation.sources import STREET, open_source
 from linknet_ros.system.node_process import isolate, start_node, stop_nodes
 from linknet_ros.system.package_files import STREET_PARAMETERS, package_file, shipped_model
 
@@ -145,9 +145,7 @@ def _start_segmentation(options: argparse.Namespace, model: ModelFile) -> subpro
     topics = ('labels', 'color', 'overlay', 'drivable', 'drivable_grid')
     parameters |= {f'qos_overrides./linknet/{t}.publisher.depth': '20' for t in topics}
     street = ('--params-file', str(package_file(STREET_PARAMETERS)))
-    return start_node(
-        'linknet_ros.node.segment_node', parameters, street if options.source == STREET else ()
-    )
+    return start_node('segment_node', parameters, street if options.source == STREET else ())
 
 
 def _start_replay(options: argparse.Namespace, count: int) -> subprocess.Popen[bytes]:
@@ -155,7 +153,7 @@ def _start_replay(options: argparse.Namespace, count: int) -> subprocess.Popen[b
     if source != STREET:
         source = str(Path(source).resolve())
     return start_node(
-        'linknet_ros.simulation.replay_node',
+        'replay_node',
         {
             'source': source,
             'rate': str(float(options.rate)),
@@ -170,7 +168,7 @@ def _start_replay(options: argparse.Namespace, count: int) -> subprocess.Popen[b
 
 def _start_view(options: argparse.Namespace) -> subprocess.Popen[bytes]:
     print(f'the page: http://127.0.0.1:{options.view_port}/ (Ctrl-C ends it)')
-    return start_node('linknet_ros.view.view_node', {'port': str(options.view_port)})
+    return start_node('view_node', {'port': str(options.view_port)})
 
 
 def _wait_until_ready(node: DemoNode, segmentation: subprocess.Popen[bytes]) -> None:

@@ -116,7 +116,7 @@ class DemoNode(Node):
 
     def labels_offered(self) -> bool:
         """Whether a segmentation node is there."""
-        return self.count_publishers('linknet/labels') > 0
+        return bool(self.count_publishers('linknet/labels'))
 
     def complete_rows(self, names: Sequence[str]) -> list[list[NDArray[np.uint8]]]:
         """Rows of a sheet that have all pictures of these names, oldest first."""

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from linknet_ros.doctor.__main__ import checks as libraries
-from linknet_ros.doctor.__main__ import ros_checks as middleware
+from linknet_ros.doctor import checks as libraries
+from linknet_ros.doctor import ros_checks as middleware
 from linknet_ros.doctor.finding import Finding
 from linknet_ros.system.package_files import package_file, shipped_model
 

@@ -1,4 +1,4 @@
-"""What the doctor tries of ROS, each in a process of its own: `python -m linknet_ros.doctor.ros_probes`.
+"""What the doctor tries of ROS, each in a process of its own.
 
 Nothing is imported before it is asked for: any of it may be missing or kill the process.
 """
@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from linknet_ros.system.child_process import answer
@@ -126,7 +127,12 @@ def _wait(executor: Any, seconds: float, ready: Any) -> Any:
     return ready()
 
 
-PROBES = {'ros': _ros, 'import': _import, 'cv_bridge': _cv_bridge, 'topic': _topic}
+PROBES: dict[str, Callable[..., Any]] = {
+    'ros': _ros,
+    'import': _import,
+    'cv_bridge': _cv_bridge,
+    'topic': _topic,
+}
 
 
 if __name__ == '__main__':

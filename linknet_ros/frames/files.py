@@ -1,11 +1,9 @@
-"""Frames to replay: a folder of images, a video file, or the procedural street."""
+"""Frames from files: a folder of images, or a video."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,12 +13,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.errors import SourceError, first_line
 from linknet_ros.limits import MAX_PIXELS
-from linknet_ros.simulation.street import PinholeCamera, StreetDrive
-from linknet_ros.simulation.truth import FreeGround, StreetTruth
 from linknet_ros.system.bounded_file import read_file
-
-#: Name of the procedural street where a source is asked for.
-STREET = 'street'
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -42,40 +35,25 @@ class SourceFrame:
     :param labels: true class ids, (H, W) uint8; ids that the label set does not have are void;
         None where nobody knows them.
     :param name: of its file; empty where it has none of its own.
-    :param ground: finds out what of the ground is free, in some milliseconds; None where nobody
-        knows.
     """
 
     bgr: NDArray[np.uint8]
     labels: NDArray[np.uint8] | None
     name: str = ''
-    ground: Callable[[], FreeGround] | None = None
 
 
 class FrameSource(Protocol):
     """Frames that can be gone through once or again and again."""
 
-    @property
-    def camera(self) -> PinholeCamera | None:
-        """The camera, where it is known."""
-
     def frames(self) -> Iterator[SourceFrame | SourceError]:
         """Go through the frames once; one that cannot be read comes as its error."""
 
 
-def open_source(
-    source: str, *, seed: int = 0, size: tuple[int, int] = (480, 360), rate: float = 10.0
-) -> FrameSource:
-    """Open what the name stands for.
+def open_files(source: str) -> FolderSource | VideoSource:
+    """Open a folder of images or a video file.
 
-    :param source: 'street', a folder of images, or a video file.
-    :param seed: of the street.
-    :param size: (width, height) of the street's frames, pixels.
-    :param rate: frames per second at which the street moves past.
-    :raises SourceError: when there is nothing to replay.
+    :raises SourceError: when there is nothing to read.
     """
-    if source == STREET:
-        return StreetSource(seed, size, rate)
     path = Path(source)
     try:
         if path.is_dir():
@@ -90,30 +68,7 @@ def open_source(
             f"cannot replay '{source}': neither a folder of images nor a video "
             f'({", ".join(VIDEO_SUFFIXES)})'
         )
-    raise SourceError(f"no folder or video '{source}'; give an existing path, or '{STREET}'")
-
-
-class StreetSource:
-    """The procedural street with its true labels; never ends."""
-
-    def __init__(self, seed: int, size: tuple[int, int], rate: float) -> None:
-        self._drive = StreetDrive(seed, *size)
-        # Half a cell of the grid: what stands there is known to a pixel, kerbs exactly.
-        self._truth = StreetTruth(self._drive, self._drive.camera, step=0.05)
-        self._rate = rate
-
-    @property
-    def camera(self) -> PinholeCamera:
-        """See FrameSource."""
-        return self._drive.camera
-
-    def frames(self) -> Iterator[SourceFrame | SourceError]:
-        """See FrameSource."""
-        for i in itertools.count():
-            time = i / self._rate
-            frame = self._drive.frame(time)
-            ground = partial(self._truth.at, time, frame.labels)
-            yield SourceFrame(frame.bgr, frame.labels, ground=ground)
+    raise SourceError(f"no folder or video '{source}'; give an existing path")
 
 
 class ImageSource:
@@ -121,8 +76,6 @@ class ImageSource:
 
     :raises SourceError: when there is none.
     """
-
-    camera = None
 
     def __init__(self, paths: Sequence[Path]) -> None:
         if not paths:
@@ -174,8 +127,6 @@ class VideoSource:
     :raises SourceError: when it cannot be opened, has no frame, or has frames of more than
         MAX_PIXELS.
     """
-
-    camera = None
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Notices that a clock jumps or stands still."""
+"""What clocks say: a jump, one that stands still, and the age of a frame in the overlay."""
 
 from __future__ import annotations
 
@@ -45,3 +45,20 @@ class ClockWatch:
         if self._jump and steady - self._jumped_at < _SHOWN:
             return self._jump
         return ''
+
+
+def status_line(fps: float | None, age: float | None, inference: float) -> str:
+    """How fast the node is, as '12.3 fps  latency 84 ms'.
+
+    :param fps: frames published per second; None: not known yet.
+    :param age: from the frame's stamp until now, seconds; None for a frame without one. Where
+        the stamp is that of another clock, as of a recording, the time of the network is shown
+        instead, by its name.
+    :param inference: seconds that the network took.
+    """
+    parts = [] if fps is None else [f'{fps:.1f} fps']
+    if age is not None and -STAMP_AHEAD <= age <= STAMP_BEHIND:
+        parts.append(f'latency {1000 * max(age, 0.0):.0f} ms')
+    else:
+        parts.append(f'inference {1000 * inference:.0f} ms')
+    return '  '.join(parts)

@@ -72,7 +72,7 @@ class LabelInfoOutput:
         return message
 
 
-def _label_info_type() -> type:
+def _label_info_type() -> Any:
     from vision_msgs.msg import LabelInfo
 
     # The message imports although its compiled half does not load.

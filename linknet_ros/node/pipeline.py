@@ -16,12 +16,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from linknet_ros.errors import FrameError
 from linknet_ros.inference.segmenter import Fitted, Inferred, Segmenter
+from linknet_ros.node.clock_watch import status_line
 from linknet_ros.node.frame_pace import FramePace
 from linknet_ros.node.frame_slot import FrameSlot
 from linknet_ros.node.parameters import Parameters
 from linknet_ros.node.statistics import Drop, Statistics
 from linknet_ros.node.topics import Outputs
-from linknet_ros.products.legend import status_line
 from linknet_ros.ros.compressed import message_to_bgr
 
 #: A fault that repeats with every frame is logged once in this many seconds.

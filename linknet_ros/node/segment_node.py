@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-if __name__ == '__main__':
-    # Before the imports below, which take a second.
-    from linknet_ros.system.signals import end_quietly
-
-    end_quietly()
-
 import functools
 import sys
 import threading
@@ -300,7 +294,3 @@ def main(arguments: list[str] | None = None) -> None:
             executor.spin()
         finally:
             node.destroy_node()
-
-
-if __name__ == '__main__':
-    main()

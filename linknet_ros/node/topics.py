@@ -194,4 +194,4 @@ class Outputs:
 
 
 def _heard(publisher: Publisher) -> bool:
-    return publisher.get_subscription_count() > 0
+    return bool(publisher.get_subscription_count())

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.node.clock_watch import STAMP_AHEAD, STAMP_BEHIND
 
 Bytes = NDArray[np.uint8]
 
@@ -33,23 +32,6 @@ _SEEN_THROUGH = 0.35
 _FONT, _INK = cv2.FONT_HERSHEY_SIMPLEX, (255, 255, 255)
 #: Height of a capital letter of the font at a scale of 1 [px].
 _CAPITAL = 21.0
-
-
-def status_line(fps: float | None, age: float | None, inference: float) -> str:
-    """How fast the node is, as '12.3 fps  latency 84 ms'.
-
-    :param fps: frames published per second; None: not known yet.
-    :param age: from the frame's stamp until now, seconds; None for a frame without one. Where
-        the stamp is that of another clock, as of a recording, the time of the network is shown
-        instead, by its name.
-    :param inference: seconds that the network took.
-    """
-    parts = [] if fps is None else [f'{fps:.1f} fps']
-    if age is not None and -STAMP_AHEAD <= age <= STAMP_BEHIND:
-        parts.append(f'latency {1000 * max(age, 0.0):.0f} ms')
-    else:
-        parts.append(f'inference {1000 * inference:.0f} ms')
-    return '  '.join(parts)
 
 
 @dataclass(frozen=True)
@@ -92,7 +74,7 @@ class OverlayLegend:
 
         :param overlay: (H, W, 3) uint8 BGR; changed.
         :param labels: (H, W) uint8 class ids.
-        :param line: from status_line; empty for none.
+        :param line: at the bottom, e.g. the frame rate; empty for none.
         """
         height, width = labels.shape
         if (width, height) != self._size:

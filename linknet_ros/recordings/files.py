@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from linknet_ros.errors import FrameError, RecordingError, SourceError
 from linknet_ros.frames.files import (
     IMAGE_SUFFIXES,
-    STREET,
     FrameSource,
     ImageSource,
     SourceFrame,
     VideoSource,
-    open_source,
+    open_files,
 )
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.products.products import Product, encode
@@ -114,8 +113,6 @@ def _one(
 def _open(text: str) -> tuple[FrameSource, list[Path]]:
     """A source, and the files that it reads."""
     path = Path(text)
-    if text == STREET and not path.exists():
-        raise SourceError('the street never ends; give a folder of images, a pattern or a video')
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageSource([path]), [path]
     if glob.has_magic(text) and not path.exists():
@@ -124,7 +121,7 @@ def _open(text: str) -> tuple[FrameSource, list[Path]]:
         if not paths:
             raise SourceError(f"no image matches '{text}' ({', '.join(IMAGE_SUFFIXES)})")
         return ImageSource(paths), paths
-    source = open_source(text)
+    source = open_files(text)
     return source, source.paths if isinstance(source, ImageSource) else [path]
 
 

@@ -22,7 +22,7 @@ SUFFIX = '/compressed'
 # above. A 1/50 to 1/100 of the raw size, half of what OpenCV's default (runs of what differs from
 # the left) makes in the same time, and less than level 6 makes in five times the time:
 # python -m timeit -s "import cv2; from linknet_ros.ros.compressed import _PNG as p; from
-# linknet_ros.simulation.street import StreetDrive; a = StreetDrive(3, 1280, 720).frame(2.0).labels"
+# linknet_ros.simulation.street import StreetDrive as D; a = D(3, 1280, 720).frame(2.0).labels"
 # "cv2.imencode('.png', a, p)", against [] and [cv2.IMWRITE_PNG_COMPRESSION, 6] for p.
 # OpenCV up to 4.11 cannot be told the filter; with a level given it tries them all, which takes
 # three times as long and more, so it is left alone. The level comes first: it resets the strategy.

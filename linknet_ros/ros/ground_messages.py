@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import numpy as np
 from nav_msgs.msg import OccupancyGrid
@@ -75,7 +76,7 @@ def cloud_message(points: NDArray[np.float32], header: Header) -> PointCloud2:
     )
 
 
-def _array(code: str, values: NDArray[np.generic]) -> array:
+def _array(code: str, values: NDArray[np.generic]) -> array[Any]:
     # An array.array is the one type that rosidl takes as it is.
     data = array(code)
     data.frombytes(np.ascontiguousarray(values).tobytes())

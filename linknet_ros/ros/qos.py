@@ -76,11 +76,13 @@ def qos_faults(node: Node) -> list[str]:
 
 
 def _subscribes(mine: Any, other: Any) -> tuple[QoSCompatibility, str]:
-    return qos_check_compatible(other, mine)
+    fit: tuple[QoSCompatibility, str] = qos_check_compatible(other, mine)
+    return fit
 
 
 def _publishes(mine: Any, other: Any) -> tuple[QoSCompatibility, str]:
-    return qos_check_compatible(mine, other)
+    fit: tuple[QoSCompatibility, str] = qos_check_compatible(mine, other)
+    return fit
 
 
 def _of(node: Node, endpoints: Iterable[Any]) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -16,13 +17,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.errors import SourceError
-from linknet_ros.frames.files import STREET, FrameSource, SourceFrame, open_source
+from linknet_ros.frames.files import FrameSource, SourceFrame
 from linknet_ros.ground.grid import FREE_CELL, UNKNOWN_CELL, GridArea
 from linknet_ros.ros.compressed import SUFFIX, bgr_to_jpeg
 from linknet_ros.ros.ground_messages import grid_message
 from linknet_ros.ros.images import array_to_image
 from linknet_ros.ros.parameters import Spec, declare_read_once
 from linknet_ros.ros.process import ros_process
+from linknet_ros.simulation.sources import STREET, StreetSource, StreetSourceFrame, open_source
 from linknet_ros.simulation.street import PinholeCamera
 from linknet_ros.simulation.truth import FreeGround
 
@@ -85,7 +87,7 @@ class ReplayNode(Node):
             f'at {self._value("rate"):g} frames per second'
         )
 
-    def _value(self, name: str):
+    def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
 
     def _open(self) -> FrameSource:
@@ -105,7 +107,7 @@ class ReplayNode(Node):
             return
         # It takes longer than all else here, so the frame gets its stamp afterwards.
         ground = None
-        if frame.ground is not None and self._true_grid.get_subscription_count():
+        if isinstance(frame, StreetSourceFrame) and self._true_grid.get_subscription_count():
             ground = frame.ground()
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._value('frame_id'))
         height, width = frame.bgr.shape[:2]
@@ -114,7 +116,8 @@ class ReplayNode(Node):
             self._truth.publish(array_to_image(frame.labels, 'mono8', header))
         if ground is not None:
             self._true_grid.publish(true_grid(ground, header))
-        self._camera_info.publish(camera_info(self._source.camera, header, width, height))
+        camera = self._source.camera if isinstance(self._source, StreetSource) else None
+        self._camera_info.publish(camera_info(camera, header, width, height))
         if raw:
             self._image.publish(array_to_image(frame.bgr, 'bgr8', header))
         if compressed:
@@ -210,7 +213,3 @@ def main(arguments: list[str] | None = None) -> None:
                 sys.exit(1)
         finally:
             node.destroy_node()
-
-
-if __name__ == '__main__':
-    main()

@@ -25,14 +25,16 @@ def isolate(domain_id: int) -> None:
 
 
 def start_node(
-    module: str, parameters: Mapping[str, str], more: Sequence[str] = ()
+    program: str, parameters: Mapping[str, str], more: Sequence[str] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start `python -m module`; it writes to this process's stderr, warnings and errors only.
+    """Start a node; it writes to this process's stderr, warnings and errors only.
 
+    :param program: a name of linknet_ros/__main__.py, or a module of another package.
     :param parameters: ROS parameters, written as in YAML.
     :param more: further arguments of ROS, as '-r', 'image_raw:=image'.
     """
-    command = [sys.executable, '-m', module, '--ros-args', '--log-level', 'warn', *more]
+    module = [program] if '.' in program else ['linknet_ros', program]
+    command = [sys.executable, '-m', *module, '--ros-args', '--log-level', 'warn', *more]
     for name, value in parameters.items():
         command += ['-p', f'{name}:={value}']
     # The child finds this package where the parent did, but after all that the user put first.

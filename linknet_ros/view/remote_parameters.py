@@ -110,5 +110,5 @@ class RemoteParameters:
 def _plain(value: ParameterValue) -> Any:
     """The value itself; None for one that is not set, or of a type that nobody here asks for."""
     field = _FIELDS.get(value.type)
-    found = None if field is None else getattr(value, field)
+    found: Any = None if field is None else getattr(value, field)
     return tuple(found) if field == 'string_array_value' else found

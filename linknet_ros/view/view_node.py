@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-if __name__ == '__main__':
-    # Before the imports below, which take a second.
-    from linknet_ros.system.signals import end_quietly
-
-    end_quietly()
-
 from rclpy.exceptions import NameValidationException
 from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
@@ -77,7 +71,7 @@ class ViewNode(Node):
             raise ParameterError(
                 f"parameter node is '{name}', which is no name of a node; use one as /linknet"
             ) from error
-        return full
+        return str(full)
 
     def destroy_node(self) -> None:
         """Stop the server before the handles it uses go away."""
@@ -95,7 +89,3 @@ def main(arguments: list[str] | None = None) -> None:
             executor.spin()
         finally:
             node.destroy_node()
-
-
-if __name__ == '__main__':
-    main()

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+from linknet_ros.benchmark import __main__ as module
 from linknet_ros.benchmark.__main__ import Benchmark, main
-from linknet_ros.benchmark.__main__ import __main__ as module
 from linknet_ros.errors import LinknetError
 from linknet_ros.system.child_process import Outcome
 from linknet_ros.system.package_files import package_file, shipped_model

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from linknet_ros.benchmark.__main__ import cell as module
+from linknet_ros.benchmark import cell as module
 from linknet_ros.benchmark.cell import measure
 from linknet_ros.errors import LinknetError
 
@@ -38,7 +38,7 @@ def test_measure(model_path, pictures, tmp_path):
 GREEDY = """
 import json, sys
 import numpy as np
-from linknet_ros.benchmark.__main__ import cell as module
+from linknet_ros.benchmark import cell as module
 
 opened = module.Segmenter
 

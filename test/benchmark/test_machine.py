@@ -1,6 +1,6 @@
 """What is said of the machine, with and without what it may lack."""
 
-from linknet_ros.benchmark.__main__ import machine as module
+from linknet_ros.benchmark import machine as module
 from linknet_ros.benchmark.machine import machine
 from linknet_ros.system.child_process import Outcome
 

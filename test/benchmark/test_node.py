@@ -31,7 +31,15 @@ def test_real_run(model_path, tmp_path):
     pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
     pytest.importorskip('matplotlib', reason='matplotlib is not installed')
     out = tmp_path / 'out'
-    command = [sys.executable, '-m', 'linknet_ros.benchmark.node', '--quick', '--sizes', '96x64']
+    command = [
+        sys.executable,
+        '-m',
+        'linknet_ros',
+        'node_benchmark',
+        '--quick',
+        '--sizes',
+        '96x64',
+    ]
     command += ['--model', model_path, '--backend', 'onnxruntime', '--out', out]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert result.returncode == 0, result.stderr

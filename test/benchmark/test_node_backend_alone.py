@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linknet_ros.benchmark.__main__ import node_backend_alone as module
+from linknet_ros.benchmark import node_backend_alone as module
 from linknet_ros.benchmark.node_backend_alone import measure
 from linknet_ros.inference.segmenter import Segmenter
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from linknet_ros.benchmark.__main__ import node_rounds as module
+from linknet_ros.benchmark import node_rounds as module
 from linknet_ros.benchmark.node import _options
 from linknet_ros.benchmark.node_figures import ALL, LABELS, USUAL
 from linknet_ros.benchmark.node_rounds import NodeBenchmark
@@ -84,7 +84,7 @@ def test_windows_of_a_round(stage, run):
         }
     ]
     (mine, parameters, *_), (usual, other_parameters, more, _) = stage.nodes
-    assert (mine, usual) == ('linknet_ros.node.segment_node', 'my.usual')
+    assert (mine, usual) == ('segment_node', 'my.usual')
     assert parameters['threads'] == '3'
     assert parameters['model'].endswith('/m.onnx')
     assert other_parameters['model'].endswith('/float.onnx')

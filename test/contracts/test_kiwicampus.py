@@ -15,8 +15,8 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
 
 from builtin_interfaces.msg import Time
+from checkout import CONFIG
 from consumer_robot import (
-    CONFIG,
     SENSOR_DATA,
     latched,
     late,

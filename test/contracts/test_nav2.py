@@ -14,7 +14,8 @@ import yaml
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
 
-from consumer_robot import CONFIG, SENSOR_DATA, latched, late, nanoseconds
+from checkout import CONFIG
+from consumer_robot import SENSOR_DATA, latched, late, nanoseconds
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2

@@ -13,7 +13,8 @@ import yaml
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
 
-from consumer_robot import CONFIG, late, nanoseconds, padded, random_labels, transposed
+from checkout import CONFIG
+from consumer_robot import late, nanoseconds, padded, random_labels, transposed
 from rclpy.qos import QoSProfile, qos_profile_sensor_data, qos_profile_system_default
 from sensor_msgs.msg import CameraInfo, Image
 

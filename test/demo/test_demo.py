@@ -21,7 +21,7 @@ from linknet_ros.demo.listener import Pairs
 
 
 def demo(*arguments):
-    command = [sys.executable, '-m', 'linknet_ros.demo.demo', *map(str, arguments)]
+    command = [sys.executable, '-m', 'linknet_ros', 'demo', *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
@@ -126,7 +126,7 @@ def test_view_shows_it_until_a_signal(model, tmp_path):
         cv2.imwrite(str(frames / f'{i}.png'), np.full((64, 96, 3), 40 * i, np.uint8))
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, '-m', 'linknet_ros.demo.demo', '--source', frames, '--rate', 10]
+    command = [sys.executable, '-m', 'linknet_ros', 'demo', '--source', frames, '--rate', 10]
     command += ['--out', tmp_path / 'out', '--model', model.path, '--view', '--view-port', port]
     log = tmp_path / 'log'
     with log.open('wb') as file:

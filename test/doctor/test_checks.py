@@ -6,7 +6,7 @@ from collections import namedtuple
 
 import pytest
 
-from linknet_ros.doctor.__main__ import checks as module
+from linknet_ros.doctor import checks as module
 from linknet_ros.doctor.checks import backends, cuda, model_file, numpy, onnx, opencv, python
 from linknet_ros.doctor.finding import Finding
 from linknet_ros.system.child_process import Outcome

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from linknet_ros.doctor.__main__ import __main__ as doctor
-from linknet_ros.doctor.__main__ import checks as doctor_libraries
+from linknet_ros.doctor import __main__ as doctor
+from linknet_ros.doctor import checks as doctor_libraries
+from linknet_ros.doctor import ros_checks as doctor_middleware
 from linknet_ros.doctor.__main__ import main
-from linknet_ros.doctor.__main__ import ros_checks as doctor_middleware
 from linknet_ros.doctor.finding import Finding, ok
 
 

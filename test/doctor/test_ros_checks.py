@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from linknet_ros.doctor.__main__ import ros_checks as module
+from linknet_ros.doctor import ros_checks as module
 from linknet_ros.doctor.finding import ok
 from linknet_ros.doctor.ros_checks import (
     SHIPPED_SEGMENT,

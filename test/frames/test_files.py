@@ -5,17 +5,15 @@ import struct
 import subprocess
 import sys
 import zlib
-from itertools import islice
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from checkout import ROOT
 
 from linknet_ros.errors import SourceError
 from linknet_ros.frames import files as frame_sources
-from linknet_ros.frames.files import IMAGE_SUFFIXES, SourceFrame, open_source, read_image
-from linknet_ros.simulation.street import StreetDrive
+from linknet_ros.frames.files import IMAGE_SUFFIXES, SourceFrame, open_files, read_image
 
 #: 2 rows of 3 pixels, BGR.
 PIXELS = np.array(
@@ -69,36 +67,6 @@ def write_video(path, blues):
     video.release()
 
 
-# The street.
-
-
-@pytest.fixture(scope='module')
-def street():
-    return open_source('street', seed=3, size=(64, 48), rate=4.0)
-
-
-def test_street_is_the_drive_at_the_rate(street):
-    drive = StreetDrive(3, 64, 48)
-    frames = list(islice(street.frames(), 3))
-    for frame, time in zip(frames, (0.0, 0.25, 0.5), strict=True):
-        expected = drive.frame(time)
-        np.testing.assert_array_equal(frame.bgr, expected.bgr)
-        np.testing.assert_array_equal(frame.labels, expected.labels)
-    assert street.camera == drive.camera
-    assert (street.camera.width, street.camera.height) == (64, 48)
-
-
-def test_street_starts_again(street):
-    first, second = (next(street.frames()) for _ in range(2))
-    np.testing.assert_array_equal(first.bgr, second.bgr)
-    np.testing.assert_array_equal(first.labels, second.labels)
-
-
-def test_street_of_no_size():
-    with pytest.raises(SourceError, match='street frames of 8x8 px are too small'):
-        open_source('street', size=(8, 8))
-
-
 # A folder of images.
 
 
@@ -107,24 +75,23 @@ def test_folder_is_read_by_name(folder):
         write(folder / name, solid(blue))
     (folder / 'a.txt').write_text('no image')
     (folder / 'readme').write_text('no image')
-    frames = list(open_source(str(folder)).frames())
+    frames = list(open_files(str(folder)).frames())
     assert [frame.bgr[0, 0].tolist() for frame in frames] == [
         [blue, 20, 30] for blue in (1, 2, 3, 4)
     ]
     assert [frame.labels for frame in frames] == [None] * 4
 
 
-def test_folder_keeps_pixels_and_has_no_camera(folder):
+def test_folder_keeps_pixels(folder):
     write(folder / 'a.png')
-    source = open_source(str(folder))
+    source = open_files(str(folder))
     (frame,) = source.frames()
     np.testing.assert_array_equal(frame.bgr, PIXELS)
-    assert source.camera is None
 
 
 def test_grey_image_becomes_bgr(folder):
     write(folder / 'a.png', np.array([[0, 100], [200, 255]], np.uint8))
-    (frame,) = open_source(str(folder)).frames()
+    (frame,) = open_files(str(folder)).frames()
     expected = [[[0] * 3, [100] * 3], [[200] * 3, [255] * 3]]
     np.testing.assert_array_equal(frame.bgr, np.array(expected, np.uint8))
 
@@ -132,7 +99,7 @@ def test_grey_image_becomes_bgr(folder):
 def test_folder_plays_twice(folder):
     for blue in (1, 2):
         write(folder / f'{blue}.png', solid(blue))
-    source = open_source(str(folder))
+    source = open_files(str(folder))
     first, second = source.frames(), source.frames()
     next(first)
     for frames, blues in ((second, [1, 2]), (first, [2])):
@@ -145,7 +112,7 @@ def test_labels_lie_beside_the_folder(folder, annotations):
     write(folder / 'c.png')
     write(annotations / 'a.png', LABELS)
     write(annotations / 'b.png', LABELS[::-1])
-    a, b, c = open_source(str(folder)).frames()
+    a, b, c = open_files(str(folder)).frames()
     np.testing.assert_array_equal(a.labels, LABELS)
     np.testing.assert_array_equal(b.labels, LABELS[::-1])
     assert c.labels is None
@@ -158,7 +125,7 @@ def test_labels_lie_beside_the_folder(folder, annotations):
 def test_annotation_that_holds_no_ids(folder, annotations, picture):
     write(folder / 'a.png')
     write(annotations / 'a.png', picture)
-    (error,) = open_source(str(folder)).frames()
+    (error,) = open_files(str(folder)).frames()
     assert isinstance(error, SourceError)
     assert "expected 8 bits of its frame's size (2, 3)" in str(error)
 
@@ -167,7 +134,7 @@ def test_damaged_annotation(folder, annotations):
     write(folder / 'a.png')
     write(folder / 'b.png')
     (annotations / 'a.png').write_bytes(encoded('.png', LABELS)[:30])
-    error, b = open_source(str(folder)).frames()
+    error, b = open_files(str(folder)).frames()
     assert isinstance(error, SourceError)
     assert 'valannot/a.png is cut short (30 bytes)' in str(error)
     np.testing.assert_array_equal(b.bgr, PIXELS)
@@ -189,7 +156,7 @@ def test_damaged_image_comes_as_its_error(folder, name, data, message):
     write(folder / 'a.png', solid(1))
     (folder / name).write_bytes(data)
     write(folder / 'c.png', solid(3))
-    a, error, c = open_source(str(folder)).frames()
+    a, error, c = open_files(str(folder)).frames()
     assert [frame.bgr[0, 0, 0] for frame in (a, c)] == [1, 3]
     with pytest.raises(SourceError, match=message):
         raise error
@@ -198,7 +165,7 @@ def test_damaged_image_comes_as_its_error(folder, name, data, message):
 def test_image_that_is_removed_while_replaying(folder):
     write(folder / 'a.png', solid(1))
     write(folder / 'b.png', solid(2))
-    source = open_source(str(folder))
+    source = open_files(str(folder))
     (folder / 'a.png').unlink()
     error, b = source.frames()
     with pytest.raises(SourceError, match=r'cannot read .*a\.png: No such file or directory'):
@@ -244,7 +211,7 @@ print(read_image(Path(sys.argv[1])).shape)
 def read_in_child(path, first):
     """What a process prints that imports some module before it reads an image."""
     command = [sys.executable, '-c', READ.format(first=first), path]
-    root = Path(__file__).parents[1]
+    root = ROOT
     child = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
     return child.stdout + child.stderr
 
@@ -271,7 +238,7 @@ def test_decoder_that_fails_comes_as_an_error(folder, monkeypatch):
         raise cv2.error('too many\npixels')
 
     monkeypatch.setattr(cv2, 'imdecode', decode)
-    (error,) = open_source(str(folder)).frames()
+    (error,) = open_files(str(folder)).frames()
     assert isinstance(error, SourceError)
     assert 'a.png cannot be decoded (too many); make a smaller copy' in str(error)
 
@@ -279,7 +246,7 @@ def test_decoder_that_fails_comes_as_an_error(folder, monkeypatch):
 def test_pipe_among_the_images(folder):
     # Reading it would wait for somebody who writes.
     os.mkfifo(folder / 'a.png')
-    (error,) = open_source(str(folder)).frames()
+    (error,) = open_files(str(folder)).frames()
     assert 'cannot read' in str(error)
     assert 'it is a pipe or device, no file' in str(error)
 
@@ -287,7 +254,7 @@ def test_pipe_among_the_images(folder):
 def test_image_file_that_is_too_large(folder):
     (folder / 'a.png').touch()
     os.truncate(folder / 'a.png', 1 << 40)
-    (error,) = open_source(str(folder)).frames()
+    (error,) = open_files(str(folder)).frames()
     assert f'it has {1 << 40} bytes, more than the' in str(error)
 
 
@@ -296,10 +263,10 @@ def test_image_file_that_is_too_large(folder):
 
 def test_video_of_too_large_frames(video_path, monkeypatch):
     monkeypatch.setattr(frame_sources, 'MAX_PIXELS', 32 * 24)
-    assert len(list(open_source(str(video_path)).frames())) == 3
+    assert len(list(open_files(str(video_path)).frames())) == 3
     monkeypatch.setattr(frame_sources, 'MAX_PIXELS', 32 * 24 - 1)
     with pytest.raises(SourceError, match=r'drive\.avi has frames of 32x24, more than 767 pixels'):
-        open_source(str(video_path))
+        open_files(str(video_path))
 
 
 def test_playlist_is_no_video(tmp_path, video_path):
@@ -309,7 +276,7 @@ def test_playlist_is_no_video(tmp_path, video_path):
         f'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{video_path}\n#EXT-X-ENDLIST\n'
     )
     with pytest.raises(SourceError, match=r'cannot read a frame of video'):
-        open_source(str(path))
+        open_files(str(path))
 
 
 @pytest.fixture
@@ -321,7 +288,7 @@ def video_path(tmp_path):
 
 
 def test_video_plays_twice(video_path):
-    source = open_source(str(video_path))
+    source = open_files(str(video_path))
     for _ in range(2):
         frames = list(source.frames())
         assert all(isinstance(frame, SourceFrame) for frame in frames)
@@ -330,12 +297,11 @@ def test_video_plays_twice(video_path):
             # Motion JPEG keeps colours of a flat picture to a few steps.
             assert np.abs(frame.bgr.astype(int) - solid(blue, (24, 32))).max() <= 4
         assert [frame.labels for frame in frames] == [None] * 3
-    assert source.camera is None
 
 
 def test_suffix_of_a_video_may_be_in_capitals(video_path):
     path = video_path.rename(video_path.with_suffix('.AVI'))
-    assert len(list(open_source(str(path)).frames())) == 3
+    assert len(list(open_files(str(path)).frames())) == 3
 
 
 def test_video_without_frames(tmp_path):
@@ -343,7 +309,7 @@ def test_video_without_frames(tmp_path):
     write_video(path, ())
     assert path.stat().st_size > 0
     with pytest.raises(SourceError, match=r'cannot read a frame of video .*drive\.avi; is it com'):
-        open_source(str(path))
+        open_files(str(path))
 
 
 @pytest.mark.parametrize('data', [b'', b'no video\n'], ids=['empty', 'text'])
@@ -351,7 +317,7 @@ def test_video_that_is_none(tmp_path, data):
     path = tmp_path / 'drive.mp4'
     path.write_bytes(data)
     with pytest.raises(SourceError, match=r'cannot read a frame of video .*drive\.mp4'):
-        open_source(str(path))
+        open_files(str(path))
 
 
 # Nothing to replay.
@@ -360,13 +326,13 @@ def test_video_that_is_none(tmp_path, data):
 def test_empty_folder(folder):
     (folder / 'notes.txt').write_text('images come later')
     with pytest.raises(SourceError, match=r'no image in folder .*val; it should hold \.png, \.jp'):
-        open_source(str(folder))
+        open_files(str(folder))
 
 
 def test_missing_path(tmp_path):
-    message = r"no folder or video '.*/none'; give an existing path, or 'street'"
+    message = r"no folder or video '.*/none'; give an existing path"
     with pytest.raises(SourceError, match=message):
-        open_source(str(tmp_path / 'none'))
+        open_files(str(tmp_path / 'none'))
 
 
 @pytest.mark.parametrize('name', ['notes.txt', 'frame.png', 'street'])
@@ -375,4 +341,4 @@ def test_file_of_another_kind(tmp_path, name):
     path.write_text('something')
     message = rf"cannot replay '.*{name}': neither a folder of images nor a video \(\.mp4, \.avi"
     with pytest.raises(SourceError, match=message):
-        open_source(str(path))
+        open_files(str(path))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import MODEL
 from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.errors import ModelError
@@ -35,7 +36,7 @@ def test_models_pass(channel_proto, half_proto, nan_proto):
 
 
 def test_model_that_ships_passes():
-    load_model_file(Path(__file__).parents[1] / 'models/linknet_camvid.onnx')
+    load_model_file(MODEL)
 
 
 def test_doubling(channel_proto):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from checkout import MODEL
 from onnx import numpy_helper
 
 from linknet_ros.errors import ModelError
@@ -47,7 +48,7 @@ def test_models_pass(channel_proto, half_proto, nan_proto):
 
 
 def test_model_that_ships_passes():
-    check_wire(PATH, Path(__file__).parents[1].joinpath('models/linknet_camvid.onnx').read_bytes())
+    check_wire(PATH, MODEL.read_bytes())
 
 
 def test_fields_are_counted_at_every_depth(monkeypatch):

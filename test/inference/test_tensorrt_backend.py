@@ -9,10 +9,10 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import DATA
 from onnx import helper
 
 from linknet_ros.errors import BackendError, BuildCancelledError, ModelError, ParameterError
@@ -26,7 +26,7 @@ from linknet_ros.inference.tensorrt.cuda import Cuda
 from linknet_ros.inference.tensorrt.library import engine_precision, log_of, open_library
 from linknet_ros.inference.tensorrt.options import TensorrtOptions, default_cache_dir
 
-API = json.loads((Path(__file__).parent / 'data' / 'tensorrt_api.json').read_text())
+API = json.loads((DATA / 'tensorrt_api.json').read_text())
 EACH_VERSION = pytest.mark.parametrize('version', API['versions'])
 
 ORIN = {'name': 'Fake Orin', 'sm': 8, 'cc': [8, 7], 'integrated': 0, 'mib': 64}

@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from linknet_ros.errors import BuildCancelledError
 from linknet_ros.inference.tensorrt.cache import EngineCache
@@ -230,7 +230,7 @@ def holder(cache):
         [sys.executable, '-c', HOLDER, str(cache.folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
     )
     assert process.stdout.readline() == b'locked\n'
     yield process

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from checkout import CONFIG
 
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
@@ -21,7 +22,7 @@ from linknet_ros.node.parameters import (
 )
 from linknet_ros.simulation.street import StreetDrive
 
-CAMVID_YAML = Path(__file__).resolve().parent.parent / 'config' / 'camvid.yaml'
+CAMVID_YAML = CONFIG / 'camvid.yaml'
 
 SPEC = {spec.name: spec for spec in SPECS}
 

@@ -8,11 +8,11 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from checkout import FAKES
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
@@ -755,7 +755,7 @@ def environment():
 
 
 def run_node(*parameters):
-    command = [sys.executable, '-m', 'linknet_ros.node.segment_node', '--ros-args']
+    command = [sys.executable, '-m', 'linknet_ros', 'segment_node', '--ros-args']
     for parameter in parameters:
         command += ['-p', parameter]
     return subprocess.run(
@@ -792,7 +792,7 @@ def test_unknown_class_is_one_line(model):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_a_node_that_waits_for_an_engine(model, fake_gpu, tmp_path, number):
     fake_gpu(build='hangs')
-    command = [sys.executable, '-m', 'linknet_ros.node.segment_node', '--ros-args']
+    command = [sys.executable, '-m', 'linknet_ros', 'segment_node', '--ros-args']
     for parameter in (
         f'model:={model.path}',
         f'tensorrt.cache_dir:={tmp_path / "engines"}',
@@ -800,7 +800,7 @@ def test_signals_end_a_node_that_waits_for_an_engine(model, fake_gpu, tmp_path, 
         'backend:=tensorrt',
     ):
         command += ['-p', parameter]
-    fakes = str(Path(__file__).parent / 'fakes')
+    fakes = str(FAKES)
     paths = os.pathsep.join([fakes, *filter(None, [os.environ.get('PYTHONPATH')])])
     process = subprocess.Popen(
         command, env=environment() | {'PYTHONPATH': paths}, stderr=subprocess.PIPE, text=True
@@ -816,7 +816,7 @@ def test_signals_end_a_node_that_waits_for_an_engine(model, fake_gpu, tmp_path, 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_node_cleanly(model, number):
-    command = [sys.executable, '-m', 'linknet_ros.node.segment_node', '--ros-args']
+    command = [sys.executable, '-m', 'linknet_ros', 'segment_node', '--ros-args']
     process = subprocess.Popen(
         [*command, '-p', f'model:={model.path}'],
         env=environment(),

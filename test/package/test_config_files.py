@@ -5,11 +5,11 @@ Keys of planners are those that their sources declare, written out here; no plan
 
 import time
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from checkout import CONFIG, ROOT
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
@@ -27,9 +27,6 @@ from linknet_ros.node.segment_node import SegmentNode
 from linknet_ros.ros.images import array_to_image
 from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
-
-ROOT = Path(__file__).resolve().parent.parent
-CONFIG = ROOT / 'config'
 
 OK = TransitionCallbackReturn.SUCCESS
 
@@ -153,7 +150,7 @@ def test_nav2_costmap():
 
 
 def blind_range(name):
-    """Distance to the nearest ground in the street camera's picture, m, with a mount of config/."""
+    """Distance to the nearest ground in the street camera's picture, m, with a mount."""
     mount = load(name)['/**']['ros__parameters']['ground']
     camera = StreetDrive().camera
     lowest_ray = mount['pitch'] + np.arctan((camera.height - 1 - camera.cy) / camera.fy)

@@ -8,13 +8,11 @@ import re
 import runpy
 import sys
 from importlib import metadata
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from checkout import ROOT
 from packaging.requirements import Requirement
-
-ROOT = Path(__file__).resolve().parent.parent
 
 #: Distribution of a module, where the names differ.
 DISTRIBUTIONS = {
@@ -137,7 +135,8 @@ def test_undeclared_import_is_found():
         'linknet_ros', {('scipy', 'linknet_ros/products/masks.py'), ('numpy', 'a')}, {'numpy'}
     )
     assert found == [
-        'linknet_ros/products/masks.py imports scipy; put its distribution into an extra of setup.py'
+        'linknet_ros/products/masks.py imports scipy; '
+        'put its distribution into an extra of setup.py'
     ]
 
 

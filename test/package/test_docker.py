@@ -5,14 +5,13 @@ import json
 import re
 import shlex
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
+from checkout import ROOT
 
 from linknet_ros.inference.tensorrt import build_engine
 
-ROOT = Path(__file__).parents[1]
 ENTRYPOINT = ROOT / 'docker' / 'entrypoint.sh'
 PAGE = ROOT / 'docs' / 'jetson.md'
 DOCKERFILES = sorted((ROOT / 'docker').glob('Dockerfile.*'))

@@ -39,8 +39,9 @@ from doc_commands import (
     is_training,
     links_of,
 )
-from test_launch import rows
+from launch_files import rows
 
+from linknet_ros.__main__ import PROGRAMS
 from linknet_ros.launch_arguments import argument_value
 from linknet_ros.node.parameters import SPECS, Parameters, declare_parameters
 
@@ -157,14 +158,19 @@ def run_tool(command, world):
         name, arguments = words[3], words[4:]
         assert name in scripts(), f'{command}: no such executable in setup.py'
     else:
-        name, arguments = words[2].removeprefix('linknet_ros.'), words[3:]
-        assert (ROOT / f'linknet_ros/{name}.py').is_file(), f'{command}: no such module'
+        # python -m linknet_ros NAME, or python -m linknet_ros.NAME
+        name, arguments = (
+            (words[3], words[4:])
+            if words[2] == 'linknet_ros'
+            else (words[2].removeprefix('linknet_ros.'), words[3:])
+        )
+        assert name in PROGRAMS, f'{command}: unknown program'
     if '--ray' in arguments:
         pytest.importorskip('ray', reason='needs Ray (pip install .[cluster])')
     if name.endswith('_node'):
         run_node(name, arguments, world)
         return
-    main = importlib.import_module(f'linknet_ros.{name}').main
+    main = importlib.import_module(f'linknet_ros.{PROGRAMS[name]}').main
     code, said = finished(name, tuple(arguments), world, main)
     expected, message = EXPECTED.get(name, (0, ''))
     assert code in (0, expected), f'{command} ended with {code}: {said}'
@@ -212,7 +218,7 @@ def run_node(name, arguments, world):
     """A node says something and ends well when it is interrupted."""
     path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     process = subprocess.Popen(
-        [sys.executable, '-m', f'linknet_ros.{name}', *arguments],
+        [sys.executable, '-m', 'linknet_ros', name, *arguments],
         cwd=world,
         env={**os.environ, 'PYTHONPATH': path},
         stdout=subprocess.PIPE,
@@ -251,7 +257,7 @@ def words_by_bash(text, world):
 
 @lru_cache(None)
 def scripts():
-    return set(re.findall(r"'(\w+) = linknet_ros\.", (ROOT / 'setup.py').read_text()))
+    return set(re.findall(r"'(\w+)'", (ROOT / 'setup.py').read_text())) & set(PROGRAMS)
 
 
 def check_make(command):
@@ -479,7 +485,7 @@ def test_commands_and_blocks_are_found():
         ('frobnicate now', 'no test knows this kind of command. Add a line to KINDS'),
         ('ros2 run linknet_ros segment_bags a b', 'no such executable in setup.py'),
         ('ros2 run linknet_ros segment_files images out --outpots labels', 'ended with 2'),
-        ('python -m linknet_ros.demo.demo --speed 5', 'ended with 2'),
+        ('python -m linknet_ros demo --speed 5', 'ended with 2'),
         ('ros2 launch linknet_ros segment.launch.py img:=/camera/image_raw', 'segment.launch.py'),
         ('ros2 launch linknet_ros segment.launch.py backend:=cuda', 'backend takes'),
         ('ros2 param set /linknet min_confidenc 0.5', 'no such parameter'),

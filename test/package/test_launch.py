@@ -1,35 +1,16 @@
 """Launch files: their arguments are parameters that exist, and they start what they say."""
 
-import ast
 import importlib.util
-from pathlib import Path
 
 import pytest
+from checkout import ROOT
+from launch_files import LAUNCH, rows
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 from linknet_ros.errors import ParameterError
 from linknet_ros.node.parameters import SPECS
 from linknet_ros.simulation.replay_node import SPECS as REPLAY_SPECS
-
-ROOT = Path(__file__).parents[1]
-LAUNCH = ROOT / 'launch'
-
-
-def constant(file, name):
-    """Value of a module constant, read without importing what the launch file imports."""
-    for node in ast.parse((LAUNCH / file).read_text()).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == name:
-            return node.value
-    raise AssertionError(f'{file} has no {name}')
-
-
-def rows(file, name):
-    return [
-        [e.value if isinstance(e, ast.Constant) else ast.unparse(e) for e in row.elts]
-        for row in constant(file, name).elts
-        if isinstance(row, ast.Tuple)
-    ]
 
 
 def test_arguments_of_segment_are_parameters_of_the_node():

@@ -7,13 +7,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from checkout import ROOT
 
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
 import linknet_ros
 from linknet_ros.system.package_files import SHM_PROFILE
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope='module')
@@ -108,8 +107,11 @@ def test_every_module_is_installed(setup_arguments):
 
 
 def test_the_view_s_page_is_installed(setup_arguments):
-    assert setup_arguments['package_data'] == {'linknet_ros': ['view_page/*']}
-    page = ROOT / 'linknet_ros' / 'view_page'
+    assert setup_arguments['package_data'] == {
+        'linknet_ros': ['py.typed'],
+        'linknet_ros.view': ['page/*'],
+    }
+    page = ROOT / 'linknet_ros' / 'view' / 'page'
     assert {path.name for path in page.iterdir()} == {
         'index.html',
         'view.js',

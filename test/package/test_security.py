@@ -7,11 +7,9 @@ import ast
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from checkout import ROOT
 
 #: They run what a file tells them to.
 CODE_IN_FILES = {

@@ -2,10 +2,10 @@
 
 import time
 from fnmatch import fnmatchcase
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from checkout import ROOT
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
@@ -14,7 +14,6 @@ from rclpy.parameter import Parameter
 
 from linknet_ros.node.segment_node import SegmentNode
 
-ROOT = Path(__file__).resolve().parent.parent
 POLICY = ROOT / 'config' / 'sros2_policy.xml'
 
 #: What the policy allows though the node of this test has it not, and why.

@@ -5,10 +5,10 @@ Neither is run here: the names of displays and panels are those of their sources
 
 import ast
 import json
-from pathlib import Path
 
 import pytest
 import yaml
+from checkout import ROOT
 
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
@@ -21,8 +21,6 @@ from linknet_ros.node.ground_parameters import GROUND_SPECS
 from linknet_ros.node.parameters import SPECS, Parameters
 from linknet_ros.node.statistics import Statistics
 from linknet_ros.node.topics import Outputs
-
-ROOT = Path(__file__).resolve().parent.parent
 
 #: Displays by message type, of RViz's rviz_default_plugins/plugins_description.xml.
 DISPLAYS = {

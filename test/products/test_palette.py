@@ -6,11 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from checkout import ROOT
 
 from linknet_ros.classes import CAMVID, ClassTable
 from linknet_ros.recordings import segment_files
-
-ROOT = Path(__file__).resolve().parent.parent
 
 #: CamVid's names in another order and in colours of nobody else, so that a table that is taken
 #: from anywhere but the model file shows.

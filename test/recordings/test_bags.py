@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from checkout import ROOT
 
 from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import LinknetError, RecordingError
@@ -320,7 +321,7 @@ def test_killed_and_resumed_equals_a_single_run(
     single = replace(job, out=tmp_path / 'single' / 'out.mcap')
     segment_recording(single)
     (tmp_path / 'job').write_bytes(pickle.dumps((job, where, count)))
-    root = Path(__file__).parents[1]
+    root = ROOT
     killed = subprocess.run(
         [sys.executable, '-c', KILLED, tmp_path / 'job'],
         env={**os.environ, 'PYTHONPATH': str(root)},

@@ -43,7 +43,7 @@ def replay(context):
         for topic, kind in topics.items():
             messages = received[topic] = []
             node.create_subscription(kind, topic, messages.append, RELIABLE)
-        command = [sys.executable, '-m', 'linknet_ros.simulation.replay_node', '--ros-args']
+        command = [sys.executable, '-m', 'linknet_ros', 'replay_node', '--ros-args']
         for name, value in {'wait_for': 1, **parameters}.items():
             command += ['-p', f'{name}:={value}']
         for remapping in remappings:

@@ -8,12 +8,11 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from checkout import FAKES
 from lifecycle_msgs.msg import Transition
 
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 from soak.rig import NAMES, Process, expected_labels, plane, random_pixels, write_model
-
-FAKES = Path(__file__).parent.parent / 'fakes'
 
 #: From a signal to the end of the process, seconds, on a machine that has a core to spare; launch
 #: sends the next one after 5.
@@ -28,7 +27,7 @@ def camera_killed(rig, rounds=5):
     for _ in range(rounds):
         camera = Process(
             rig.folder,
-            *('-m', 'linknet_ros.simulation.replay_node', '--ros-args', '-r', 'image_raw:=image'),
+            *('-m', 'linknet_ros', 'replay_node', '--ros-args', '-r', 'image_raw:=image'),
             *('-p', 'source:=street', '-p', 'rate:=20.0', '-p', 'loop:=true'),
         )
         rig.processes.append(camera)
@@ -252,7 +251,7 @@ def build_in_the_way(rig):
     # The engine of the model's own size is there; that of a wide frame is not.
     built = Process(
         rig.folder,
-        *('-m', 'linknet_ros.inference.tensorrt.build_engine', rig.model),
+        *('-m', 'linknet_ros', 'build_engine', rig.model),
         environment=environment | {'FAKE_TENSORRT': '{"version": "10.3.0"}'},
     )
     assert built.popen.wait(60) == 0, built.log()

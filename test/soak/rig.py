@@ -113,7 +113,7 @@ class Process:
     def node(cls, folder, *arguments, environment=None, **parameters):
         """Start the segmentation node."""
         given = [x for k, v in parameters.items() for x in ('-p', f'{k}:={v}')]
-        command = ('-m', 'linknet_ros.node.segment_node', '--ros-args', *given, *arguments)
+        command = ('-m', 'linknet_ros', 'segment_node', '--ros-args', *given, *arguments)
         return cls(folder, *command, environment=environment)
 
     def log(self):

@@ -32,12 +32,13 @@ def test_isolate_keeps_a_profile_that_is_set(monkeypatch):
 
 
 def test_command_of_a_node(tmp_path, monkeypatch):
-    (tmp_path / 'my_node.py').write_text(
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine/my_node.py').write_text(
         'import pathlib, sys\n'
         f'pathlib.Path({str(tmp_path / "said")!r}).write_text(" ".join(sys.argv[1:]))\n'
     )
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
-    process = start_node('my_node', {'model': '/a.onnx', 'threads': '2'}, ['-r', '__ns:=/x'])
+    process = start_node('mine.my_node', {'model': '/a.onnx', 'threads': '2'}, ['-r', '__ns:=/x'])
     assert process.wait(60) == 0
     assert (tmp_path / 'said').read_text() == (
         '--ros-args --log-level warn -r __ns:=/x -p model:=/a.onnx -p threads:=2'

@@ -1,8 +1,7 @@
 """Files of the package in a checkout, beside the installed module, and in a symlinked install."""
 
-from pathlib import Path
-
 import pytest
+from checkout import ROOT
 
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.system import package_files
@@ -12,8 +11,6 @@ from linknet_ros.system.package_files import (
     package_file,
     shipped_model,
 )
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def share(prefix):
@@ -28,7 +25,7 @@ def module_at(monkeypatch):
     """Pretend that the module lies in a folder."""
 
     def put(folder):
-        path = folder / 'linknet_ros' / 'package_files.py'
+        path = folder / 'linknet_ros' / 'system' / 'package_files.py'
         path.parent.mkdir(parents=True, exist_ok=True)
         monkeypatch.setattr(package_files, '__file__', str(path))
 

@@ -1,15 +1,15 @@
 """Class frequencies and loss weights, by hand and against the published figures for CamVid."""
 
 from math import e, log
-from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import SHARED
 
 from training.class_weights import class_frequencies, inverse_log_weights
 from training.datasets.camvid import CamVid
 
-DATA = Path(__file__).parents[2] / 'shared/data/camvid'
+DATA = SHARED / 'data/camvid'
 
 
 def test_frequencies_leave_void_out():

@@ -1,10 +1,9 @@
 """Data sets by name: each opens its own layout, resized and cached."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
+from checkout import SHARED
 
 from linknet_ros.classes import CAMVID, CITYSCAPES
 from linknet_ros.errors import SourceError
@@ -18,7 +17,7 @@ from training.datasets import (
 )
 from training.datasets.camvid_original import SPLIT_FILE, read_split_file
 
-DATA = Path(__file__).parents[2] / 'shared/data/camvid'
+DATA = SHARED / 'data/camvid'
 
 FRAME = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
 

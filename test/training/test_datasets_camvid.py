@@ -1,15 +1,14 @@
 """CamVid at 480x360: what is read, and one clear error for each way a download can be wrong."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
+from checkout import SHARED
 
 from linknet_ros.errors import SourceError
 from training.datasets.camvid import CamVid
 
-DATA = Path(__file__).parents[2] / 'shared/data/camvid'
+DATA = SHARED / 'data/camvid'
 
 FRAME = np.array([[[1, 2, 3], [40, 50, 60]], [[7, 8, 9], [255, 0, 128]]], np.uint8)
 ANNOTATION = np.array([[0, 11], [10, 3]], np.uint8)

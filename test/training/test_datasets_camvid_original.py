@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from checkout import SHARED
 
 from linknet_ros.classes import CAMVID
 from linknet_ros.errors import SourceError
@@ -16,7 +17,7 @@ from training.datasets.camvid_original import (
     read_split_file,
 )
 
-DATA = Path(__file__).parents[2] / 'shared/data/camvid'
+DATA = SHARED / 'data/camvid'
 
 # e-Lab's own codes and class numbers (data/loadCamVid.lua), 1 is unlabelled; written down apart
 # from the colours of the table under test, to check both.

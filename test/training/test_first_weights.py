@@ -1,10 +1,9 @@
 """First weights: the model that ships computes the same again, and other networks are refused."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
+from checkout import MODEL
 
 pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
 pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
@@ -23,7 +22,6 @@ from training.networks import NetworkConfig, build_network, normalize
 
 pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
-MODEL = Path(__file__).resolve().parent.parent / 'models/linknet_camvid.onnx'
 
 LAST_LAYER = ['head.6.bias', 'head.6.weight']
 

@@ -4,10 +4,10 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import ROOT
 
 pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
 
@@ -15,8 +15,6 @@ import torch
 from torch import nn
 
 from training.processes import Processes, alone, join_processes
-
-ROOT = Path(__file__).resolve().parent.parent
 
 #: What each of two processes checks; a failed assertion ends it with a traceback.
 SCRIPT = """

@@ -8,11 +8,11 @@ import socket
 import subprocess
 import sys
 from dataclasses import asdict, fields
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from checkout import ROOT
 
 pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
 
@@ -33,7 +33,6 @@ from training.train import main, parse_options, recipe_from
 
 pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
-ROOT = Path(__file__).parents[1]
 CPU = """
 import os, signal, sys, torch
 torch.set_num_threads(1)

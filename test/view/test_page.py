@@ -48,7 +48,7 @@ class Robot:
 
     def start(self, name, module, *remappings, **parameters):
         texts = {key: str(value) for key, value in parameters.items()}
-        self.processes[name] = start_node(f'linknet_ros.{module}', texts, list(remappings))
+        self.processes[name] = start_node(module.rpartition('.')[2], texts, list(remappings))
 
     def camera(self):
         self.start('camera', 'replay_node', '-r', 'image_raw:=image', rate=5.0)
@@ -65,7 +65,7 @@ class Robot:
 
     def view(self, port=0):
         """Address of the page."""
-        command = [sys.executable, '-m', 'linknet_ros.view.view_node', '--ros-args']
+        command = [sys.executable, '-m', 'linknet_ros', 'view_node', '--ros-args']
         log = self._folder / 'view.log'
         with log.open('wb') as file:
             process = subprocess.Popen([*command, '-p', f'port:={port}'], stderr=file)

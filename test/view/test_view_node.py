@@ -22,7 +22,7 @@ def start(context, tmp_path):
 
     def run(*arguments, **parameters):
         parameters = {'port': 0, **parameters}
-        command = [sys.executable, '-m', 'linknet_ros.view.view_node', '--ros-args', *arguments]
+        command = [sys.executable, '-m', 'linknet_ros', 'view_node', '--ros-args', *arguments]
         for name, value in parameters.items():
             command += ['-p', f'{name}:={value}']
         log = tmp_path / f'log{len(processes)}'

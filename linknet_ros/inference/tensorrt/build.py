@@ -156,7 +156,7 @@ def _monitor(trt: Any, cancelled: threading.Event, progress: Callable[[str], Non
     if not hasattr(trt, 'IProgressMonitor'):
         return None
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self._lock = threading.Lock()

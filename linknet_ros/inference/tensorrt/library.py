@@ -85,7 +85,7 @@ def log_of(trt: Any) -> Any:
     called from TensorRT's own threads; appending to a deque needs no lock.
     """
 
-    class Log(trt.ILogger):  # type: ignore[misc]
+    class Log(trt.ILogger):
         def __init__(self) -> None:
             # Not super(): the bindings demand their own constructor to be called.
             trt.ILogger.__init__(self)

@@ -1,0 +1,71 @@
+"""Frames to replay: the procedural street with its truth, a folder of images, or a video file."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from linknet_ros.errors import SourceError
+from linknet_ros.frames.files import FolderSource, SourceFrame, VideoSource, open_files
+from linknet_ros.simulation.street import PinholeCamera, StreetDrive
+from linknet_ros.simulation.truth import FreeGround, StreetTruth
+
+#: Name of the procedural street where a source is asked for.
+STREET = 'street'
+
+
+@dataclass(frozen=True)
+class StreetSourceFrame(SourceFrame):
+    """A frame of the street.
+
+    :param ground: finds out what of the ground is free, in some milliseconds.
+    """
+
+    ground: Callable[[], FreeGround] = field(kw_only=True)
+
+
+class StreetSource:
+    """The procedural street with its true labels; never ends.
+
+    :param seed: of the street.
+    :param size: (width, height) of the frames, pixels.
+    :param rate: frames per second at which the street moves past.
+    """
+
+    def __init__(self, seed: int, size: tuple[int, int], rate: float) -> None:
+        self._drive = StreetDrive(seed, *size)
+        # Half a cell of the grid: what stands there is known to a pixel, kerbs exactly.
+        self._truth = StreetTruth(self._drive, self._drive.camera, step=0.05)
+        self._rate = rate
+
+    @property
+    def camera(self) -> PinholeCamera:
+        """The camera of the drive."""
+        return self._drive.camera
+
+    def frames(self) -> Iterator[SourceFrame | SourceError]:
+        """See FrameSource."""
+        for i in itertools.count():
+            time = i / self._rate
+            frame = self._drive.frame(time)
+            ground = partial(self._truth.at, time, frame.labels)
+            yield StreetSourceFrame(frame.bgr, frame.labels, ground=ground)
+
+
+def open_source(
+    source: str, *, seed: int = 0, size: tuple[int, int] = (480, 360), rate: float = 10.0
+) -> StreetSource | FolderSource | VideoSource:
+    """Open what the name stands for.
+
+    :param source: 'street', a folder of images, or a video file.
+    :param seed, size, rate: of the street, see StreetSource.
+    :raises SourceError: when there is nothing to replay.
+    """
+    if source == STREET:
+        return StreetSource(seed, size, rate)
+    if not os.path.exists(source):
+        raise SourceError(f"no folder or video '{source}'; give an existing path, or '{STREET}'")
+    return open_files(source)

@@ -1,13 +1,26 @@
-"""Exceptions. Each message names the thing that is wrong and the way out."""
+"""Exceptions. Each names what is wrong and, where there is one, the way out."""
 
 import re
 
-#: Where in its C sources rcl found fault, which tells a user nothing.
+#: Where in its C sources rcl found a fault: of no use to a user.
 _SOURCE = re.compile(r',? at /\S+\.(?:c|h|cpp|hpp):\d+')
 
 
 class LinknetError(Exception):
-    """Base of every error that this package raises for a user's mistake."""
+    """Base of every error that this package raises for a user's mistake.
+
+    :param problem: what is wrong, one line that names the thing.
+    :param fix: what to do about it; empty when nothing is known. The text of the error is
+        'problem; fix'.
+    """
+
+    def __init__(self, problem: str, fix: str = '') -> None:
+        super().__init__(problem, fix)
+        self.problem = problem
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f'{self.problem}; {self.fix}' if self.fix else self.problem
 
 
 class ModelError(LinknetError):
@@ -55,9 +68,9 @@ class ServeError(LinknetError):
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an exception's text that says something, or its type, for a message.
+    """First non-empty line of an exception's text, or else its type; for use in a message.
 
-    Without the places in C sources that rcl appends.
+    Places in C sources, which rcl appends, are left out.
     """
     lines = [line.strip() for line in _SOURCE.sub('', str(error)).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -12,6 +12,7 @@ import json
 import statistics
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from linknet_ros.errors import LinknetError
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
 from linknet_ros.simulation.street import StreetDrive
+from linknet_ros.system.arguments import count
+from linknet_ros.system.arguments import size as parse_size
 from linknet_ros.system.child_process import Outcome, ask
 from linknet_ros.system.package_files import package_file, shipped_model
 
@@ -179,37 +182,21 @@ def _progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _size(text: str) -> Size:
-    try:
-        width, height = (int(side) for side in text.split('x'))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no size; write 640x360") from None
-    if min(width, height) < 32 or max(width, height) > 4096:
-        raise argparse.ArgumentTypeError(f'{text}: sides of 32 to 4096 work')
-    return width, height
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number from 1 on")
-    return number
-
-
-def _threads(text: str) -> int:
-    return 0 if text == '0' else _count(text)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
         prog='python -m linknet_ros.benchmark', description=__doc__.partition(':')[0]
     )
     parser.add_argument('--model', type=Path, help='the model that ships by default')
-    parser.add_argument('--sizes', nargs='+', type=_size, default=list(SIZES), metavar='WxH')
-    parser.add_argument('--frames', type=_count, default=20, help='timed per cell and round')
-    parser.add_argument('--rounds', type=_count, default=3)
-    parser.add_argument('--threads', type=_threads, default=0, help='0: the back end chooses')
+    parser.add_argument('--sizes', nargs='+', type=parse_size, default=list(SIZES), metavar='WxH')
+    parser.add_argument('--frames', type=count, default=20, help='timed per cell and round')
+    parser.add_argument('--rounds', type=count, default=3)
+    parser.add_argument(
+        '--threads',
+        type=partial(count, least=0, most=256),
+        default=0,
+        help='0: the back end chooses',
+    )
     parser.add_argument('--out', type=Path, default=Path('out/benchmark'))
     options = parser.parse_args(arguments)
     try:

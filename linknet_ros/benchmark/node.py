@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from linknet_ros.benchmark.machine import machine
@@ -28,26 +29,12 @@ from linknet_ros.benchmark.node_report import plot, table
 from linknet_ros.benchmark.node_rounds import OUTPUTS, NodeBenchmark
 from linknet_ros.errors import LinknetError
 from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.system.arguments import count
+from linknet_ros.system.arguments import size as parse_size
 from linknet_ros.system.node_process import isolate
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file, shipped_model
 
-SIZES = ('480x360', '1280x720', '1920x1080')
-
-
-def _size(text: str) -> str:
-    width, _, height = text.partition('x')
-    if not (width.isdigit() and height.isdigit()):
-        raise argparse.ArgumentTypeError(f"'{text}' is no size; write 640x360")
-    if min(int(width), int(height)) < 32 or max(int(width), int(height)) > 4096:
-        raise argparse.ArgumentTypeError(f'{text}: sides of 32 to 4096 work')
-    return f'{int(width)}x{int(height)}'
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number from 1 on")
-    return number
+SIZES = ((480, 360), (1280, 720), (1920, 1080))
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -55,8 +42,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         prog='python -m linknet_ros node_benchmark', description=__doc__.partition(':')[0]
     )
     parser.add_argument('--model', type=Path, help='the one that ships by default')
-    parser.add_argument('--sizes', nargs='+', type=_size, default=list(SIZES), metavar='WxH')
-    parser.add_argument('--rounds', type=_count, default=3)
+    parser.add_argument('--sizes', nargs='+', type=parse_size, default=list(SIZES), metavar='WxH')
+    parser.add_argument('--rounds', type=count, default=3)
     parser.add_argument(
         '--patience',
         type=float,
@@ -74,7 +61,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--quick', action='store_true', help='one short round at one size')
     parser.add_argument('--backend', default='auto')
     parser.add_argument('--precision', default='auto')
-    parser.add_argument('--threads', type=int, default=0, help='0: the back end chooses')
+    parser.add_argument(
+        '--threads',
+        type=partial(count, least=0, most=256),
+        default=0,
+        help='0: the back end chooses',
+    )
     parser.add_argument(
         '--domain-id',
         type=int,
@@ -83,6 +75,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--out', type=Path, default=Path('out/bench'))
     options = parser.parse_args(arguments)
+    options.sizes = [f'{width}x{height}' for width, height in options.sizes]
     if options.quick:
         options.sizes, options.rounds = options.sizes[:1], 1
         options.seconds, options.warm_up, options.patience = 0.5, 0.2, 0.0

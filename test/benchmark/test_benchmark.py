@@ -52,10 +52,10 @@ def test_command(two_contenders, model_path, tmp_path, capsys, monkeypatch):
     ('arguments', 'message'),
     [
         (['--model', '/none.onnx'], "error: no model file '/none.onnx'"),
-        (['--sizes', '640'], "'640' is no size; write 640x360"),
-        (['--sizes', '8x8'], '8x8: sides of 32 to 4096 work'),
-        (['--threads', '-1'], "'-1' is no number from 1 on"),
-        (['--rounds', '0'], "'0' is no number from 1 on"),
+        (['--sizes', '640'], "invalid size '640' (expected WIDTHxHEIGHT, e.g. 640x360)"),
+        (['--sizes', '8x8'], "invalid size '8x8' (each side must be 32 to 4096)"),
+        (['--threads', '-1'], "invalid count '-1' (expected a whole number from 0 to 256)"),
+        (['--rounds', '0'], "invalid count '0' (expected a whole number of at least 1)"),
         (['--out', '/proc/none'], 'error: cannot write /proc/none'),
     ],
 )

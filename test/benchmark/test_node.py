@@ -63,9 +63,9 @@ def test_real_run(model_path, tmp_path):
     ('arguments', 'message'),
     [
         (['--model', '/none.onnx'], "error: no model file '/none.onnx'"),
-        (['--sizes', '640'], "'640' is no size; write 640x360"),
-        (['--sizes', '8x8'], '8x8: sides of 32 to 4096 work'),
-        (['--rounds', '0'], "'0' is no number from 1 on"),
+        (['--sizes', '640'], "invalid size '640' (expected WIDTHxHEIGHT, e.g. 640x360)"),
+        (['--sizes', '8x8'], "invalid size '8x8' (each side must be 32 to 4096)"),
+        (['--rounds', '0'], "invalid count '0' (expected a whole number of at least 1)"),
         (['--out', '/proc/none'], 'error: cannot write /proc/none'),
     ],
 )
@@ -77,7 +77,7 @@ def test_mistakes_end_with_one_line(model_path, capsys, arguments, message):
 
 def test_makefile_names_the_usual_node():
     makefile = package_file('Makefile').read_text()
-    assert 'linknet_ros.benchmark.node --against training.usual_node' in makefile
+    assert 'linknet_ros node_benchmark --against training.usual_node' in makefile
     assert package_file('training/usual_node.py').is_file()
 
 

@@ -2,141 +2,193 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.errors import ParameterError
+from linknet_ros.errors import ClassNameError, ParameterError
+from linknet_ros.frames.encode import encode_jpeg, encode_png
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.products.colors import blend, colorize
 from linknet_ros.products.legend import OverlayLegend
 from linknet_ros.products.masks import class_mask, mask_names, mask_table, topic_token
+from linknet_ros.system.settings import setting
 
-#: Names of the outputs, but for masks.
+#: Names of the outputs, except for masks.
 NAMES = ('labels', 'drivable', 'confidence', 'color', 'overlay')
-
-_MASKS = 'masks/'
-_COMPRESSED = '/compressed'
+#: A mask's name begins with this, and that of an encoded output ends with this.
+MASKS = 'masks/'
+COMPRESSED = '/compressed'
 
 
 @dataclass(frozen=True)
-class Product:
-    """One output.
+class ProductSettings:
+    """What the outputs show."""
 
-    :param name: as on the node's topics, without '/compressed': 'labels', 'masks/traffic_light'.
-    :param compressed: whether it is written as JPEG or PNG.
-    :param source: one of NAMES, or what it is the mask of, see mask_names.
-    """
-
-    name: str
-    compressed: bool
-    source: str
-
-    @property
-    def topic(self) -> str:
-        """Name of its topic below the prefix."""
-        return self.name + _COMPRESSED if self.compressed else self.name
-
-    @property
-    def suffix(self) -> str:
-        """Format that it is compressed with: lossless, but for photographs."""
-        return '.jpg' if self.name == 'overlay' else '.png'
+    drivable_classes: tuple[str, ...] = setting(
+        (),
+        'Classes that drivable joins; empty for those that the model flags as drivable.',
+        live=True,
+    )
+    mask_classes: tuple[str, ...] = setting(
+        (),
+        'Classes that get a mask of their own, masks/<class>; car+bicyclist is one mask of both, '
+        'masks/car_bicyclist.',
+        live=True,
+    )
+    overlay_opacity: float = setting(
+        0.5, 'Opacity of the class colours in overlay.', (0, 1), live=True
+    )
+    overlay_legend: bool = setting(
+        True,
+        'Write into overlay, where the frame is large enough, which class has which colour, and '
+        'in the node frames per second and latency.',
+        live=True,
+    )
+    jpeg_quality: int = setting(
+        80, 'Quality of overlay/compressed; higher is larger.', (1, 100), live=True
+    )
 
 
 class Products:
-    """Computes outputs as the node does.
+    """Makes the outputs of frames, for one thread at a time.
 
-    :param names: of the outputs; '/compressed' may follow each.
-    :param drivable: names of classes, empty for those of the model.
-    :param opacity: of the overlay, 0 to 1.
-    :param legend: whether the overlay says which class has which colour.
-    :raises ParameterError: for an output that does not exist.
-    :raises ClassNameError: for a class that the model does not know.
+    Its settings do not change: other settings are other Products.
+
+    :raises ClassNameError: for a class that the model does not know, and for two masks that would
+        have the same name.
     """
 
-    def __init__(
-        self,
-        classes: ClassTable,
-        names: Sequence[str],
-        drivable: Sequence[str],
-        opacity: float,
-        legend: bool = True,
-    ) -> None:
-        self.list = [_product(name, classes) for name in dict.fromkeys(names)]
-        if not self.list:
-            raise ParameterError(f'no output is asked for; name some of: {", ".join(NAMES)}')
-        topics = [product.topic for product in self.list]
-        twice = next((topic for topic in topics if topics.count(topic) > 1), None)
-        if twice:
-            raise ParameterError(f'two outputs would be called {twice}; leave one out')
+    def __init__(self, classes: ClassTable, settings: ProductSettings | None = None) -> None:
+        self.settings = settings or ProductSettings()
+        masked = [n for e in self.settings.mask_classes for n in mask_names(e, classes)]
+        # Every unknown name in one message.
+        classes.ids((*self.settings.drivable_classes, *masked))
+        drivable = classes.ids(self.settings.drivable_classes or classes.drivable_names)
         self._palette = classes.palette_bgr()
-        self._opacity = opacity
-        drivable_ids = classes.ids(drivable or classes.drivable_names)
-        self._legend = OverlayLegend(classes, drivable_ids) if legend else None
-        self._tables = {
-            'drivable': mask_table(drivable_ids),
-            **{
-                n: mask_table(classes.ids(mask_names(n, classes)))
-                for n in (p.source for p in self.list)
-                if n not in NAMES
-            },
+        self._legend = OverlayLegend(classes, drivable) if self.settings.overlay_legend else None
+        #: Tables of masks by the name of the output; None: no mask.
+        self._planes = {
+            'labels': None,
+            'drivable': mask_table(drivable),
+            'confidence': None,
+            **_mask_tables(classes, self.settings.mask_classes),
         }
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """Names of the masks, e.g. 'masks/traffic_light'."""
+        return tuple(name for name in self._planes if name.startswith(MASKS))
 
     def of(
-        self, frame: NDArray[np.uint8], result: Segmentation
-    ) -> Iterator[tuple[Product, NDArray[np.uint8]]]:
-        """Compute each output of a frame.
+        self,
+        frame: NDArray[np.uint8],
+        result: Segmentation,
+        wanted: Container[str],
+        status: Callable[[], str] = str,
+    ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Make the outputs of a frame, what planners read first.
+
+        Each is made when it is asked for, so that the one before is already sent.
 
         :param frame: (H, W, 3) uint8 BGR.
-        :returns: outputs with their pixels, (H, W) or (H, W, 3) BGR, uint8.
+        :param result: of the frame.
+        :param wanted: names of the outputs to make, with '/compressed' for encoded ones.
+        :param status: gives the line below the overlay; called only where that is made.
+        :returns: names with (H, W) or (H, W, 3) BGR uint8, or (bytes,) of PNG or JPEG.
         """
-        made: dict[str, NDArray[np.uint8]] = {
-            'labels': result.labels,
-            'confidence': result.confidence,
-        }
-        if any(product.source in ('color', 'overlay') for product in self.list):
-            made['color'] = colorize(result.labels, self._palette)
-        for product in self.list:
-            name = product.source
-            if name == 'overlay' and name not in made:
-                made[name] = blend(frame, made['color'], result.labels, self._opacity)
-                if self._legend is not None:
-                    # No times: who goes on after a kill must write the same bytes.
-                    self._legend.draw(made[name], result.labels)
-            elif name not in made:
-                made[name] = class_mask(result.labels, self._tables[name])
-            yield product, made[name]
+        for name in self._planes:
+            if name in wanted:
+                yield name, self._plane(name, result)
+        # From here on what people look at: no planner waits for an encoder.
+        for name in self._planes:
+            if name + COMPRESSED in wanted:
+                yield name + COMPRESSED, encode_png(self._plane(name, result))
+        overlays = 'overlay' in wanted, 'overlay/compressed' in wanted
+        encode_color = 'color/compressed' in wanted
+        if not ('color' in wanted or encode_color or any(overlays)):
+            return
+        colors = colorize(result.labels, self._palette)
+        if 'color' in wanted:
+            yield 'color', colors
+        if encode_color:
+            yield 'color/compressed', encode_png(colors)
+        if not any(overlays):
+            return
+        overlay = blend(frame, colors, result.labels, self.settings.overlay_opacity)
+        if self._legend is not None:
+            self._legend.draw(overlay, result.labels, status())
+        if overlays[0]:
+            yield 'overlay', overlay
+        if overlays[1]:
+            yield 'overlay/compressed', encode_jpeg(overlay, self.settings.jpeg_quality)
+
+    def _plane(self, name: str, result: Segmentation) -> NDArray[np.uint8]:
+        table = self._planes[name]
+        if table is not None:
+            return class_mask(result.labels, table)
+        return result.confidence if name == 'confidence' else result.labels
 
 
-def _product(text: str, classes: ClassTable) -> Product:
-    name = text.removesuffix(_COMPRESSED)
-    if name in NAMES:
-        return Product(name, name != text, name)
-    if not name.startswith(_MASKS):
-        raise ParameterError(
-            f"no output '{text}'; there are: {', '.join(NAMES)}, masks/<class>, and each of them "
-            'with /compressed'
-        )
-    wanted = name.removeprefix(_MASKS)
-    # As the class is called, or as its topic is.
-    by_token = {topic_token(known): known for known in classes.names}
-    source = wanted if wanted in classes.names else by_token.get(wanted, wanted)
-    classes.ids(mask_names(source, classes))
-    return Product(_MASKS + topic_token(source), name != text, source)
+def message_format(name: str) -> str:
+    """`format` of a CompressedImage with an encoded output, as compressed_image_transport has it.
 
-
-def encode(suffix: str, array: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """Compress an output.
-
-    :param suffix: '.png' or '.jpg'.
-    :param array: (H, W) or (H, W, 3) BGR, uint8.
-    :param quality: of JPEG, 1 to 100.
-    :returns: (bytes,) uint8.
+    Any difference, and a viewer shows another picture.
     """
-    how = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == '.jpg' else []
-    encoded: NDArray[np.uint8] = cv2.imencode(suffix, array, how)[1]
-    return encoded
+    if name == 'overlay/compressed':
+        return 'bgr8; jpeg compressed bgr8'
+    return 'bgr8; png compressed bgr8' if name == 'color/compressed' else 'mono8; png compressed '
+
+
+def chosen(texts: Iterable[str], classes: ClassTable) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Outputs that a user names: their names, and the mask_classes that they need.
+
+    A mask can be called as its class is, or as its topic: 'masks/traffic light' or
+    'masks/traffic_light'.
+
+    :raises ParameterError: for an output that does not exist, and for none at all.
+    :raises ClassNameError: for a class that the model does not know, and for two masks that would
+        have the same name.
+    """
+    names: dict[str, None] = {}
+    masks: dict[str, None] = {}
+    for text in texts:
+        name = text.removesuffix(COMPRESSED)
+        ending = text.removeprefix(name)
+        if name.startswith(MASKS):
+            entry = name.removeprefix(MASKS)
+            if entry not in classes.names:
+                by_token = {topic_token(known): known for known in classes.names}
+                entry = by_token.get(entry, entry)
+            masks[entry] = None
+            name = MASKS + topic_token(entry)
+        elif name not in NAMES:
+            raise ParameterError(
+                f"no output '{text}'",
+                f'choose from {", ".join(NAMES)}, masks/<class>, and each of them with '
+                '/compressed',
+            )
+        names[name + ending] = None
+    if not names:
+        raise ParameterError('no output is named', f'name some of {", ".join(NAMES)}')
+    _mask_tables(classes, masks)
+    return tuple(names), tuple(masks)
+
+
+def _mask_tables(classes: ClassTable, entries: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
+    """Tables of masks by the name of the output; see Products."""
+    tables: dict[str, NDArray[np.uint8]] = {}
+    entry_of: dict[str, str] = {}
+    for entry in entries:
+        name = MASKS + topic_token(entry)
+        other = entry_of.setdefault(name, entry)
+        if other != entry:
+            raise ClassNameError(
+                f"mask classes '{other}' and '{entry}' would both be called {name}",
+                'leave one out',
+            )
+        tables[name] = mask_table(classes.ids(mask_names(entry, classes)))
+    return tables

@@ -10,7 +10,8 @@ from typing import Any
 
 from linknet_ros.errors import FrameError, RecordingError
 from linknet_ros.inference.model_file import load_model_file
-from linknet_ros.products.products import Product, encode
+from linknet_ros.products.products import COMPRESSED as ENCODED
+from linknet_ros.products.products import message_format
 from linknet_ros.recordings.bag_messages import COMPRESSED, IMAGE, Messages, need_rosbags
 from linknet_ros.recordings.bag_reader import STORAGES, Recording
 from linknet_ros.recordings.bag_writer import BagWriter
@@ -95,14 +96,12 @@ def _write(
     messages = Messages(recording.distribution)
     storage = STORAGES.get(job.out.suffix, recording.storage)
     about = {'linknet_ros': json.dumps(_about(job, report), sort_keys=True)}
-    products = job.settings.products(load_model_file(job.settings.model)).list
+    names = job.settings.names(load_model_file(job.settings.model))
     kind = recording.topics[report.topic].msgtype
     topics = {report.topic, *kept}
     with BagWriter(folder, storage, messages, compress=job.compress, about=about) as writer:
-        for product in products:
-            writer.add(
-                f'{job.prefix}/{product.topic}', COMPRESSED if product.compressed else IMAGE
-            )
+        for name in names:
+            writer.add(f'{job.prefix}/{name}', COMPRESSED if name.endswith(ENCODED) else IMAGE)
         for name, connection in kept.items():
             if not writer.copy(connection):
                 report.damage.append(f'nothing describes the type {connection.msgtype} of {name}')
@@ -116,24 +115,16 @@ def _write(
             try:
                 frame = messages.frame(kind, data)
                 made = worker.products(report.frames - 1, frame.bgr)
-                for product, array in made:
-                    message = _message(messages, product, array, frame.header, job.settings)
-                    writer.write(f'{job.prefix}/{product.topic}', received, message)
+                for name, array in made:
+                    if name.endswith(ENCODED):
+                        message = messages.compressed(array, message_format(name), frame.header)
+                    else:
+                        message = messages.image(array, frame.header)
+                    writer.write(f'{job.prefix}/{name}', received, message)
             except FrameError as error:
                 report.bad[str(error)] += 1
             progress(report.frames, total)
     return writer.file
-
-
-def _message(
-    messages: Messages, product: Product, array: Any, header: Any, settings: Settings
-) -> bytes:
-    if not product.compressed:
-        return messages.image(array, header)
-    encoding = 'mono8' if array.ndim == 2 else 'bgr8'
-    codec = {'.jpg': 'jpeg compressed bgr8', '.png': 'png compressed '}[product.suffix]
-    encoded = encode(product.suffix, array, settings.jpeg_quality)
-    return messages.compressed(encoded, f'{encoding}; {codec}', header)
 
 
 def _topic(job: BagJob, recording: Recording) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError, RecordingError, SourceError
+from linknet_ros.frames.encode import encode_png
 from linknet_ros.frames.files import (
     IMAGE_SUFFIXES,
     FrameSource,
@@ -23,7 +24,7 @@ from linknet_ros.frames.files import (
     open_files,
 )
 from linknet_ros.inference.model_file import load_model_file
-from linknet_ros.products.products import Product, encode
+from linknet_ros.products.products import COMPRESSED
 from linknet_ros.recordings.journal import fingerprint
 from linknet_ros.recordings.part_folder import PartFolder, is_done
 from linknet_ros.recordings.progress import Update
@@ -58,7 +59,7 @@ class FilesJob:
 class _Sink(Protocol):
     """Takes the outputs."""
 
-    def write(self, name: str, product: Product, array: NDArray[np.uint8]) -> None:
+    def write(self, name: str, product: str, array: NDArray[np.uint8]) -> None:
         """Write one output of a frame."""
 
     def close(self) -> None:
@@ -127,9 +128,9 @@ def _open(text: str) -> tuple[FrameSource, list[Path]]:
 
 def _sink(job: FilesJob, made: Path, source: FrameSource) -> _Sink:
     if job.out.suffix.lower() != VIDEO:
-        return _Folder(made, job.settings.jpeg_quality)
-    products = job.settings.products(load_model_file(job.settings.model)).list
-    if len(products) != 1 or products[0].name not in ('color', 'overlay'):
+        return _Folder(made)
+    names = job.settings.names(load_model_file(job.settings.model))
+    if names not in (('color',), ('overlay',)):
         raise RecordingError(
             f'{job.out} shows one output, color or overlay (a video would change ids): add '
             '--outputs overlay, or name a folder'
@@ -140,21 +141,21 @@ def _sink(job: FilesJob, made: Path, source: FrameSource) -> _Sink:
 class _Folder:
     """A folder of images for each output."""
 
-    def __init__(self, path: Path, quality: int) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._quality = quality
         self._paths: set[Path] = set()
 
-    def write(self, name: str, product: Product, array: NDArray[np.uint8]) -> None:
-        suffix = product.suffix if product.compressed else '.png'
-        folder = self._path / product.name
+    def write(self, name: str, product: str, array: NDArray[np.uint8]) -> None:
+        suffix = '.jpg' if product == 'overlay/compressed' else '.png'
+        folder = self._path / product.removesuffix(COMPRESSED)
         path = folder / f'{Path(name).stem}{suffix}'
         if path in self._paths:
             # a.png beside a.jpg, or a pattern over several folders
             path = next(p for p in _others(folder, name, suffix) if p not in self._paths)
         self._paths.add(path)
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode(suffix, array, self._quality).tobytes())
+        data = array if product.endswith(COMPRESSED) else encode_png(array)
+        path.write_bytes(data.tobytes())
 
     def close(self) -> None:
         self._path.mkdir(parents=True, exist_ok=True)
@@ -178,7 +179,7 @@ class _Video:
         self._frames = 0
         self._writer: cv2.VideoWriter | None = None
 
-    def write(self, name: str, product: Product, array: NDArray[np.uint8]) -> None:
+    def write(self, name: str, product: str, array: NDArray[np.uint8]) -> None:
         height, width = array.shape[:2]
         if self._writer is None:
             self._size = (width, height)

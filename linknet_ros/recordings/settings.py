@@ -9,7 +9,7 @@ from pathlib import Path
 from linknet_ros.inference.model_file import ModelFile, load_model_file
 from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
 from linknet_ros.inference.segmenter import Segmenter
-from linknet_ros.products.products import NAMES, Products
+from linknet_ros.products.products import NAMES, Products, ProductSettings, chosen
 from linknet_ros.system.package_files import package_file, shipped_model
 
 
@@ -31,18 +31,23 @@ class Settings:
     drivable_classes: tuple[str, ...] = ()
     overlay_opacity: float = 0.5
     overlay_legend: bool = True
-    jpeg_quality: int = 90
+    jpeg_quality: int = 80
     sha256: str = ''
 
+    def names(self, model: ModelFile) -> tuple[str, ...]:
+        """Names of the outputs; see chosen."""
+        return chosen(self.outputs, model.classes)[0]
+
     def products(self, model: ModelFile) -> Products:
-        """Outputs; see Products."""
-        return Products(
-            model.classes,
-            self.outputs,
+        """What makes them."""
+        settings = ProductSettings(
             self.drivable_classes,
+            chosen(self.outputs, model.classes)[1],
             self.overlay_opacity,
             self.overlay_legend,
+            self.jpeg_quality,
         )
+        return Products(model.classes, settings)
 
     def segmenter(self, model: ModelFile) -> Segmenter:
         """Open the back end; see Segmenter."""
@@ -90,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser, outputs: str) -> None:
         default=True,
         help='write into the overlay which class has which colour (default: yes)',
     )
-    group.add_argument('--jpeg-quality', type=_quality, default=90, metavar='1-100')
+    group.add_argument('--jpeg-quality', type=_quality, default=80, metavar='1-100')
     group = parser.add_argument_group('with what')
     group.add_argument('--model', type=Path, help='model file (default: the one that ships)')
     group.add_argument('--backend', default='auto', choices=('auto', *BACKENDS))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from linknet_ros.errors import ModelError
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.segmenter import Inferred
-from linknet_ros.products.products import Product
 from linknet_ros.recordings.journal import ResultJournal
 from linknet_ros.recordings.report import Report
 from linknet_ros.recordings.settings import Settings
@@ -37,6 +36,7 @@ class OfflineWorker:
             raise ModelError(f'{model.path} is not the model that was asked for; copy it again')
         self._settings = settings
         self._products = settings.products(model)
+        self._names = settings.names(model)
         self._segmenter = settings.segmenter(model)
         self._report = report
         report.backend = f'{self._segmenter.backend} {self._segmenter.precision}'
@@ -60,7 +60,7 @@ class OfflineWorker:
 
     def products(
         self, index: int, frame: NDArray[np.uint8]
-    ) -> Iterator[tuple[Product, NDArray[np.uint8]]]:
+    ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Segment a frame and compute its outputs; see Products.of.
 
         :param index: of the frame in its recording.
@@ -79,4 +79,5 @@ class OfflineWorker:
             self._report.resumed += 1
         result = self._segmenter.finish(inferred, self._settings.min_confidence)
         self._report.segmented += 1
-        return self._products.of(frame, result)
+        # No times in the overlay: who goes on after a kill must write the same bytes.
+        return self._products.of(frame, result, self._names)

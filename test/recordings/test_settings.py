@@ -77,7 +77,7 @@ def test_wrong(capsys, arguments, message):
     ('arguments', 'message'),
     [
         (('--outputs', 'label'), "no output 'label'"),
-        (('--outputs', ''), 'no output is asked for'),
+        (('--outputs', ''), 'no output is named'),
         (('--drivable-classes', 'grass'), "unknown class 'grass'"),
         (('--model', 'nothing.onnx'), "no model file 'nothing.onnx'"),
     ],

@@ -22,7 +22,7 @@ def run(settings, path, frames, source='a'):
     report = Report('a', 'b')
     with OfflineWorker(settings, path, {'source': source}, report) as worker:
         made = [
-            {product.name: array for product, array in worker.products(i, frame)}
+            dict(worker.products(i, frame))
             for i, frame in enumerate(frames)
         ]
     return made, report

@@ -1,6 +1,6 @@
-"""A camera without a camera: ros2 launch linknet_ros replay.launch.py source:=/path/to/images.
+"""A camera for machines without one: ros2 launch linknet_ros replay.launch.py.
 
-Publishes /camera/image_raw and /camera/camera_info, where segment.launch.py listens by default.
+Publishes /camera/image_raw and /camera/camera_info, the default topics of segment.launch.py.
 """
 
 from pathlib import Path
@@ -8,61 +8,61 @@ from pathlib import Path
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
-
-from linknet_ros.launch_arguments import (
-    LOG_LEVELS,
-    argument_value,
-    full_namespace,
-    log_level_arguments,
-)
+from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
 SHARE = Path(get_package_share_directory('linknet_ros'))
+PROFILE = str(SHARE / 'config' / 'fastdds_shm.xml')
 
-#: Arguments that set the node's parameter of the same name, and its type.
+YES_NO = ('true', 'True', 'false', 'False')
+LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
+
+#: Types of the arguments that set the node's parameter of the same name.
+TYPES = {'source': str, 'rate': float, 'loop': bool, 'frame_id': str, 'seed': int}
+
+#: Name, default, choices (none: any text), description.
 PARAMETER_ARGUMENTS = (
-    ('source', 'street', "'street', a folder of images, or a video file.", str),
-    ('rate', '10.0', 'Frames per second.', float),
-    ('loop', 'true', 'Start again at the end.', bool),
-    ('frame_id', 'camera_optical_frame', 'Frame of the camera, in all headers.', str),
-    ('seed', '0', 'Another seed is another street.', int),
+    ('source', 'street', (), "'street', a folder of images, or a video file."),
+    ('rate', '10.0', (), 'Frames per second.'),
+    ('loop', 'true', YES_NO, 'Start again at the end.'),
+    ('frame_id', 'camera_optical_frame', (), 'Frame of the camera, in all headers.'),
+    ('seed', '0', (), 'Another seed is another street.'),
 )
 
 ARGUMENTS = (
-    *((name, default, text) for name, default, text, _ in PARAMETER_ARGUMENTS),
-    ('namespace', 'camera', 'Namespace of image_raw and camera_info.'),
-    ('shm_profile', 'true', 'Let Fast DDS use enough shared memory (config/fastdds_shm.xml).'),
-    ('log_level', 'info', "The node's own: debug, info, warn, error or fatal."),
+    ('namespace', 'camera', (), 'Namespace of image_raw and camera_info.'),
+    ('shm_profile', 'true', YES_NO, 'Give Fast DDS enough shared memory (fastdds_shm.xml).'),
+    ('log_level', 'info', LOG_LEVELS, "Level of the node's own logger."),
 )
 
 
-def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """DDS profile and node; nothing where an argument cannot work."""
-    text = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
-    level = argument_value('log_level', text['log_level'], str, LOG_LEVELS)
-    with_profile = argument_value('shm_profile', text['shm_profile'], bool)
-    parameters = {
-        name: ParameterValue(argument_value(name, text[name], kind), value_type=kind)
-        for name, _, _, kind in PARAMETER_ARGUMENTS
-    }
-    outer = context.launch_configurations.get('ros_namespace', '')
-    namespace = full_namespace(outer, text['namespace'])
-    profile = str(SHARE / 'config' / 'fastdds_shm.xml')
-    # Jazzy and older read the first name, newer distributions the second.
-    variables = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+def replay_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """The node, with the level of its own logger."""
+    text = context.launch_configurations
+
+    def value(name: str, kind: type) -> ParameterValue:
+        try:
+            kind(text[name])
+        except ValueError:
+            expected = {int: 'a whole number', float: 'a number'}[kind]
+            raise ValueError(f"invalid {name} '{text[name]}' (expected {expected})") from None
+        return ParameterValue(LaunchConfiguration(name), value_type=kind)
+
+    namespace = prefix_namespace(text.get('ros_namespace'), text['namespace'])
+    logger = f'{make_namespace_absolute(namespace)}/replay'.strip('/').replace('/', '.')
     return [
-        *(SetEnvironmentVariable(name, profile) for name in variables if with_profile),
         Node(
             package='linknet_ros',
             executable='replay_node',
             name='replay',
-            namespace=f'/{namespace}',
-            parameters=[parameters],
-            ros_arguments=log_level_arguments(namespace, 'replay', level),
+            namespace=text['namespace'],
+            parameters=[{name: value(name, kind) for name, kind in TYPES.items()}],
+            ros_arguments=['--log-level', f'{logger}:={text["log_level"]}'],
             output='screen',
-        ),
+        )
     ]
 
 
@@ -71,9 +71,18 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *(
-                DeclareLaunchArgument(name, default_value=default, description=text)
-                for name, default, text in ARGUMENTS
+                DeclareLaunchArgument(
+                    name, default_value=default, choices=list(choices) or None, description=text
+                )
+                for name, default, choices, text in (*PARAMETER_ARGUMENTS, *ARGUMENTS)
             ),
-            OpaqueFunction(function=start),
+            # Jazzy and older read the first name, newer distributions the second.
+            *(
+                SetEnvironmentVariable(
+                    name, PROFILE, condition=IfCondition(LaunchConfiguration('shm_profile'))
+                )
+                for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+            ),
+            OpaqueFunction(function=replay_node),
         ]
     )

@@ -39,10 +39,9 @@ from doc_commands import (
     is_training,
     links_of,
 )
-from launch_files import rows
+from launch_files import arguments
 
 from linknet_ros.__main__ import PROGRAMS
-from linknet_ros.launch_arguments import argument_value
 from linknet_ros.node.parameters import SPECS, Parameters, declare_parameters
 
 #: What stands in a page, and what takes its place before the command is run here.
@@ -281,21 +280,17 @@ def check_files(command):
 
 
 def check_launch(command):
-    file, *arguments = command.words[3:]
+    file, *words = command.words[3:]
     assert (ROOT / 'launch' / file).is_file(), f'{command}: no launch/{file}'
-    known = {row[0] for row in rows(file, 'ARGUMENTS')}
-    known |= {row[0] for row in rows(file, 'PARAMETER_ARGUMENTS')}
-    options = {spec.name: spec.options for spec in SPECS}
-    for word in arguments:
+    known = arguments(file)
+    for word in words:
         if word == '--show-args':
             continue
         name, given, value = word.partition(':=')
-        assert given, f"{command}: '{word}' is no name:=value"
+        assert given, f"{command}: '{word}' is not name:=value"
         assert name in known, f'{command}: {file} has {sorted(known)}'
-        if name in ('rviz', 'shm_profile', 'loop'):
-            argument_value(name, value, bool)
-        if options.get(name):
-            assert value in options[name], f'{command}: {name} takes {options[name]}'
+        choices = known[name].choices
+        assert not choices or value in choices, f'{command}: {name} takes {choices}'
 
 
 def check_parameter(command):

@@ -7,9 +7,11 @@ package = 'linknet_ros'
 # Everything but setuptools is an extra: on a robot apt provides rclpy, NumPy and OpenCV, which pip
 # does not know of, and `ros2 run` must not fail over that.
 # OpenCV without windows: the same library, but it imports on machines that have no libGL.
-runtime = ['numpy', 'opencv-python-headless', 'onnx']
+# simplejpeg (400 kB) finds JPEG images with data missing; apt does not have it.
+runtime = ['numpy', 'opencv-python-headless', 'onnx', 'simplejpeg']
 cpu = [*runtime, 'openvino', 'onnxruntime']
 ros = [
+    'simplejpeg',
     'ros-rclpy[fastrtps]==7.1.6',
     'ros-jazzy-sensor-msgs',
     'ros-jazzy-std-msgs',

@@ -12,16 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import SourceError, first_line
-from linknet_ros.limits import MAX_PIXELS
+from linknet_ros.limits import MAX_IMAGE_BYTES, MAX_PIXELS
 from linknet_ros.system.bounded_file import read_file
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg')
-
-#: Bytes of an image file; a frame of MAX_PIXELS has fewer even as it is. That no image has
-#: more pixels OpenCV sees to, see linknet_ros/__init__.py.
-MAX_FILE_BYTES = 256 * 1024 * 1024
 
 #: How a whole file of these formats ends; a decoder may fill what is missing with grey.
 _ENDS = {b'\x89PNG': b'IEND', b'\xff\xd8\xff': b'\xff\xd9'}
@@ -33,7 +29,7 @@ class SourceFrame:
 
     :param bgr: (H, W, 3) uint8 BGR.
     :param labels: true class ids, (H, W) uint8; ids that the label set does not have are void;
-        None where nobody knows them.
+        None where they are not known.
     :param name: of its file; empty where it has none of its own.
     """
 
@@ -68,7 +64,7 @@ def open_files(source: str) -> FolderSource | VideoSource:
             f"cannot replay '{source}': neither a folder of images nor a video "
             f'({", ".join(VIDEO_SUFFIXES)})'
         )
-    raise SourceError(f"no folder or video '{source}'; give an existing path")
+    raise SourceError(f"no folder or video '{source}'", 'give an existing path')
 
 
 class ImageSource:
@@ -79,7 +75,7 @@ class ImageSource:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         if not paths:
-            raise SourceError('no image is given')
+            raise SourceError('no image was given')
         self.paths = list(paths)
 
     def frames(self) -> Iterator[SourceFrame | SourceError]:
@@ -101,7 +97,8 @@ class ImageSource:
         if labels.dtype != np.uint8 or labels.shape != shape:
             raise SourceError(
                 f"{annotation} is {labels.dtype} {labels.shape}, expected 8 bits of its frame's "
-                f'size {shape}; take the folder {annotations.name} away or put it right'
+                f'size {shape}',
+                f'correct the folder {annotations.name} or take it away',
             )
         return labels
 
@@ -116,7 +113,8 @@ class FolderSource(ImageSource):
         paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
             raise SourceError(
-                f'no image in folder {folder}; it should hold {", ".join(IMAGE_SUFFIXES)} files'
+                f'no image in folder {folder}',
+                f'it should hold {", ".join(IMAGE_SUFFIXES)} files',
             )
         super().__init__(paths)
 
@@ -131,7 +129,7 @@ class VideoSource:
     def __init__(self, path: Path) -> None:
         self._path = path
         if next(self.frames(), None) is None:
-            raise SourceError(f'cannot read a frame of video {path}; is it complete?')
+            raise SourceError(f'cannot read a frame of video {path}', 'is it complete?')
         video = cv2.VideoCapture(str(path))
         #: Frames and frames per second by the file's header, which may be wrong; 0: unknown.
         self.count = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -148,7 +146,8 @@ class VideoSource:
             if size[0] * size[1] > MAX_PIXELS:
                 raise SourceError(
                     f'{self._path} has frames of {size[0]}x{size[1]}, more than {MAX_PIXELS} '
-                    'pixels; make a smaller copy'
+                    'pixels',
+                    'make a smaller copy',
                 )
             while True:
                 there, frame = video.read()
@@ -163,24 +162,24 @@ def read_image(path: Path, color: bool = True) -> NDArray[np.uint8]:
     """Read an image file.
 
     :param color: as (H, W, 3) BGR, else as the file has it.
-    :raises SourceError: when it cannot be read, is cut short, too large, or no image.
+    :raises SourceError: when it cannot be read, is cut short or too large, or is not an image.
     """
     try:
-        data = read_file(path, MAX_FILE_BYTES)
+        data = read_file(path, MAX_IMAGE_BYTES)
     except OSError as error:
         raise SourceError(f'cannot read {path}: {error.strerror}') from error
     for start, end in _ENDS.items():
         if data.startswith(start) and end not in data[-4096:]:
-            raise SourceError(f'{path} is cut short ({len(data)} bytes); copy it again')
+            raise SourceError(f'{path} is cut short ({len(data)} bytes)', 'copy it again')
     how = cv2.IMREAD_COLOR if color else cv2.IMREAD_UNCHANGED
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
     except cv2.error as error:
         raise SourceError(
-            f'{path} cannot be decoded ({first_line(error)}); make a smaller copy, or set '
-            'OPENCV_IO_MAX_IMAGE_PIXELS if it is meant to have so many pixels'
+            f'{path} cannot be decoded ({first_line(error)})',
+            'make a smaller copy, or set OPENCV_IO_MAX_IMAGE_PIXELS if it has so many pixels',
         ) from error
     if image is None:
-        raise SourceError(f'{path} is no readable image ({len(data)} bytes); copy it again')
+        raise SourceError(f'{path} is not a readable image ({len(data)} bytes)', 'copy it again')
     result: NDArray[np.uint8] = image
     return result

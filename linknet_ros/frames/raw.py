@@ -94,12 +94,12 @@ _BGR_FROM_YUV = np.array(
     ]
 )
 
-# What image_to_bgr says of an encoding that is not in the table.
-WAY_OUT = 'set the camera driver to bgr8, rgb8, mono8, yuyv or another colour encoding'
+#: What to do about an encoding that is not in the table.
+FIX = 'set the camera driver to bgr8, rgb8, mono8, yuyv or another colour encoding'
 
 
 def _refuse(message: Any) -> NDArray[np.uint8]:
-    raise FrameError(f'image encoding {message.encoding!r} cannot be converted to BGR; {WAY_OUT}')
+    raise FrameError(f'image encoding {message.encoding!r} cannot be converted to BGR', FIX)
 
 
 def image_to_bgr(
@@ -140,8 +140,8 @@ def compressed_to_bgr(message: Any) -> NDArray[np.uint8]:
     'compressed' stands for not converted: a Bayer mosaic is one still. Older releases and other
     publishers write 'jpeg' or 'png' only.
 
-    The data tell whether they are JPEG or PNG; the format, what the decoded samples are. Of 16
-    bits the high byte is kept, as in image_to_bgr.
+    Whether it is a JPEG or PNG is seen from the data; the format says what the decoded samples
+    are. Of 16 bits the high byte is kept, as in image_to_bgr.
 
     :param message: has the fields of sensor_msgs/CompressedImage, whichever library read it.
     :returns: (H, W, 3) uint8, BGR; a new array.
@@ -150,11 +150,12 @@ def compressed_to_bgr(message: Any) -> NDArray[np.uint8]:
     source, _, codec = message.format.partition(';')
     try:
         if 'compressedDepth' in message.format:
-            raise FrameError('shows distances, no colours; take the colour camera')
+            raise FrameError('shows distances, not colours', 'take the colour camera')
         pixels = decode_image(bytes(message.data))
     except FrameError as error:
         size = f'{len(message.data)} bytes'
-        raise FrameError(f'compressed image ({message.format!r}, {size}) {error}') from error
+        problem = f'compressed image ({message.format!r}, {size}) {error.problem}'
+        raise FrameError(problem, error.fix) from error
     if pixels.dtype != np.uint8:
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.ndim == 2 and source.startswith('bayer') and not _target(codec):
@@ -183,37 +184,38 @@ def _check(message: Any, layout: _Layout | None) -> None:
     width, height, step = message.width, message.height, message.step
     size = f'{message.encoding!r} image of {width} x {height}'
     if min(width, height) < 1:
-        raise FrameError(f'{size}: width and height must be at least 1; check the camera driver')
+        raise FrameError(f'{size}: width and height must be at least 1', 'check the camera driver')
     if max(width, height) > MAX_SIDE:
         raise FrameError(
-            f'{size} is over the limit of {MAX_SIDE} pixels a side: the message is damaged, '
-            'or the camera must be set to a smaller size'
+            f'{size} is over the limit of {MAX_SIDE} pixels a side: the message is damaged',
+            'otherwise set the camera to a smaller size',
         )
     if width * height > MAX_PIXELS:
         raise FrameError(
-            f'{size} is over the limit of {MAX_PIXELS} pixels: the message is damaged, or the '
-            'camera must be set to a smaller size'
+            f'{size} is over the limit of {MAX_PIXELS} pixels: the message is damaged',
+            'otherwise set the camera to a smaller size',
         )
     if layout is not None:
         if width % layout.width_multiple or height % layout.height_multiple:
             sides = 'width' if layout.height_multiple == 1 else 'width and height'
-            raise FrameError(f'{size}: this encoding needs an even {sides}; set another size')
+            raise FrameError(f'{size}: this encoding needs an even {sides}', 'set another size')
         if message.encoding.startswith('bayer') and min(width, height) < 4:
             # OpenCV would return black.
             raise FrameError(
-                f'{size}: a Bayer image needs at least 4 x 4 pixels; set a larger one'
+                f'{size}: a Bayer image needs at least 4 x 4 pixels', 'set a larger size'
             )
         if step < layout.row_bytes(width):
             raise FrameError(
-                f'{size} has step {step}, but a row needs {layout.row_bytes(width)} bytes; '
-                'the camera driver must set step to its row length in bytes'
+                f'{size} has step {step}, but a row needs {layout.row_bytes(width)} bytes',
+                'the camera driver must set step to its row length in bytes',
             )
     rows = layout.rows(height) if layout is not None else height
     if len(message.data) < step * rows:
         counted = f'height {height}' if rows == height else f'{rows} rows (chroma included)'
         raise FrameError(
             f'{size} has {len(message.data)} bytes, but step {step} * {counted} needs '
-            f'{step * rows}; the frame was cut short, or the camera driver sets a wrong step'
+            f'{step * rows}',
+            'the frame was cut short, or the camera driver sets a wrong step',
         )
 
 

@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 
 from linknet_ros.errors import FrameError
 from linknet_ros.frames import raw as image_decoding
-from linknet_ros.frames.raw import WAY_OUT
+from linknet_ros.frames.raw import FIX
 
 # What a cv_bridge built for another NumPy raises, at the import or at the first use.
 _CV_BRIDGE_BROKEN = (ImportError, AttributeError, SystemError)
@@ -111,11 +111,9 @@ def _bgr_by_cv_bridge(message: Image) -> NDArray[np.uint8]:
     problem = f'image encoding {message.encoding!r} cannot be converted to BGR'
     bridge = _open_cv_bridge()
     if isinstance(bridge, Exception):
-        raise FrameError(
-            f'{problem}, and cv_bridge does not load ({bridge}); {WAY_OUT}'
-        ) from bridge
+        raise FrameError(f'{problem}, and cv_bridge does not load ({bridge})', FIX) from bridge
     try:
         return np.asarray(bridge.imgmsg_to_cv2(message, desired_encoding='bgr8'), np.uint8)
     # CvBridgeError is a TypeError; wrong sizes give the others.
     except (*_CV_BRIDGE_BROKEN, RuntimeError, TypeError, ValueError) as error:
-        raise FrameError(f'{problem}, and cv_bridge refuses it ({error}); {WAY_OUT}') from error
+        raise FrameError(f'{problem}, and cv_bridge refuses it ({error})', FIX) from error

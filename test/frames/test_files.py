@@ -146,9 +146,13 @@ def test_damaged_annotation(folder, annotations):
         ('b.png', encoded('.png', noise())[:4000], r'b\.png is cut short \(4000 bytes\); copy it'),
         ('b.jpg', encoded('.jpg', noise())[:2000], r'b\.jpg is cut short \(2000 bytes\); copy it'),
         ('b.jpg', encoded('.jpg', noise())[:-2], r'b\.jpg is cut short \(\d+ bytes\); copy it'),
-        ('b.bmp', encoded('.bmp', noise())[:4000], r'b\.bmp is no readable image \(4000 bytes\)'),
-        ('b.png', b'', r'b\.png is no readable image \(0 bytes\); copy it again'),
-        ('b.png', b'To do: copy the images.\n', r'b\.png is no readable image \(24 bytes\)'),
+        (
+            'b.bmp',
+            encoded('.bmp', noise())[:4000],
+            r'b\.bmp is not a readable image \(4000',
+        ),
+        ('b.png', b'', r'b\.png is not a readable image \(0 bytes\); copy it again'),
+        ('b.png', b'To do: copy the images.\n', r'b\.png is not a readable image \(24 bytes\)'),
     ],
     ids=['png', 'jpg', 'jpg-end', 'bmp', 'empty', 'text'],
 )

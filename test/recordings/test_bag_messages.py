@@ -61,7 +61,7 @@ def test_compressed(bags, messages, suffix, pixels):
         (encoded('.jpg', FRAME)[:-40], 'jpeg', 'is cut short'),
         (encoded('.png', FRAME)[:-40], 'png', 'is cut short'),
         (b'\x89PNG' + bytes(50) + b'IEND', 'png', 'is neither JPEG nor PNG'),
-        (encoded('.png', GRAY), '16UC1; compressedDepth', 'shows distances, no colours'),
+        (encoded('.png', GRAY), '16UC1; compressedDepth', 'shows distances, not colours'),
     ],
 )
 def test_compressed_that_cannot_be_used(bags, messages, data, form, reason):

@@ -103,7 +103,7 @@ def test_bad_image(job, images, tmp_path):
     assert files(job.out / 'labels') == ['a.png', 'c.png', 'd.png']
     assert (report.frames, report.segmented) == (4, 3)
     (reason,) = report.bad
-    assert 'b.png is no readable image' in reason
+    assert 'b.png is not a readable image' in reason
 
 
 def test_video_to_folder(job, frames, tmp_path):

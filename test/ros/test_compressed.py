@@ -159,7 +159,7 @@ JPEG = cv2.imencode('.jpg', np.tile(COLORS, (8, 8, 1)))[1].tobytes()
             JPEG[:1500],
             "('jpeg', 1500 bytes) is cut short: the end of the JPEG is missing;",
         ),
-        ('jpeg', JPEG[:1500] + b'\xff\xd9', 'lacks a piece of its data; check'),
+        ('jpeg', JPEG[:1500] + b'\xff\xd9', 'is a damaged JPEG (premature end of data segment)'),
         ('h264', b'\0\0\0\1g', "('h264', 5 bytes) is neither JPEG nor PNG (it starts with 00 00"),
         (
             'bgr8; tiff compressed ',
@@ -169,9 +169,9 @@ JPEG = cv2.imencode('.jpg', np.tile(COLORS, (8, 8, 1)))[1].tobytes()
         (
             '16UC1; compressedDepth png',
             bytes(12) + b'\x89PNG',
-            'shows distances, no colours; take',
+            'shows distances, not colours; take',
         ),
-        ('32FC1; compressedDepth', b'', 'shows distances, no colours; take the colour camera'),
+        ('32FC1; compressedDepth', b'', 'shows distances, not colours; take the colour camera'),
     ],
 )
 def test_refused(form, data, reason):

@@ -219,7 +219,7 @@ def test_annotation_of_another_size(root, splits):
 
 def test_broken_file(root, splits):
     (root / '701_StillsRaw_full/0016E5_3.png').write_bytes(b'<html>')
-    with pytest.raises(SourceError, match=r'0016E5_3\.png is no readable image'):
+    with pytest.raises(SourceError, match=r'0016E5_3\.png is not a readable image'):
         CamVidOriginal(root, 'val', 'elab', splits)[0]
 
 

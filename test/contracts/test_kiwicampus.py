@@ -16,21 +16,13 @@ pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not instal
 
 from builtin_interfaces.msg import Time
 from checkout import CONFIG
-from consumer_robot import (
-    SENSOR_DATA,
-    latched,
-    late,
-    nanoseconds,
-    padded,
-    random_labels,
-    transposed,
-)
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rig import BEST_EFFORT, latched, nanoseconds, random_labels
 from sensor_msgs.msg import Image, PointCloud2, PointField
+from spoiled import late, padded, transposed
 from std_msgs.msg import Header
 
 from linknet_ros.classes import CAMVID
-from linknet_ros.node import topics as ros_outputs
 
 [TREE] = CAMVID.ids(['tree'])
 
@@ -55,7 +47,7 @@ class KiwicampusLayer:
         self.heard = {'segmentation_topic': [], 'confidence_topic': [], 'pointcloud_topic': []}
         for key in self.heard:
             kind = PointCloud2 if key == 'pointcloud_topic' else Image
-            peer.create_subscription(kind, values[key], partial(self.take, key), SENSOR_DATA)
+            peer.create_subscription(kind, values[key], partial(self.take, key), BEST_EFFORT)
 
     def take_label_info(self, message):
         """createSegmentationCostMultimap: the ids are kept as uint8_t."""
@@ -139,9 +131,9 @@ def kiwicampus_values():
 class Kiwi:
     """A robot with a depth camera, and the layer."""
 
-    def __init__(self, open_robot, size=(96, 64), **values):
+    def __init__(self, open_told_robot, size=(96, 64), **values):
         self.size = size
-        self.robot = open_robot(size, min_confidence=0.5, **values)
+        self.robot = open_told_robot(size, min_confidence=0.5, **values)
         self.layer = KiwicampusLayer(self.robot.peer, kiwicampus_values(), TILE)
         self.depth = self.robot.peer.create_publisher(
             PointCloud2, self.layer.values['pointcloud_topic'], 10
@@ -169,9 +161,9 @@ def tiles_of(labels, confidence):
 
 
 @pytest.fixture
-def kiwi(open_robot, label_infos):
+def kiwi(open_told_robot, label_infos):
     """Kiwi, whose LabelInfo is a stand-in."""
-    return Kiwi(open_robot)
+    return Kiwi(open_told_robot)
 
 
 def late_joiner(publisher):
@@ -185,7 +177,7 @@ def test_kiwicampus_gets_class_and_confidence_of_every_pixel(kiwi, label_infos):
     [label_info] = late_joiner(label_infos[0])
     kiwi.layer.take_label_info(label_info)
     confidence = np.random.default_rng(1).integers(0, 256, (64, 96), dtype=np.uint8)
-    labels = random_labels(96, 64)
+    labels = random_labels()
     kiwi.show(labels, confidence)
     assert kiwi.layer.said == []
     assert kiwi.layer.tiles == tiles_of(labels, confidence)
@@ -196,7 +188,7 @@ def test_kiwicampus_gets_class_and_confidence_of_every_pixel(kiwi, label_infos):
 
 def test_kiwicampus_has_the_names_before_the_first_mask(kiwi, label_infos):
     assert len(late_joiner(label_infos[0])) == 1
-    labels = random_labels(96, 64)
+    labels = random_labels()
     kiwi.show(labels)
     # As a layer that never subscribed to label_info.
     assert kiwi.layer.said == ['a labelinfo message has not been received']
@@ -207,20 +199,20 @@ def test_kiwicampus_says_which_names_it_lacks(kiwi, label_infos):
     del kiwi.layer.costs['tree']
     kiwi.layer.take_label_info(label_infos[0].sent[0])
     assert kiwi.layer.said == ["CRITICAL ERROR: Class 'tree'"]
-    labels = random_labels(96, 64)
+    labels = random_labels()
     kiwi.show(labels)
     assert {label for label, _ in kiwi.layer.tiles.values()} == set(range(11)) - {TREE}
 
 
-def test_kiwicampus_over_the_wire(open_robot):
+def test_kiwicampus_over_the_wire(open_told_robot):
     pytest.importorskip('vision_msgs', reason='needs vision_msgs, which is not on PyPI')
     from vision_msgs.msg import LabelInfo
 
-    kiwi = Kiwi(open_robot)
+    kiwi = Kiwi(open_told_robot)
     topic = kiwi.layer.values['labels_topic']
     kiwi.robot.peer.create_subscription(LabelInfo, topic, kiwi.layer.take_label_info, latched(5))
     kiwi.robot.until(lambda: kiwi.layer.cost_of_id)
-    labels = random_labels(96, 64)
+    labels = random_labels()
     kiwi.show(labels)
     assert kiwi.layer.said == []
     assert kiwi.layer.tiles == tiles_of(labels, np.full_like(labels, 255))
@@ -229,8 +221,9 @@ def test_kiwicampus_over_the_wire(open_robot):
 @pytest.mark.parametrize('change', [late, padded, transposed])
 def test_kiwicampus_would_not_take(kiwi, label_infos, spoil, change):
     kiwi.layer.take_label_info(label_infos[0].sent[0])
-    spoil(ros_outputs, 'array_to_image', change)
-    labels = random_labels(96, 64)
+    for topic in ('labels', 'confidence'):
+        spoil(f'/linknet/{topic}', change)
+    labels = random_labels()
     kiwi.show(labels)
     assert kiwi.layer.tiles != tiles_of(labels, np.full_like(labels, 255))
     assert (kiwi.layer.tiles == {}) == (change is late)
@@ -238,7 +231,7 @@ def test_kiwicampus_would_not_take(kiwi, label_infos, spoil, change):
 
 def test_kiwicampus_would_not_take_another_size(kiwi, label_infos):
     kiwi.layer.take_label_info(label_infos[0].sent[0])
-    kiwi.show(random_labels(96, 64), cloud_size=(95, 64))
+    kiwi.show(random_labels(), cloud_size=(95, 64))
     assert kiwi.layer.said == ['Pointcloud and segmentation sizes are different']
 
 

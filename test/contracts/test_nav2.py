@@ -15,14 +15,15 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
 
 from checkout import CONFIG
-from consumer_robot import SENSOR_DATA, latched, late, nanoseconds
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rig import BEST_EFFORT, latched, nanoseconds
 from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
+from spoiled import late
 from std_msgs.msg import Header
 
 from linknet_ros.classes import CAMVID
-from linknet_ros.node import ground_topics as ros_ground
+from linknet_ros.ros.qos import qos_faults
 from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.simulation.truth import StreetTruth, open_finer
 
@@ -73,7 +74,7 @@ class ObstacleLayer:
         self.values, self.tf, self.marks, self.free, self.heard = values, tf, None, None, 0
         scan = values['data_type'] == 'LaserScan'
         kind, take = (LaserScan, self.take_scan) if scan else (PointCloud2, self.take_cloud)
-        peer.create_subscription(kind, values['topic'], take, SENSOR_DATA)
+        peer.create_subscription(kind, values['topic'], take, BEST_EFFORT)
 
     def take_scan(self, scan):
         """laserScanValidInfCallback, or laserScanCallback."""
@@ -126,14 +127,14 @@ def info_of(camera):
 
 
 @pytest.fixture
-def open_street(open_robot, street):
+def open_street(open_told_robot, street):
     """A robot in the street: `open_street(**parameters) -> robot`."""
 
     def make(**values):
         camera = street[0].camera
         values |= {'ground.height': camera.height_m, 'ground.pitch': camera.pitch}
         values |= {'ground.overhanging_classes': ['car']}
-        return open_robot((480, 360), info_of(camera), **values)
+        return open_told_robot((480, 360), info_of(camera), **values)
 
     return make
 
@@ -188,7 +189,7 @@ def in_another_frame(message):
 
 @pytest.mark.parametrize('change', [backwards, wider, late, in_another_frame])
 def test_obstacle_layer_would_be_wrong(open_street, street, spoil, change):
-    spoil(ros_ground, 'scan_message', change)
+    spoil('/linknet/drivable_scan', change)
     robot, (_, labels, truth) = open_street(), street
     values = nav2_file()[0]['camera_layer']['drivable_scan']
     layer = ObstacleLayer(robot.peer, values, Tf(robot.header.stamp))
@@ -315,7 +316,7 @@ def without_stamp(message):
     ],
 )
 def test_collision_monitor_would_be_wrong(open_street, street, spoil, change, actions):
-    spoil(ros_ground, 'scan_message', change)
+    spoil('/linknet/drivable_scan', change)
     robot, camera = open_street(), street[0].camera
     monitor = CollisionMonitor(robot.peer, nav2_file()[1], 'drivable_scan')
     robot.matched(monitor.source['topic'])
@@ -380,7 +381,7 @@ class StaticLayer:
 def show_static_layer(open_street, street):
     """One frame, and a StaticLayer that comes after it: `show_static_layer(**parameters)`."""
 
-    def show(wait=True, **values):
+    def show(**values):
         robot = open_street(**{'ground.latched': True, **values})
         first = []
         robot.peer.create_subscription(OccupancyGrid, '/linknet/drivable_grid', first.append, 1)
@@ -388,12 +389,7 @@ def show_static_layer(open_street, street):
         robot.show(street[1])
         robot.until(lambda: first)
         layer = StaticLayer(robot.peer, nav2_file()[0])
-        if wait:
-            robot.until(lambda: layer.map or layer.said)
-        else:
-            robot.matched('/linknet/drivable_grid')
-            for _ in range(20):
-                robot.executor.spin_once(timeout_sec=0.02)
+        robot.until(lambda: layer.map or layer.said or qos_faults(robot.node))
         return layer
 
     return show
@@ -454,7 +450,7 @@ def by_its_middle(grid):
 
 @pytest.mark.parametrize('change', [swapped, mirrored, from_the_top, by_its_middle])
 def test_static_layer_would_be_wrong(show_static_layer, street, spoil, change):
-    spoil(ros_ground, 'grid_message', change)
+    spoil('/linknet/drivable_grid', change)
     iou, _, _ = agreement(show_static_layer(), street[2])
     assert iou < 0.7
 
@@ -465,10 +461,10 @@ def not_turned(grid):
 
 
 def test_static_layer_would_refuse_an_orientation_that_is_none(show_static_layer, spoil):
-    spoil(ros_ground, 'grid_message', not_turned)
+    spoil('/linknet/drivable_grid', not_turned)
     assert show_static_layer().said == ['Received map message is malformed. Rejecting.']
 
 
 def test_static_layer_would_not_get_a_grid_that_is_not_latched(show_static_layer):
-    layer = show_static_layer(wait=False, **{'ground.latched': False})
+    layer = show_static_layer(**{'ground.latched': False})
     assert layer.map is None

@@ -14,14 +14,15 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
 
 from checkout import CONFIG
-from consumer_robot import late, nanoseconds, padded, random_labels, transposed
 from rclpy.qos import QoSProfile, qos_profile_sensor_data, qos_profile_system_default
+from rig import nanoseconds, random_labels
 from sensor_msgs.msg import CameraInfo, Image
+from spoiled import late, padded, transposed
 
 from linknet_ros.classes import CAMVID
-from linknet_ros.node import topics as ros_outputs
 
 PEDESTRIAN, BICYCLIST = CAMVID.ids(['pedestrian', 'bicyclist'])
+MASK = '/linknet/masks/pedestrian_bicyclist'
 
 
 class Nvblox:
@@ -86,13 +87,13 @@ NVBLOX_INFO = {'width': 192, 'height': 128, 'k': [200.0, 0, 91, 0, 180, 61, 0, 0
 
 
 @pytest.fixture
-def open_nvblox(open_robot):
+def open_nvblox(open_told_robot):
     """Robot and nvblox: `open_nvblox(input_qos, **parameters) -> robot, nvblox`."""
 
     def make(input_qos=qos_profile_sensor_data, **values):
         _, masks, remapped = nvblox_file()
         info = CameraInfo(**NVBLOX_INFO)
-        robot = open_robot((96, 64), info, mask_classes=masks, **values)
+        robot = open_told_robot((96, 64), info, mask_classes=masks, **values)
         topics = {
             'mask': remapped['camera_0/mask/image'],
             'mask_info': remapped['camera_0/mask/camera_info'],
@@ -129,7 +130,7 @@ def people(labels):
 )
 def test_nvblox_masks_people_where_they_are(open_nvblox, input_qos):
     robot, nvblox = open_nvblox(input_qos)
-    labels = random_labels(96, 64)
+    labels = random_labels()
     robot.show(labels)
     robot.until(lambda: nvblox.found)
     [(mask, info)] = nvblox.found
@@ -143,20 +144,20 @@ def test_nvblox_masks_people_where_they_are(open_nvblox, input_qos):
     assert not nvblox.is_masked(mask, info, outside).any()
 
 
-@pytest.mark.parametrize('function', ['array_to_image', 'camera_info_for'])
-def test_nvblox_would_not_take_another_stamp(open_nvblox, spoil, function):
-    spoil(ros_outputs, function, late)
+@pytest.mark.parametrize('topic', [MASK, '/linknet/camera_info'])
+def test_nvblox_would_not_take_another_stamp(open_nvblox, spoil, topic):
+    spoil(topic, late)
     robot, nvblox = open_nvblox()
-    robot.show(random_labels(96, 64))
+    robot.show(random_labels())
     robot.until(lambda: all(nvblox.heard.values()))
     assert nvblox.found == []
 
 
 @pytest.mark.parametrize('change', [padded, transposed])
 def test_nvblox_would_mask_something_else(open_nvblox, spoil, change):
-    spoil(ros_outputs, 'array_to_image', change)
+    spoil(MASK, change)
     robot, nvblox = open_nvblox()
-    labels = random_labels(96, 64)
+    labels = random_labels()
     robot.show(labels)
     robot.until(lambda: nvblox.found)
     masked = nvblox.is_masked(*nvblox.found[0], points_through(PIXELS))
@@ -169,9 +170,9 @@ def test_nvblox_would_mask_something_else_by_the_cameras_numbers(open_nvblox, sp
         info.k = NVBLOX_INFO['k']
         return info
 
-    spoil(ros_outputs, 'camera_info_for', of_the_camera)
+    spoil('/linknet/camera_info', of_the_camera)
     robot, nvblox = open_nvblox()
-    labels = random_labels(96, 64)
+    labels = random_labels()
     robot.show(labels)
     robot.until(lambda: nvblox.found)
     mask, info = nvblox.found[0]
@@ -181,12 +182,11 @@ def test_nvblox_would_mask_something_else_by_the_cameras_numbers(open_nvblox, sp
 
 
 def test_nvblox_would_not_hear_best_effort_with_its_default_qos(open_nvblox):
-    topic = '/linknet/masks/pedestrian_bicyclist'
-    fault = {f'qos_overrides.{topic}.publisher.reliability': 'best_effort'}
+    fault = {f'qos_overrides.{MASK}.publisher.reliability': 'best_effort'}
     robot, nvblox = open_nvblox(QoSProfile(depth=10), **fault)
     sure = []
     robot.peer.create_subscription(Image, '/linknet/labels', sure.append, 10)
     robot.matched('/linknet/labels', '/linknet/camera_info')
-    robot.show(random_labels(96, 64))
+    robot.show(random_labels())
     robot.until(lambda: sure and nvblox.heard['mask_info'])
     assert nvblox.heard['mask'] == 0

@@ -3,9 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -3,17 +3,11 @@
 import copy
 
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 from torch import nn
 
 from training.batch_norm import convolution_norm_pairs, fold_batch_norm, unfold_batch_norm
 from training.networks import NETWORKS, NetworkConfig, build_network
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 
 def random_images(*sizes, seed=0):

@@ -4,12 +4,10 @@ import json
 
 import pytest
 
-torch = pytest.importorskip('torch', reason='needs PyTorch (pip install .[train])')
-
-from linknet_ros.errors import LinknetError  # noqa: E402
-from training import benchmark as module  # noqa: E402
-from training.benchmark import main, measure, table  # noqa: E402
-from training.networks import NetworkConfig, build_network  # noqa: E402
+from linknet_ros.errors import LinknetError
+from training import benchmark as module
+from training.benchmark import main, measure, table
+from training.networks import NetworkConfig, build_network
 
 
 def row(network, median, runtime='pytorch', size='64x32'):

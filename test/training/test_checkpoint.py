@@ -6,9 +6,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-
 import torch
 
 from linknet_ros.errors import SourceError

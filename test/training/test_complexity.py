@@ -1,10 +1,6 @@
 """Parameters and multiply-accumulates of networks that can be counted by hand."""
 
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 from torch import nn
 

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-
 from linknet_ros.errors import SourceError
 from training.data_options import DataOptions, add_data_options, check_classes, data_of, parse_size
 from training.datasets import DATASETS, open_dataset

@@ -3,10 +3,6 @@
 import math
 
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -14,8 +10,6 @@ from torch.nn import functional
 from linknet_ros.errors import SourceError
 from training.deep_supervision import SupervisedNetwork, side_loss
 from training.networks import NetworkConfig, build_network
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 
 class Tiny(nn.Module):

@@ -10,16 +10,11 @@ import shlex
 import shutil
 
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-
 import torch
 from doc_commands import ROOT, all_blocks, all_commands, is_training
 
 from training import export
 from training.datasets.folder import read_class_file
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 #: What stands in a page, and what takes its place.
 SUBSTITUTIONS = {

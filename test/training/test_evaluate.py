@@ -6,9 +6,6 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -23,8 +20,6 @@ from training.evaluate import evaluate, evaluate_file, instance_text, labels_of,
 from training.instance_iou import AVERAGE_SIZE, InstanceIoU
 from training.networks import NetworkConfig, build_network
 from training.processes import Processes, alone
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
 
@@ -342,7 +337,6 @@ def test_command_without_data(camvid_folder, tmp_path):
 
 def test_model_file_by_hand(int8_proto, write_model):
     """Classes by the largest of R, G / 2, B / 4, run as on a robot."""
-    pytest.importorskip('openvino', reason='OpenVINO (extra "cpu") not installed')
     picture = np.zeros((40, 50, 3), np.uint8)
     picture[:20], picture[20:] = RED, BLUE
     truth = np.zeros((40, 50), np.uint8)

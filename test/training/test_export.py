@@ -8,11 +8,6 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
-pytest.importorskip('openvino', reason='OpenVINO (extra "cpu") not installed')
-
 import torch
 from onnx import TensorProto, numpy_helper, shape_inference
 from torch import nn
@@ -30,8 +25,6 @@ from training.evaluate import evaluate_file
 from training.export import MIN_AGREEMENT, DeployedNetwork, agreement, export, main, to_onnx
 from training.networks import NETWORKS, NetworkConfig, build_network, normalize
 from training.variants import to_precision
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 #: Cells of the pictures, blue, green and red, and the class ids of CamVid that they are.
 COLORS = np.array([(230, 160, 120), (60, 60, 160), (90, 90, 90), (40, 200, 40)], np.uint8)

@@ -3,12 +3,8 @@
 import numpy as np
 import onnx
 import pytest
-from checkout import MODEL
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
+from checkout import MODEL
 from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.errors import ModelError, SourceError
@@ -19,9 +15,6 @@ from training.batch_norm import convolution_norm_pairs
 from training.checkpoint import save_checkpoint
 from training.first_weights import load_first_weights, network_in
 from training.networks import NetworkConfig, build_network, normalize
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
 
 LAST_LAYER = ['head.6.bias', 'head.6.weight']
 

@@ -6,9 +6,6 @@ import re
 import numpy as np
 import onnx
 import pytest
-
-pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
-
 from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.errors import ModelError

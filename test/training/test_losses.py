@@ -5,9 +5,6 @@ import math
 
 import numpy as np
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-
 import torch
 from torch import nn
 

@@ -10,10 +10,6 @@ from functools import cache
 import numpy as np
 import onnx
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -21,8 +17,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from linknet_ros.errors import ParameterError
 from training import networks
 from training.networks import NETWORKS, Network, NetworkConfig, build_network, layers
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 every_network = pytest.mark.parametrize('name', NETWORKS)
 
@@ -369,8 +363,9 @@ def to_onnx(network):
 @every_network
 def test_exported_network_runs_in_both_back_ends(name):
     """At another size than it was traced at, and with a width that is not the height."""
-    onnxruntime = pytest.importorskip('onnxruntime', reason='extra "cpu" not installed')
-    openvino = pytest.importorskip('openvino', reason='extra "cpu" not installed')
+    import onnxruntime
+    import openvino
+
     network, image = trained(name), random_image(64, 96)
     expected = logits_of(network, image).numpy()
     exported = to_onnx(network)

@@ -1,10 +1,6 @@
 """ENet: its published figures, the bottlenecks of its table, and its initial block."""
 
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -18,8 +14,6 @@ from training.networks.enet import (
     UpsamplingBottleneck,
 )
 from training.networks.layers import LayerStyle
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 STYLE = LayerStyle('batch', 'prelu')
 

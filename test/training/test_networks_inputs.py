@@ -2,11 +2,6 @@
 
 import itertools
 
-import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 
 from training.networks.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize

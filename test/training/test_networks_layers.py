@@ -2,10 +2,6 @@
 
 import numpy as np
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 from torch import nn
 
@@ -22,8 +18,6 @@ from training.networks.layers import (
     unpool_to_position,
     window_position,
 )
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 
 def test_batch_norm():

@@ -5,10 +5,6 @@ import pickle
 
 import numpy as np
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 from torch import nn
 from torchvision.models import resnet18
@@ -17,8 +13,6 @@ from linknet_ros.errors import ParameterError
 from training.complexity import count_macs, count_parameters
 from training.networks import linknet
 from training.networks.linknet import LinkNet
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 BLOCKS = ('stem', *(f'{part}{i}' for part in ('encoder', 'decoder') for i in (1, 2, 3, 4)))
 

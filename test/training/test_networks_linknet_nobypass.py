@@ -1,18 +1,12 @@
 """LinkNet without links: the same layers, and no way around the deepest of them."""
 
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 from torch import nn
 
 from training.complexity import count_macs, count_parameters
 from training.networks.linknet import LinkNet
 from training.networks.linknet_nobypass import LinkNetNoBypass
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 
 def random_image(height, width):

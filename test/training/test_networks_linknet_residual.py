@@ -1,10 +1,6 @@
 """LinkNet with residual decoders: the block of the authors' code, and its cost."""
 
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -13,8 +9,6 @@ from training.complexity import count_parameters
 from training.networks.layers import LayerStyle
 from training.networks.linknet import LinkNet
 from training.networks.linknet_residual import LinkNetResidual, ResidualDecoderBlock
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 SIZES = [(512, 256, 2), (256, 128, 2), (128, 64, 2), (64, 64, 1)]
 

@@ -1,10 +1,5 @@
 """LinkNet with sub-pixel decoders: which channel becomes which pixel, sizes, and its cost."""
 
-import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 from torch import nn
 
@@ -12,8 +7,6 @@ from training.complexity import count_parameters
 from training.networks.layers import LayerStyle
 from training.networks.linknet import LinkNet
 from training.networks.linknet_subpixel import LinkNetSubpixel, SubpixelDecoderBlock
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 
 def random_features(*shape):

@@ -1,10 +1,6 @@
 """SegNet: its published figures, VGG16's layers, and whose positions the decoder uses."""
 
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -12,8 +8,6 @@ from torchvision.models import vgg16_bn
 
 from training.complexity import count_macs, count_parameters
 from training.networks.segnet import SegNet
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 
 def on_meta(**options):

@@ -1,18 +1,12 @@
 """U-Net: its published figures, and its skips."""
 
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('torchvision', reason='torchvision (extra "train") not installed')
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from training.complexity import count_macs, count_parameters
 from training.networks.unet import UNet
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 
 def on_meta(**options):

@@ -6,12 +6,8 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
-from checkout import ROOT
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-
 import torch
+from checkout import ROOT
 from torch import nn
 
 from training.processes import Processes, alone, join_processes

@@ -7,9 +7,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-
 import torch
 
 from linknet_ros.errors import SourceError
@@ -24,7 +21,7 @@ from training.recipes import Recipe
 from training.run import Run
 from training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread', 'tiny_network')
+pytestmark = pytest.mark.usefixtures('tiny_network')
 
 RECIPE = Recipe(epochs=4, batch=3, average_decay=0.5, precision='fp32', learning_rate=0.02)
 SCORES = {'miou', 'class_accuracy', 'global_accuracy'}

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-
 from training import street_frames
 from training.street_frames import StreetFrames
 

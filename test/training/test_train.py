@@ -12,11 +12,8 @@ from dataclasses import asdict, fields
 import cv2
 import numpy as np
 import pytest
-from checkout import ROOT
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-
 import torch
+from checkout import ROOT
 
 from linknet_ros.classes import CAMVID
 from linknet_ros.inference.model_file import metadata_of
@@ -30,8 +27,6 @@ from training.networks import NETWORKS, NetworkConfig, build_network, normalize
 from training.processes import alone
 from training.recipes import RECIPES, Recipe
 from training.train import main, parse_options, recipe_from
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 CPU = """
 import os, signal, sys, torch

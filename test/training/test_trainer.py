@@ -5,9 +5,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-
 import torch
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
@@ -20,7 +17,7 @@ from training.processes import Processes, alone
 from training.recipes import Recipe
 from training.trainer import Trainer, _growing_average
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread', 'tiny_network')
+pytestmark = pytest.mark.usefixtures('tiny_network')
 
 RECIPE = Recipe(
     epochs=3,

@@ -3,21 +3,21 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch', reason='needs PyTorch (pip install .[train])')
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
-import rclpy  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
-from torch import nn  # noqa: E402
+import rclpy
+from sensor_msgs.msg import Image
+from torch import nn
 
-from linknet_ros.inference.model_file import load_model_file  # noqa: E402
-from linknet_ros.inference.segmenter import Segmenter  # noqa: E402
-from linknet_ros.simulation.street import StreetDrive  # noqa: E402
-from linknet_ros.system.package_files import SHIPPED_MODEL, package_file  # noqa: E402
-from training import usual_node as module  # noqa: E402
-from training.networks import normalize  # noqa: E402
-from training.usual_node import UsualNode, load_network, segment  # noqa: E402
+from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.segmenter import Segmenter
+from linknet_ros.simulation.street import StreetDrive
+from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
+from training import usual_node as module
+from training.networks import normalize
+from training.usual_node import UsualNode, load_network, segment
 
 
 class Channels(nn.Module):

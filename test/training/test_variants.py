@@ -2,11 +2,6 @@
 
 import numpy as np
 import pytest
-
-pytest.importorskip('torch', reason='PyTorch (extra "train") not installed')
-pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
-pytest.importorskip('openvino', reason='OpenVINO (extra "cpu") not installed')
-
 import torch
 from onnx import TensorProto, numpy_helper
 
@@ -17,8 +12,6 @@ from training.export import to_onnx
 from training.graph_lint import lint
 from training.networks import NetworkConfig, build_network
 from training.variants import to_precision
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 FRAMES = [
     np.kron(np.random.default_rng(seed).integers(0, 256, (6, 8, 3)), np.ones((8, 8, 1))).astype(

@@ -1,0 +1,94 @@
+"""A tiny data set and a tiny network for what is no matter of either."""
+
+import importlib.util
+
+import cv2
+import numpy as np
+import pytest
+
+NEEDED = ('torch', 'torchvision', 'onnxruntime', 'openvino')
+MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+if MISSING:
+    collect_ignore_glob = ['test_*.py']
+else:
+    import torch
+    from torch import nn
+
+
+def pytest_report_header():
+    """Say it when nothing of this folder is collected."""
+    if not MISSING:
+        return None
+    return f'test/training is left out: needs {", ".join(MISSING)} (pip install .[train,cpu])'
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _one_torch_thread():
+    """Keep the threads of small networks from waiting for each other on a busy machine."""
+    torch.set_num_threads(1)
+
+
+#: Blue, green, red and class id of what the frames of camvid_folder show.
+CAMVID_COLORS = np.array([(230, 160, 120), (60, 60, 160), (90, 90, 90), (40, 130, 40)], np.uint8)
+CAMVID_IDS = np.array([0, 1, 3, 5], np.uint8)
+
+
+@pytest.fixture(scope='session')
+def camvid_folder(tmp_path_factory):
+    """CamVid in little, to be read only: frames of 64x48 whose colour tells the class.
+
+    Four frames of sequence 'a' and two of 'b' to train on, three of 'c' to validate on; the two
+    upper rows are void.
+    """
+    root = tmp_path_factory.mktemp('camvid')
+    rng = np.random.default_rng(0)
+    for split, names in (
+        ('train', ('a_0', 'a_1', 'a_2', 'a_3', 'b_0', 'b_1')),
+        ('val', ('c_0', 'c_1', 'c_2')),
+    ):
+        (root / split).mkdir()
+        (root / f'{split}annot').mkdir()
+        for name in names:
+            cells = np.kron(rng.integers(0, 4, (3, 4)), np.ones((16, 16), int))
+            noise = rng.integers(0, 20, (48, 64, 3), np.uint8)
+            annotation = CAMVID_IDS[cells]
+            annotation[:2] = 11
+            assert cv2.imwrite(str(root / split / f'{name}.png'), CAMVID_COLORS[cells] + noise)
+            assert cv2.imwrite(str(root / f'{split}annot' / f'{name}.png'), annotation)
+    return root
+
+
+@pytest.fixture
+def tiny_network(monkeypatch):
+    """Two convolutions with a norm, trained as `--network tiny` where the network is no matter."""
+    from training.networks import NETWORKS
+
+    class TinyNetwork(nn.Module):
+        title = 'Tiny'
+        stride = 2
+        side_outputs = {'norm': 8}  # noqa: RUF012
+
+        def __init__(
+            self,
+            classes=11,
+            *,
+            normalization='batch',
+            dropout=0.0,
+            activation='relu',
+            pretrained=False,
+        ):
+            super().__init__()
+            self.options = (classes, normalization, dropout, activation, pretrained)
+            self.first = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+            self.norm = nn.BatchNorm2d(8) if normalization == 'batch' else nn.GroupNorm(2, 8)
+            self.last = nn.ConvTranspose2d(8, classes, 2, stride=2)
+
+        @property
+        def first_convolution(self):
+            return self.first
+
+        def forward(self, image):
+            return self.last(torch.relu(self.norm(self.first(image))))
+
+    monkeypatch.setitem(NETWORKS, 'tiny', TinyNetwork)
+    return TinyNetwork

@@ -1,7 +1,8 @@
 """The doors of the house: every program by its name, as `ros2 run` knows it.
 
 `python -m linknet_ros NAME` and the command NAME do the same: signals first, because the imports
-take a second, then the import, then the program's main().
+take a second, then the import, then the program's main(). Exit codes after a signal:
+system/signals.py.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 
-from linknet_ros.system.signals import end_quietly
+from linknet_ros.system.signals import end_quietly, process_ends
 
 #: Module of every program, below linknet_ros.
 PROGRAMS = {
@@ -28,6 +29,9 @@ PROGRAMS = {
     'demo': 'demo.demo',
 }
 
+#: Programs that run until a signal ends them.
+NODES = ('segment_node', 'replay_node', 'view_node')
+
 
 def run(name: str, arguments: list[str] | None = None) -> None:
     """Run a program.
@@ -35,8 +39,12 @@ def run(name: str, arguments: list[str] | None = None) -> None:
     :param name: a key of PROGRAMS.
     :param arguments: of its command line; None for the process's own.
     """
-    end_quietly()
-    import_module(f'linknet_ros.{PROGRAMS[name]}').main(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    end_quietly(endless=name in NODES or (name == 'demo' and '--view' in given))
+    try:
+        import_module(f'linknet_ros.{PROGRAMS[name]}').main(arguments)
+    finally:
+        process_ends()
 
 
 def __getattr__(name: str) -> Callable[[], None]:

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from linknet_ros.classes import CAMVID
 from linknet_ros.errors import LinknetError
 from linknet_ros.inference.model_file import STRIDE, load_model_file, metadata_of
 from linknet_ros.inference.open_backend import open_backend
+from linknet_ros.system.child_process import answer, ask
 from linknet_ros.system.usage import forget_peak, memory_mb
 from training.complexity import count_macs, count_parameters
 from training.data_options import parse_size
@@ -40,6 +40,9 @@ SIZES = ((480, 360), (640, 360), (1024, 512))
 
 #: What everything is compared with.
 REFERENCE = 'linknet'
+
+#: Seconds for one cell of the table.
+_CELL_SECONDS = 1800.0
 
 
 def measure(network: str, runtime: str, size: tuple[int, int], model: Path, frames: int) -> Any:
@@ -149,12 +152,11 @@ def _in_a_process(
     network: str, runtime: str, size: tuple[int, int], model: Path, frames: int
 ) -> Any:
     cell = json.dumps([network, runtime, size, str(model), frames])
-    command = [sys.executable, '-m', 'training.benchmark', '--cell', cell]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        lines = result.stderr.strip().splitlines() or [f'exit code {result.returncode}']
-        raise LinknetError(f'{network} in {runtime} at {size[0]}x{size[1]}: {lines[-1]}')
-    return json.loads(result.stdout.splitlines()[-1])
+    outcome = ask('training.benchmark', '--cell', cell, seconds=_CELL_SECONDS)
+    if not outcome.works:
+        cell = f'{network} in {runtime} at {size[0]}x{size[1]}'
+        raise LinknetError(f'{cell}: {outcome.message}', outcome.fix)
+    return outcome.value
 
 
 def _add_ratios(rows: list[dict[str, Any]]) -> None:
@@ -206,8 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.cell:
         network, runtime, size, model, frames = json.loads(options.cell)
-        print(json.dumps(measure(network, runtime, tuple(size), Path(model), frames)))
-        return
+        answer(lambda: measure(network, runtime, tuple(size), Path(model), frames))
     try:
         rows = benchmark(
             options.networks, options.sizes, options.runtimes, options.frames, options.rounds

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from linknet_ros.system.arguments import count
 from linknet_ros.system.arguments import size as parse_size
 from linknet_ros.system.child_process import Outcome, ask
 from linknet_ros.system.package_files import package_file, shipped_model
+from linknet_ros.system.signals import before_end, end_quietly
 
 SIZES = ((480, 360), (640, 360), (1024, 512), (1280, 720))
 
@@ -81,7 +83,7 @@ class Benchmark:
                     continue
                 outcome = self._run((backend, precision), size, 1)
                 if not outcome.works:
-                    self.left_out[f'{backend} {precision}'] = outcome.message
+                    self.left_out[f'{backend} {precision}'] = outcome.reason
                 elif (backend, outcome.value['precision']) not in found:
                     found.append((backend, outcome.value['precision']))
         if not found:
@@ -110,7 +112,7 @@ class Benchmark:
                     if outcome.works:
                         cells[size, contender].append(outcome.value)
                     else:
-                        self.left_out[name] = outcome.message
+                        self.left_out[name] = outcome.reason
         rows = []
         for (size, contender), runs in cells.items():
             # A cell that failed in any round has no pairs to compare.
@@ -204,6 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
         int8 = model if options.model else load_model_file(package_file(shipped_model('int8')))
         options.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
+            before_end(partial(shutil.rmtree, folder, ignore_errors=True))
             run = Benchmark(
                 model.path.resolve(),
                 Path(folder),
@@ -220,8 +223,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f'error: {error}')
     except OSError as error:
         sys.exit(f'error: cannot write {error.filename}: {error.strerror}; see --out and TMPDIR')
-    except KeyboardInterrupt:
-        sys.exit('stopped')
     text = table(rows, ' '.join(reference))
     print(text)
     if doubt(rows):
@@ -248,4 +249,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
+    end_quietly(endless=False)
     main()

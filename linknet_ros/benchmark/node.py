@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import random
-import signal
+import shutil
 import sys
 import tempfile
 from functools import partial
@@ -31,8 +31,9 @@ from linknet_ros.errors import LinknetError
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.system.arguments import count
 from linknet_ros.system.arguments import size as parse_size
-from linknet_ros.system.node_process import isolate
+from linknet_ros.system.child_process import isolate
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file, shipped_model
+from linknet_ros.system.signals import before_end
 
 SIZES = ((480, 360), (1280, 720), (1920, 1080))
 
@@ -85,14 +86,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     options = _options(arguments)
-    # Else `timeout` would leave the nodes behind: a SystemExit goes through the finally clauses.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped'))
     isolate(options.domain_id)
     try:
         model = load_model_file(options.model or package_file(shipped_model(options.precision)))
         options.out.mkdir(parents=True, exist_ok=True)
         about = machine()
         with tempfile.TemporaryDirectory() as folder:
+            before_end(partial(shutil.rmtree, folder, ignore_errors=True))
             # PyTorch computes in float, whatever the node does.
             usual = options.model or package_file(SHIPPED_MODEL)
             run = NodeBenchmark(options, model.path.resolve(), usual.resolve(), Path(folder))
@@ -101,8 +101,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f'error: {error}')
     except OSError as error:
         sys.exit(f'error: cannot write {error.filename}: {error.strerror}; see --out and TMPDIR')
-    except KeyboardInterrupt:
-        sys.exit('stopped')
     backends = [backend_row(size, found) for size, found in rounds.items()]
     rows = [
         row(size, contender, found)
@@ -144,7 +142,3 @@ def main(arguments: list[str] | None = None) -> None:
         print(f'plot:   {options.out / "bench.png"}')
     except LinknetError as error:
         print(error)
-
-
-if __name__ == '__main__':
-    main()

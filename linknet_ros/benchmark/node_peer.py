@@ -23,6 +23,7 @@ from std_msgs.msg import Header
 
 from linknet_ros.errors import LinknetError
 from linknet_ros.ros.images import array_to_image
+from linknet_ros.ros.process import ros_context
 from linknet_ros.system.child_process import answer
 from linknet_ros.system.memory import keep_freed_memory
 from linknet_ros.system.usage import cpu_seconds, machine_cpu_seconds, memory_mb
@@ -77,7 +78,7 @@ class Peer:
             callback = self._take_labels if name == 'labels' else lambda _: None
             node.create_subscription(Image, f'linknet/{name}', callback, 10, raw=True)
         self._next = time.monotonic()
-        self._executor = Executor()
+        self._executor = Executor(context=node.context)
         self._executor.add_node(node)
 
     def run(self, done: Callable[[], bool]) -> None:
@@ -138,27 +139,26 @@ def measure(
     :raises LinknetError: when no labels come, or the node ends.
     """
     keep_freed_memory()
-    rclpy.init(args=[])
-    node = rclpy.create_node('benchmark_peer', namespace=namespace)
-    try:
-        peer = Peer(node, np.load(pictures), tuple(outputs), rate)
-        give_up = time.monotonic() + _PATIENCE
+    with ros_context() as context:
+        node = rclpy.create_node('benchmark_peer', context=context, namespace=namespace)
+        try:
+            peer = Peer(node, np.load(pictures), tuple(outputs), rate)
+            give_up = time.monotonic() + _PATIENCE
 
-        def first_labels() -> bool:
-            if time.monotonic() > give_up:
-                raise LinknetError(f'no labels within {_PATIENCE:g} s')
-            cpu_seconds(pid)  # raises when the node has ended
-            return bool(peer.arrivals)
+            def first_labels() -> bool:
+                if time.monotonic() > give_up:
+                    raise LinknetError(f'no labels within {_PATIENCE:g} s')
+                cpu_seconds(pid)  # raises when the node has ended
+                return bool(peer.arrivals)
 
-        peer.wait(lambda: peer.matched() or first_labels())
-        peer.run(first_labels)
-        begin = time.time() + warm_up
-        peer.run(lambda: time.time() >= begin and len(peer.arrivals) >= _WARM_UP)
-        return _window(peer, pid, seconds)
-    finally:
-        # Else the node would take this process for a subscriber for another 20 s.
-        node.destroy_node()
-        rclpy.try_shutdown()
+            peer.wait(lambda: peer.matched() or first_labels())
+            peer.run(first_labels)
+            begin = time.time() + warm_up
+            peer.run(lambda: time.time() >= begin and len(peer.arrivals) >= _WARM_UP)
+            return _window(peer, pid, seconds)
+        finally:
+            # Else the node would take this process for a subscriber for another 20 s.
+            node.destroy_node()
 
 
 def _window(peer: Peer, pid: int, seconds: float) -> dict[str, Any]:

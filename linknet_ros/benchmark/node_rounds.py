@@ -16,8 +16,7 @@ import numpy as np
 from linknet_ros.benchmark.node_figures import ALL, CALM, LABELS, USUAL
 from linknet_ros.errors import LinknetError
 from linknet_ros.simulation.street import StreetDrive
-from linknet_ros.system.child_process import Outcome, ask
-from linknet_ros.system.node_process import start_node, stop_nodes
+from linknet_ros.system.child_process import Outcome, ask, start_program, stop
 
 #: Topics that a contender's subscribers ask for.
 OUTPUTS = {
@@ -78,16 +77,16 @@ class NodeBenchmark:
             'precision': options.precision,
             'threads': str(options.threads),
         }
-        mine = start_node('segment_node', parameters)
+        mine = start_program('segment_node', parameters)
         nodes = {LABELS: mine, ALL: mine}
         try:
             if options.against and USUAL not in self.left_out:
                 more = ['-r', f'__ns:={_NAMESPACES[USUAL]}']
                 model = {'model': str(self._usual)}
-                nodes[USUAL] = start_node(options.against, model, more)
+                nodes[USUAL] = start_program(options.against, model, more)
             return [self._round(i, size, pictures, nodes) for i in range(options.rounds)]
         finally:
-            stop_nodes(list(nodes.values()))
+            stop(list(nodes.values()))
 
     def _round(
         self, number: int, size: str, pictures: Path, nodes: dict[str, subprocess.Popen[bytes]]
@@ -169,7 +168,7 @@ def _ask(module: str, *arguments: object) -> Outcome:
 
 def _value(what: str, outcome: Outcome) -> dict[str, Any]:
     if not outcome.works:
-        raise LinknetError(f'{what}: {outcome.message}')
+        raise LinknetError(f'{what}: {outcome.message}', outcome.fix)
     value: dict[str, Any] = outcome.value
     return value
 

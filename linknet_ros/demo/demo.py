@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -18,15 +17,17 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rclpy.executors import Executor
 
 from linknet_ros.demo.contact_sheet import contact_sheet
-from linknet_ros.demo.listener import BIRDS_EYE, PICTURES, ROWS, DemoNode, open_demo_node
+from linknet_ros.demo.listener import BIRDS_EYE, PICTURES, ROWS, DemoNode
 from linknet_ros.errors import LinknetError
 from linknet_ros.inference.model_file import ModelFile, load_model_file
 from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
 from linknet_ros.node.statistics import Drop
+from linknet_ros.ros.process import ros_process, spin_once
 from linknet_ros.simulation.sources import STREET, open_source
-from linknet_ros.system.node_process import isolate, start_node, stop_nodes
+from linknet_ros.system.child_process import Child, isolate, start_program, stop
 from linknet_ros.system.package_files import STREET_PARAMETERS, package_file, shipped_model
 
 #: Seconds without anything new after which the demo stops waiting.
@@ -87,8 +88,8 @@ def main(arguments: list[str] | None = None) -> None:
         report = run(options, model)
     except LinknetError as error:
         sys.exit(f'error: {error}')
-    except KeyboardInterrupt:
-        sys.exit(None if options.view else 'stopped')
+    except OSError as error:
+        sys.exit(f'error: cannot write {error.filename}: {error.strerror}; see --out')
     if report['unaccounted']:
         sys.exit(f'error: {report["unaccounted"]} frames were neither answered nor counted')
 
@@ -101,17 +102,24 @@ def run(options: argparse.Namespace, model: ModelFile) -> dict[str, Any]:
     count = options.count
     if options.source == STREET and not options.view:
         count = count or _STREET_FRAMES
-    processes: list[subprocess.Popen[bytes]] = []
-    with open_demo_node(len(model.classes), options.source == STREET) as node:
-        try:
-            processes.append(_start_segmentation(options, model))
-            _wait_until_ready(node, processes[0])
-            processes.append(_start_replay(options, count))
-            if options.view:
-                processes.append(_start_view(options))
-            _watch(node, processes, count)
-        finally:
-            stop_nodes(processes)
+    processes: list[Child] = []
+    try:
+        with ros_process('demo', []) as executor:
+            node = DemoNode(len(model.classes), options.source == STREET)
+            executor.add_node(node)
+            try:
+                processes.append(_start_segmentation(options, model))
+                _wait_until_ready(executor, node, processes[0])
+                processes.append(_start_replay(options, count))
+                if options.view:
+                    processes.append(_start_view(options))
+                _follow(executor, node, processes, count)
+            except LinknetError as error:
+                sys.exit(f'error: {error}')
+            finally:
+                node.destroy_node()
+    finally:
+        stop(processes)
     report = _report(node, model, options.source)
     (options.out / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
     print(_summary(report))
@@ -135,7 +143,7 @@ def _write_sheet(
     print(f'{path.stem.replace("_", " ") + ":":14} {path}')
 
 
-def _start_segmentation(options: argparse.Namespace, model: ModelFile) -> subprocess.Popen[bytes]:
+def _start_segmentation(options: argparse.Namespace, model: ModelFile) -> Child:
     parameters = {
         'model': str(model.path.resolve()),
         'backend': options.backend,
@@ -145,14 +153,14 @@ def _start_segmentation(options: argparse.Namespace, model: ModelFile) -> subpro
     topics = ('labels', 'color', 'overlay', 'drivable', 'drivable_grid')
     parameters |= {f'qos_overrides./linknet/{t}.publisher.depth': '20' for t in topics}
     street = ('--params-file', str(package_file(STREET_PARAMETERS)))
-    return start_node('segment_node', parameters, street if options.source == STREET else ())
+    return start_program('segment_node', parameters, street if options.source == STREET else ())
 
 
-def _start_replay(options: argparse.Namespace, count: int) -> subprocess.Popen[bytes]:
+def _start_replay(options: argparse.Namespace, count: int) -> Child:
     source = options.source
     if source != STREET:
         source = str(Path(source).resolve())
-    return start_node(
+    return start_program(
         'replay_node',
         {
             'source': source,
@@ -166,37 +174,37 @@ def _start_replay(options: argparse.Namespace, count: int) -> subprocess.Popen[b
     )
 
 
-def _start_view(options: argparse.Namespace) -> subprocess.Popen[bytes]:
+def _start_view(options: argparse.Namespace) -> Child:
     print(f'the page: http://127.0.0.1:{options.view_port}/ (Ctrl-C ends it)')
-    return start_node('view_node', {'port': str(options.view_port)})
+    return start_program('view_node', {'port': str(options.view_port)})
 
 
-def _wait_until_ready(node: DemoNode, segmentation: subprocess.Popen[bytes]) -> None:
-    """Until the node offers its topics, so that it does not drop the first frame as unwanted."""
+def _wait_until_ready(executor: Executor, node: DemoNode, segmentation: Child) -> None:
+    """Until the node publishes its topics: it would drop the first frame as unwanted."""
     deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline and not node.labels_offered():
-        node.spin(0.1)
+    while time.monotonic() < deadline and not node.has_segmentation():
+        spin_once(executor, 0.1)
         _check(segmentation)
 
 
-def _check(process: subprocess.Popen[bytes], name: str = 'segmentation node') -> None:
+def _check(process: Child, name: str = 'segmentation node') -> None:
     if process.poll() is not None:
         raise LinknetError(f'the {name} ended; its message is above')
 
 
-def _watch(node: DemoNode, processes: list[subprocess.Popen[bytes]], count: int) -> None:
+def _follow(executor: Executor, node: DemoNode, processes: list[Child], count: int) -> None:
     """Spin until replay has ended and every frame is answered or counted."""
     try:
         # Not among what a robot needs; `make demo` installs it.
         from tqdm import tqdm
     except ImportError as error:
-        raise LinknetError(f'the demo needs tqdm ({error}); pip install tqdm') from error
+        raise LinknetError(f'the demo needs tqdm ({error})', 'pip install tqdm') from error
     segmentation, replay, *views = processes
     settled_after = None
     last_change = time.monotonic()
     with tqdm(total=count or None, unit='frame', desc='segmenting', file=sys.stdout) as bar:
         while time.monotonic() - last_change < _PATIENCE:
-            node.spin(0.1)
+            spin_once(executor, 0.1)
             if len(node.latencies) > bar.n:
                 last_change = time.monotonic()
                 bar.set_postfix(latency=f'{node.latencies[-1]:.0f} ms', refresh=False)
@@ -220,7 +228,7 @@ def _sent(node: DemoNode) -> int:
 def _drops(node: DemoNode) -> dict[str, int]:
     values = node.diagnostics.get(_SEGMENTATION, {})
     drops = {drop.value: int(values.get(f'dropped, {drop.value}', 0)) for drop in Drop}
-    # The node listens best effort and cannot know what was lost on the way to it.
+    # The node subscribes best effort and cannot know what was lost on the way to it.
     drops['lost in transport'] = max(0, _sent(node) - int(values.get('received', 0)))
     return {reason: number for reason, number in drops.items() if number}
 
@@ -273,7 +281,3 @@ def _summary(report: dict[str, Any]) -> str:
 
 def _percentile(values: list[float], percent: float) -> float | None:
     return round(float(np.percentile(values, percent)), 1) if values else None
-
-
-if __name__ == '__main__':
-    main()

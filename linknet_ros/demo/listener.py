@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
@@ -73,7 +71,7 @@ class DemoNode(Node):
     """Counts labels, measures their latency, compares them with the truth where it is known.
 
     :param classes: number of classes of the model.
-    :param ground: whether to listen to the grid, which not every source has a camera for.
+    :param ground: whether to subscribe to the grid, which needs a calibrated camera.
     """
 
     def __init__(self, classes: int, ground: bool) -> None:
@@ -110,12 +108,8 @@ class DemoNode(Node):
             self.create_subscription(kind, topic, callback, reliable)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._take_diagnostics, 10)
 
-    def spin(self, seconds: float) -> None:
-        """Take what comes within a time, at most one message."""
-        rclpy.spin_once(self, timeout_sec=seconds)
-
-    def labels_offered(self) -> bool:
-        """Whether a segmentation node is there."""
+    def has_segmentation(self) -> bool:
+        """Whether a segmentation node publishes labels."""
         return bool(self.count_publishers('linknet/labels'))
 
     def complete_rows(self, names: Sequence[str]) -> list[list[NDArray[np.uint8]]]:
@@ -184,21 +178,6 @@ class DemoNode(Node):
         for status in message.status:
             self.reports[status.name] += 1
             self.diagnostics[status.name] = {value.key: value.value for value in status.values}
-
-
-@contextmanager
-def open_demo_node(classes: int, ground: bool) -> Iterator[DemoNode]:
-    """A DemoNode for the length of a with block; its records can be read after it.
-
-    :param classes: see DemoNode, ground likewise.
-    """
-    rclpy.init(args=[])
-    node = DemoNode(classes, ground)
-    try:
-        yield node
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
 
 
 def _stamp(message: Image | OccupancyGrid) -> Stamp:

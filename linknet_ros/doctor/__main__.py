@@ -17,6 +17,7 @@ from linknet_ros.doctor import checks as libraries
 from linknet_ros.doctor import ros_checks as middleware
 from linknet_ros.doctor.finding import Finding
 from linknet_ros.system.package_files import package_file, shipped_model
+from linknet_ros.system.signals import end_quietly
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,8 +44,6 @@ def main(arguments: list[str] | None = None) -> None:
             print(json.dumps(record, indent=1))
         else:
             print(_summary(findings))
-    except KeyboardInterrupt:
-        sys.exit('stopped')
     except BrokenPipeError:
         # Whoever read it has seen enough; Python must not try to write the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -114,4 +113,5 @@ def _summary(findings: list[Finding]) -> str:
 
 
 if __name__ == '__main__':
+    end_quietly(endless=False)
     main()

@@ -19,6 +19,7 @@ _RUN_SECONDS = 900.0
 _OLDEST_PYTHON = (3, 10)
 
 _ABOVE = 'mend what is broken above'
+_NO_MODEL_FIX = 'check its path and permissions'
 _IMPORT_ERRORS = ('ImportError', 'ModuleNotFoundError')
 
 #: What the examination goes on with where even NumPy is missing.
@@ -93,7 +94,7 @@ def _library(name: str, module: str, outcome: Outcome, fix: str) -> Finding:
     """Finding on a library that the node cannot do without."""
     if outcome.works:
         return ok(name, outcome.value['version'])
-    if outcome.lacks(module):
+    if outcome.misses(module):
         return Finding(name, 'error', 'not installed', fix)
     if built_for_numpy_1(outcome):
         text = f'was built for another NumPy than the one that is installed ({outcome.message})'
@@ -138,9 +139,7 @@ def model_file(path: Path) -> Finding:
     if outcome.works:
         return ok('model', f'{outcome.value["name"]}: {outcome.value["about"]}')
     if outcome.failure == 'ModelError':
-        # The package's errors end with the way out.
-        text, _, fix = outcome.message.rpartition('; ')
-        return Finding('model', 'error', text or fix, fix if text else 'see its path and rights')
+        return Finding('model', 'error', outcome.message, outcome.fix or _NO_MODEL_FIX)
     fix = _ABOVE
     if outcome.failure not in _IMPORT_ERRORS:
         fix += ', then copy or export the file again'
@@ -163,7 +162,7 @@ def backends(model: Path | None, wanted: str, precision: str, gpu: bool) -> Iter
         run = None
         # A failed import is what the node would meet, too; only some are translated by the back
         # end, which it must be asked for.
-        hopeless = library.lacks(name) or library.failure in (CRASH, TIMEOUT)
+        hopeless = library.misses(name) or library.failure in (CRASH, TIMEOUT)
         if model is not None and name in names and not hopeless:
             run = probe('inference', str(model), name, precision, seconds=_RUN_SECONDS)
         runs[name] = run or library
@@ -175,7 +174,7 @@ def backends(model: Path | None, wanted: str, precision: str, gpu: bool) -> Iter
 def _backend(name: str, library: Outcome, run: Outcome | None, gpu: bool) -> Finding:
     fix = f'pip install --force-reinstall {name}'
     needless = name == 'tensorrt' and not gpu
-    if library.lacks(name):
+    if library.misses(name):
         if name == 'tensorrt' and gpu:
             text = 'not installed: the GPU is not used'
             return Finding(name, 'warning', text, _GET_TENSORRT)
@@ -194,8 +193,7 @@ def _backend(name: str, library: Outcome, run: Outcome | None, gpu: bool) -> Fin
     if needless:
         return ok(name, f'{text}, but no GPU for it')
     if run.failure == 'BackendError':
-        reason, _, way_out = run.message.rpartition('; ')
-        return Finding(name, 'warning', f'{text}; {reason or way_out}', way_out if reason else fix)
+        return Finding(name, 'warning', f'{text}; {run.message}', run.fix or fix)
     if run.failure in _IMPORT_ERRORS:
         # Its own import has worked: this is another library's.
         fix = _ABOVE
@@ -221,7 +219,7 @@ def _inference(names: list[str], runs: dict[str, Outcome], wanted: str, gpu: boo
         text = "backend 'tensorrt' needs an NVIDIA GPU, and none works here"
         other = f'set the parameter backend to {working[0]} or auto' if working else _ABOVE
         return Finding('inference', 'error', text, other)
-    if wanted != 'auto' and runs[wanted].lacks(wanted):
+    if wanted != 'auto' and runs[wanted].misses(wanted):
         text = f"backend '{wanted}' is not installed"
         fix = _GET_TENSORRT if wanted == 'tensorrt' else f'pip install {wanted}'
         return Finding('inference', 'error', text, fix)
@@ -229,6 +227,6 @@ def _inference(names: list[str], runs: dict[str, Outcome], wanted: str, gpu: boo
         fix = f'see above, or set the parameter backend to {working[0]} or auto'
         return Finding('inference', 'error', f"backend '{wanted}' does not run the model", fix)
     fix = _ABOVE
-    if all(run.lacks(name) for name, run in runs.items()):
+    if all(run.misses(name) for name, run in runs.items()):
         fix = "pip install openvino onnx 'numpy<2'"
     return Finding('inference', 'error', 'no back end runs the model', fix)

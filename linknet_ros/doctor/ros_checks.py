@@ -40,7 +40,7 @@ def ros() -> tuple[Finding, str]:
         distribution = outcome.value['distribution'] or 'distribution not set'
         text = f'{distribution}, {outcome.value["rmw"]}, domain {_domain()}'
         return ok('ROS', text), outcome.value['rmw']
-    if not outcome.lacks('rclpy'):
+    if not outcome.misses('rclpy'):
         wanted = os.environ.get('RMW_IMPLEMENTATION')
         fix = 'source the setup.bash of ROS again, in a shell without a virtual environment'
         if wanted:
@@ -84,7 +84,7 @@ def cv_bridge(numpy_version: str) -> Finding:
     outcome = probe('cv_bridge')
     if outcome.works:
         return ok('cv_bridge', 'works')
-    if outcome.lacks('cv_bridge'):
+    if outcome.misses('cv_bridge'):
         return ok('cv_bridge', 'not installed; only encodings that are not in README need it')
     text = f'does not work: {outcome.message}'
     fix = 'sudo apt install --reinstall ros-<distribution>-cv-bridge, or leave it'
@@ -209,8 +209,8 @@ def camera(seen: dict[str, Any]) -> Finding:
         return Finding('camera', 'warning', f'{text}: no frame came', fix)
     text += f': {seen["frame"]}, {seen["rate"]:.1f} frames/s'
     if seen['problem']:
-        reason, _, fix = seen['problem'].rpartition('; ')
-        return Finding('camera', 'error', f'{text}: {reason or fix}', fix)
+        fix = seen['fix'] or 'see the camera driver'
+        return Finding('camera', 'error', f'{text}: {seen["problem"]}', fix)
     if compressed:
         text += f'; for image:={seen["topic"].removesuffix("/compressed")}'
         text += ' image_transport:=compressed'

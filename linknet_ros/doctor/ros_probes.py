@@ -22,13 +22,12 @@ def _ros() -> Any:
     import rclpy
     from rclpy.utilities import get_rmw_implementation_identifier
 
-    context = rclpy.Context()
-    rclpy.init(args=[], context=context)
-    # A node, because only that loads the middleware and opens its transports.
-    node = rclpy.create_node('linknet_doctor', context=context, enable_rosout=False)
-    rmw = get_rmw_implementation_identifier()
-    node.destroy_node()
-    rclpy.try_shutdown(context=context)
+    from linknet_ros.ros.process import ros_context
+
+    with ros_context() as context:
+        # A node, because only that loads the middleware and opens its transports.
+        rclpy.create_node('linknet_doctor', context=context, enable_rosout=False).destroy_node()
+        rmw = get_rmw_implementation_identifier()
     return {'distribution': os.environ.get('ROS_DISTRO', ''), 'rmw': rmw}
 
 
@@ -49,19 +48,28 @@ def _cv_bridge() -> Any:
 
 def _topic(name: str) -> Any:
     import rclpy
+
+    from linknet_ros.ros.process import ros_context
+
+    with ros_context() as context:
+        node = rclpy.create_node('linknet_doctor', context=context, enable_rosout=False)
+        try:
+            return _seen(node, node.resolve_topic_name(name))
+        finally:
+            node.destroy_node()
+
+
+def _seen(node: Any, topic: str) -> dict[str, Any]:
+    """Publishers of a topic, other image topics, and what came within some seconds."""
     from rclpy.executors import SingleThreadedExecutor
-    from rclpy.qos import QoSCompatibility, qos_check_compatible, qos_profile_sensor_data
+    from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import CompressedImage, Image
 
     from linknet_ros.errors import FrameError
     from linknet_ros.ros.compressed import message_to_bgr
 
-    context = rclpy.Context()
-    rclpy.init(args=[], context=context)
-    node = rclpy.create_node('linknet_doctor', context=context, enable_rosout=False)
-    executor = SingleThreadedExecutor(context=context)
+    executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
-    topic = node.resolve_topic_name(name)
 
     def discovered() -> bool:
         # Who publishes is known before the node's name is.
@@ -69,20 +77,7 @@ def _topic(name: str) -> Any:
         return bool(found) and all('UNKNOWN' not in info.node_name for info in found)
 
     _wait(executor, _DISCOVERY, discovered)
-    publishers = []
-    for info in node.get_publishers_info_by_topic(topic):
-        # The node's own subscription, see segment_node.
-        qos = info.qos_profile
-        compatible, reason = qos_check_compatible(qos, qos_profile_sensor_data)
-        publishers.append(
-            {
-                'node': f'{info.node_namespace.rstrip("/")}/{info.node_name}',
-                'type': info.topic_type,
-                'qos': f'{qos.reliability.name}, {qos.durability.name}'.lower().replace('_', ' '),
-                'problem': reason if compatible == QoSCompatibility.ERROR else '',
-            }
-        )
-    result: dict[str, Any] = {'topic': topic, 'publishers': publishers, 'frame': None}
+    publishers = [_publisher(info) for info in node.get_publishers_info_by_topic(topic)]
     kinds = {'sensor_msgs/msg/Image': Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
     images = {
         other
@@ -90,26 +85,49 @@ def _topic(name: str) -> Any:
         if not kinds.keys().isdisjoint(types) and not other.endswith('/compressedDepth')
     }
     # A compressed topic beside the raw one says nothing new.
-    result['images'] = sorted(images - {f'{other}/compressed' for other in images})
-    frames: list[Any] = []
+    others = sorted(images - {f'{other}/compressed' for other in images})
+    seen: dict[str, Any] = {
+        'topic': topic,
+        'publishers': publishers,
+        'images': others,
+        'frame': None,
+    }
     usable = [p['type'] for p in publishers if p['type'] in kinds and not p['problem']]
-    if usable:
-        node.create_subscription(kinds[usable[0]], topic, frames.append, qos_profile_sensor_data)
-        if _wait(executor, _FIRST_FRAME, lambda: frames):
-            image = frames.pop()
-            frames.clear()
-            start = time.monotonic()
-            _wait(executor, _COUNTING, lambda: False)
-            result['rate'] = len(frames) / (time.monotonic() - start)
-            result['problem'] = ''
-            result['frame'] = _described(image)
-            try:
-                height, width = message_to_bgr(image).shape[:2]
-                if isinstance(image, CompressedImage):
-                    result['frame'] += f' {width}x{height}'
-            except FrameError as error:
-                result['problem'] = str(error)
-    return result
+    if not usable:
+        return seen
+    frames: list[Any] = []
+    node.create_subscription(kinds[usable[0]], topic, frames.append, qos_profile_sensor_data)
+    if not _wait(executor, _FIRST_FRAME, lambda: frames):
+        return seen
+    image = frames.pop()
+    frames.clear()
+    start = time.monotonic()
+    _wait(executor, _COUNTING, lambda: False)
+    seen['rate'] = len(frames) / (time.monotonic() - start)
+    seen['problem'] = seen['fix'] = ''
+    seen['frame'] = _described(image)
+    try:
+        height, width = message_to_bgr(image).shape[:2]
+        if isinstance(image, CompressedImage):
+            seen['frame'] += f' {width}x{height}'
+    except FrameError as error:
+        seen['problem'], seen['fix'] = error.problem, error.fix
+    return seen
+
+
+def _publisher(info: Any) -> dict[str, str]:
+    """Name, type and QoS of a publisher, and why the segmentation node cannot subscribe to it."""
+    from rclpy.qos import QoSCompatibility, qos_check_compatible, qos_profile_sensor_data
+
+    qos = info.qos_profile
+    # The node's own subscription, see segment_node.
+    compatible, reason = qos_check_compatible(qos, qos_profile_sensor_data)
+    return {
+        'node': f'{info.node_namespace.rstrip("/")}/{info.node_name}',
+        'type': info.topic_type,
+        'qos': f'{qos.reliability.name}, {qos.durability.name}'.lower().replace('_', ' '),
+        'problem': reason if compatible == QoSCompatibility.ERROR else '',
+    }
 
 
 def _described(image: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from linknet_ros.errors import LinknetError, RecordingError
 from linknet_ros.recordings.progress import Update, bar
 from linknet_ros.recordings.report import Report, exit_code
+from linknet_ros.system.signals import before_end
 
 
 class Job(Protocol):
@@ -106,6 +108,9 @@ def run_command(name: str, run: Callable[[], Iterable[Report]], as_json: bool) -
 
     :param run: raises LinknetError when nothing can be begun.
     """
+    # Whatever is written goes on from where it was cut off.
+    stopped = f'{name}: stopped; go on with --resume\n'
+    before_end(lambda: os.write(sys.stderr.fileno(), stopped.encode()))
     reports = []
     try:
         for report in run():
@@ -113,8 +118,6 @@ def run_command(name: str, run: Callable[[], Iterable[Report]], as_json: bool) -
             print(report.line(), file=sys.stderr if as_json else sys.stdout, flush=True)
     except LinknetError as error:
         sys.exit(f'{name}: {error}')
-    except KeyboardInterrupt:
-        sys.exit(f'{name}: stopped; go on with --resume')
     if as_json:
         print(json.dumps([report.as_json() for report in reports], indent=1))
     sys.exit(exit_code(reports))

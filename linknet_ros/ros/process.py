@@ -1,8 +1,7 @@
-"""How a node's process starts and ends."""
+"""How ROS starts and ends in a process; nothing else here calls rclpy.init."""
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import threading
@@ -14,41 +13,42 @@ from functools import partial
 import rclpy
 import rclpy.logging
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 
 from linknet_ros.errors import LinknetError, first_line
+from linknet_ros.system import signals
 from linknet_ros.system.memory import keep_freed_memory
-from linknet_ros.system.signals import process_ends, ros_runs
 
 #: What an argument of ROS may be, by what it starts with.
 _ARGUMENTS = {
-    '--log-level': 'debug, info, warn, error or fatal, as --log-level warn',
-    '--params-file': 'a YAML file that exists, as --params-file camvid.yaml',
-    '-p': 'name:=value, as -p threads:=2',
-    '--param': 'name:=value, as -p threads:=2',
-    '-r': 'from:=to with names of letters, digits and _, as -r __ns:=/front',
-    '--remap': 'from:=to with names of letters, digits and _, as -r __ns:=/front',
+    '--log-level': 'debug, info, warn, error or fatal, e.g. --log-level warn',
+    '--params-file': 'a YAML file that exists, e.g. --params-file camvid.yaml',
+    '-p': 'name:=value, e.g. -p threads:=2',
+    '--param': 'name:=value, e.g. -p threads:=2',
+    '-r': 'from:=to with names of letters, digits and _, e.g. -r __ns:=/front',
+    '--remap': 'from:=to with names of letters, digits and _, e.g. -r __ns:=/front',
 }
 
 #: Seconds from a signal to the end at the latest; a back end that compiles a network cannot be
 #: interrupted, and a launch system soon sends worse signals.
 _GRACE = 1.0
 
-#: Seconds between two looks at whether a signal has come.
-_LOOK = 0.05
+#: Seconds between two checks whether a signal has come.
+_POLL = 0.05
 
 
 @contextmanager
 def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThreadedExecutor]:
-    """ROS for the length of a with block.
+    """ROS for the length of a with block: a process that is a node, or has one of its own.
 
-    A signal ends the block quietly; a LinknetError, and an argument that ROS cannot read, with one
-    line in the log and exit code 1.
+    A signal ends the block quietly, and then the process, with the exit code of `system.signals`.
+    A LinknetError, and an argument that ROS cannot read, end it with one line in the log and exit
+    code 1.
 
     :param name: of the node, for the log.
     :param arguments: of the command line, None for the process's own.
-    :returns: the executor to spin; made first of all, because one made while a signal shuts ROS
-        down prints a page.
+    :returns: the executor to spin, see also `spin_once`; made first of all, because one made while
+        a signal shuts ROS down prints a page.
     """
     keep_freed_memory()
     try:
@@ -57,32 +57,60 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
         # Arguments, the middleware, ROS_DOMAIN_ID: nothing has started that could be at fault.
         rclpy.logging.get_logger(name).error(_why_not_started(error))
         sys.exit(1)
-    ros_runs()
+    # No KeyboardInterrupt either, which would break into whatever is being tidied up.
+    signals.take_note()
     left = threading.Event()
     context = rclpy.get_default_context()
-    executor = None
+    interrupted = False
     try:
         executor = SingleThreadedExecutor()
         end = partial(_end_in_time, name, context, executor, left)
         threading.Thread(target=end, daemon=True).start()
         yield executor
-    except LinknetError as error:
-        rclpy.logging.get_logger(name).error(str(error))
-        sys.exit(1)
     except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception:
-        # A signal shuts ROS down at any moment; whatever rclpy was doing then fails in its own
+        interrupted = True
+    except (Exception, SystemExit) as error:
+        # A signal shuts ROS down at any moment; whatever was being done then fails in its own
         # way, and that is no fault.
-        if rclpy.ok():
+        interrupted = signals.received() or not context.ok()
+        if interrupted:
+            pass
+        elif isinstance(error, LinknetError):
+            rclpy.logging.get_logger(name).error(str(error))
+            sys.exit(1)
+        else:
             raise
     finally:
         left.set()
         rclpy.try_shutdown()
-        process_ends()
-    if executor is None:
-        # The signal came before there was anything to end.
-        sys.exit(0)
+        signals.end_again()
+    if interrupted or signals.received():
+        sys.exit(signals.exit_code())
+
+
+@contextmanager
+def ros_context() -> Iterator[Context]:
+    """ROS in a context of its own, for a process that its parent ends.
+
+    It takes no arguments and leaves signals alone.
+    """
+    context = Context()
+    rclpy.init(args=[], context=context)
+    try:
+        yield context
+    finally:
+        rclpy.try_shutdown(context=context)
+
+
+def spin_once(executor: Executor, seconds: float) -> None:
+    """Do at most one thing that is due, for programs with a loop of their own.
+
+    :param seconds: to wait for it at most.
+    :raises ExternalShutdownException: after a signal; the executor alone would say nothing.
+    """
+    executor.spin_once(timeout_sec=seconds)
+    if not executor.context.ok():
+        raise ExternalShutdownException
 
 
 def _end_in_time(
@@ -90,19 +118,19 @@ def _end_in_time(
 ) -> None:
     """End the process, as well as it can be, where a signal has not brought it to its end."""
     while context.ok():
-        if left.wait(_LOOK):
+        if left.wait(_POLL):
             return
     end = time.monotonic() + _GRACE
     while time.monotonic() < end:
         # The signal's own wake-up is lost when the executor looks at the context just before and
         # waits just after it.
         executor.wake()
-        if left.wait(_LOOK):
+        if left.wait(_POLL):
             return
     # Not by the node's name: rclpy would complain that it cannot publish that to /rosout.
     log = rclpy.logging.get_logger(f'{name}.process')
     log.warning('ended while something was still at work')
-    os._exit(0)
+    signals.end_now()
 
 
 def _why_not_started(error: Exception) -> str:
@@ -115,7 +143,7 @@ def _why_not_started(error: Exception) -> str:
         hint = f'; use {use}' if use else ''
         return f"cannot read the argument '{argument[1]}' ({argument[3]}){hint}"
     if type(error).__name__ == 'UnknownROSArgsError':
-        return f'unknown arguments {text}; after --ros-args come only those of ROS, as -p or -r'
+        return f'unknown arguments {text}; after --ros-args come only those of ROS, e.g. -p or -r'
     return f'ROS does not start: {text}; see `ros2 run linknet_ros doctor`'
 
 
@@ -123,7 +151,7 @@ def _why_not_started(error: Exception) -> str:
 def set_at_shutdown(context: Context, event: threading.Event) -> Iterator[None]:
     """Set an event when ROS shuts down within a with block.
 
-    By looking now and then: a signal ends the context, but rclpy calls no on_shutdown for it.
+    Polls: a signal ends the context, but rclpy calls no on_shutdown for it.
     """
     left = threading.Event()
 

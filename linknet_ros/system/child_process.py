@@ -1,4 +1,8 @@
-"""Ask a process of its own: what crashes, exits or hangs there takes nothing else with it."""
+"""Children: programs of this package in processes of their own, started, asked and stopped here.
+
+What crashes, exits or hangs in a child takes nothing else with it. None is left behind: a signal
+that ends this process ends them first.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,25 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from linknet_ros.errors import first_line
+from linknet_ros.errors import LinknetError, first_line
+from linknet_ros.system.package_files import SHM_PROFILE, package_file
+from linknet_ros.system.signals import before_end, held
 
 #: Starts the line with the answer; what libraries print stands before it.
 _MARK = 'linknet_ros answers '
 
 #: Values of Outcome.failure that are no names of exceptions.
 CRASH, TIMEOUT = 'crash', 'timeout'
+
+Child = subprocess.Popen[bytes]
+
+#: Children that may still run.
+_children: set[Child] = set()
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class Outcome:
     :param value: its answer, of what JSON can say; None where it failed.
     :param failure: the name of the exception, CRASH or TIMEOUT; empty where it answered.
     :param message: the failure in one line.
+    :param fix: what to do about it, where a LinknetError says so.
     :param module: the module that an ImportError is about.
     :param log: the end of what it and its libraries wrote to stderr.
     """
@@ -37,6 +49,7 @@ class Outcome:
     value: Any = None
     failure: str = ''
     message: str = ''
+    fix: str = ''
     module: str = ''
     log: str = ''
 
@@ -45,9 +58,70 @@ class Outcome:
         """Whether it answered."""
         return not self.failure
 
-    def lacks(self, module: str) -> bool:
+    @property
+    def reason(self) -> str:
+        """Message and fix in one line."""
+        return f'{self.message}; {self.fix}' if self.fix else self.message
+
+    def misses(self, module: str) -> bool:
         """Whether it failed because a module is not installed."""
         return self.failure == 'ModuleNotFoundError' and self.module == module
+
+
+def start(
+    module: str, *arguments: str, env: Mapping[str, str] | None = None, **options: Any
+) -> Child:
+    """Start `python -m module arguments`; end it with `stop`.
+
+    :param env: variables that are added to this process's.
+    :param options: of subprocess.Popen.
+    :raises OSError: when Python cannot be started.
+    """
+    environment = dict(os.environ)
+    # The child finds this package where the parent did, but after all that the user put first.
+    paths = [environment.get('PYTHONPATH', ''), str(Path(__file__).parents[2])]
+    environment['PYTHONPATH'] = os.pathsep.join(path for path in paths if path)
+    command = [sys.executable, '-m', module, *arguments]
+    with held():
+        process = subprocess.Popen(command, env=environment | dict(env or {}), **options)
+        _children.add(process)
+    return process
+
+
+def start_program(
+    name: str, parameters: Mapping[str, str], more: Sequence[str] = (), **options: Any
+) -> Child:
+    """Start a node; it writes to this process's stderr, warnings and errors only.
+
+    :param name: of linknet_ros/__main__.py, or a module of another package.
+    :param parameters: ROS parameters, written as in YAML.
+    :param more: further arguments of ROS, e.g. '-r', 'image_raw:=image'.
+    :param options: see `start`.
+    """
+    module = [name] if '.' in name else ['linknet_ros', name]
+    arguments = ['--ros-args', '--log-level', 'warn', *more]
+    for key, value in parameters.items():
+        arguments += ['-p', f'{key}:={value}']
+    return start(*module, *arguments, **options)
+
+
+def stop(processes: Iterable[Child], seconds: float = 5) -> None:
+    """End children.
+
+    :param seconds: after which they are killed.
+    """
+    processes = list(processes)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            # A process that hangs in a driver cannot even be killed; it is left behind.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2)
+        _children.discard(process)
 
 
 def ask(module: str, *arguments: str, seconds: float) -> Outcome:
@@ -55,19 +129,15 @@ def ask(module: str, *arguments: str, seconds: float) -> Outcome:
 
     :param seconds: after which the child and its own children are killed.
     """
-    environment = dict(os.environ)
-    # The child finds this package where the parent did, but after all that the user put first.
-    paths = [environment.get('PYTHONPATH', ''), str(Path(__file__).parents[2])]
-    environment['PYTHONPATH'] = os.pathsep.join(path for path in paths if path)
     try:
         # Files and not pipes: a grandchild that lives on would keep a pipe open.
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            process = subprocess.Popen(
-                [sys.executable, '-m', module, *arguments],
+            process = start(
+                module,
+                *arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=environment,
                 start_new_session=True,
             )
             code = _wait(process, seconds)
@@ -80,31 +150,59 @@ def answer(probe: Callable[[], Any]) -> NoReturn:
     """In the child: answer with what a function returns or raises, and end the process."""
     try:
         reply = {'value': probe()}
+    except LinknetError as error:
+        reply = {'failure': type(error).__name__, 'message': error.problem, 'fix': error.fix}
     except BaseException as error:  # an import that calls sys.exit, too
         reply = {
             'failure': type(error).__name__,
             'message': _telling_line(error),
             'module': getattr(error, 'name', None) or '',
         }
-    print(f'\n{_MARK}{json.dumps(reply)}', flush=True)  # noqa: T201
+    sys.stdout.write(f'\n{_MARK}{json.dumps(reply)}\n')
+    sys.stdout.flush()
     sys.stderr.flush()
     # Not through the interpreter's end, where some libraries hang or crash after good work.
     os._exit(0)
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+def isolate(domain_id: int) -> None:
+    """Give this process and those it starts a ROS domain, on this machine only.
+
+    Whatever the shell is set to: a demo's drivable area must never reach a robot, nor a robot's
+    camera the demo. Images get shared memory, unless the shell names a profile.
+    """
+    os.environ['ROS_DOMAIN_ID'] = str(domain_id)
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    profile = str(package_file(SHM_PROFILE))
+    os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', profile)
+    os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', profile)
+
+
+def _wait(process: Child, seconds: float) -> int | None:
     """Exit code, None where the time was up."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
         return None
     finally:
-        # Also what a Ctrl-C leaves, and grandchildren: the session's group is the child's own.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        # A process that hangs in a driver cannot even be killed; it is left behind.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(2)
+        # Grandchildren too.
+        _kill_group(process)
+        stop([process], 2)
+
+
+def _kill_group(process: Child) -> None:
+    """Kill a child with all its children, where it has a session of its own."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end_children() -> None:
+    for process in list(_children):
+        _kill_group(process)
+    stop(_children)
+
+
+before_end(_end_children)
 
 
 def _outcome(code: int | None, seconds: float, out: str, log: str) -> Outcome:

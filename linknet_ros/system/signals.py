@@ -1,40 +1,128 @@
-"""Signals from a process's first line to its last; rclpy looks after them only in between.
+"""SIGINT and SIGTERM from a process's first line to its last.
 
-Imports take a second, and a robot's launch system may change its mind meanwhile.
+What a signal does, and the exit code:
+
+* A node, and `demo --view`, run until a signal ends them: 0.
+* A command that a signal interrupts before it has finished: 128 + the signal's number, as a shell
+  has it: 130 for SIGINT, 143 for SIGTERM. It prints one line at most.
+* A signal that comes when everything is done changes nothing.
+
+A handler ends the process directly (`os._exit`) instead of raising an exception: raised at a
+random line, an exception may meet a finalizer, a callback or somebody's `except`, which swallow it
+or print a traceback. So what must not be left behind (children, temporary folders) is registered
+with `before_end`. What is written to disk may be cut off anywhere, as by a power cut.
+
+While ROS runs its own handlers shut it down, in order; then ours only take note.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
-_ros_runs = False
+
+#: Of a process that runs until a signal ends it; None: 128 + the signal's number.
+_code: int | None = 0
+#: The last signal that came.
+_received: int | None = None
+#: What a signal calls instead of ending the process.
+_instead: Callable[[], object] | None = None
+#: One item for each `held` block that is being run.
+_holds: list[None] = []
+_callbacks: list[Callable[[], object]] = []
+_ending = False
 
 
-def end_quietly() -> None:
-    """From now on SIGINT and SIGTERM end the process with exit code 0; nothing is open yet."""
-    for number in _NUMBERS:
-        signal.signal(number, _end)
+def end_quietly(*, endless: bool) -> None:
+    """From now on SIGINT and SIGTERM end the process.
 
-
-def ros_runs() -> None:
-    """From now on rclpy's handlers shut ROS down; ours, which they call too, do nothing.
-
-    So no KeyboardInterrupt either, which would break into whatever is being tidied up.
+    :param endless: whether the program runs until a signal ends it; decides on the exit code.
     """
-    global _ros_runs
-    _ros_runs = True
+    global _code
+    _code = 0 if endless else None
+    for number in _NUMBERS:
+        signal.signal(number, _handle)
+
+
+def take_note(instead: Callable[[], object] = lambda: None) -> None:
+    """From now on a signal only calls a function; the program ends itself, with `exit_code()`."""
+    global _instead
+    _instead = instead
+
+
+def end_again() -> None:
+    """After `take_note`: what `end_quietly` began holds again, or what is left of the process.
+
+    A program that runs until a signal has come to its end: it ignores what comes later.
+    """
+    global _instead
+    if _code is None:
+        _instead = None
+    else:
+        process_ends()
 
 
 def process_ends() -> None:
     """Ignore what comes while Python ends, which puts the default handlers back too early."""
     for number in _NUMBERS:
-        if signal.getsignal(number) is _end:
+        if signal.getsignal(number) is _handle:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    if not _ros_runs:
-        os._exit(0)
+def received() -> bool:
+    """Whether a signal has come."""
+    return _received is not None
+
+
+def exit_code() -> int:
+    """Exit code of a process that a signal ends."""
+    if _code is None and _received is not None:
+        return 128 + _received
+    return 0
+
+
+def before_end(callback: Callable[[], object]) -> None:
+    """Call a function before a signal ends the process.
+
+    It is called between any two lines of the main thread, so it must not wait for a lock. It may
+    be called though its work is done already.
+    """
+    _callbacks.append(callback)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Let signals wait for the end of a with block, e.g. until a new child is known."""
+    _holds.append(None)
+    try:
+        yield
+    finally:
+        _holds.pop()
+        if _received is not None and not _holds and _instead is None:
+            end_now()
+
+
+def end_now() -> None:
+    """End the process as a signal does: call what is registered, then exit."""
+    global _ending
+    if _ending:
+        return
+    _ending = True
+    for callback in reversed(_callbacks):
+        with contextlib.suppress(Exception):
+            callback()
+    os._exit(exit_code())
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    global _received
+    # Before the holds are looked at: another thread's may just end.
+    _received = number
+    if _instead is not None:
+        _instead()
+    elif not _holds:
+        end_now()

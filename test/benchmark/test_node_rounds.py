@@ -35,7 +35,7 @@ class Stage:
         self.peer = lambda number, outputs: Outcome(value=WINDOW)
         self.backend = Outcome(value=BACKEND)
 
-    def start_node(self, name, parameters, more=()):
+    def start_program(self, name, parameters, more=()):
         node = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
         self.nodes.append((name, parameters, more, node))
         return node
@@ -54,7 +54,7 @@ class Stage:
 def stage(monkeypatch, tmp_path):
     stage = Stage()
     monkeypatch.setattr(module, 'ask', stage.ask)
-    monkeypatch.setattr(module, 'start_node', stage.start_node)
+    monkeypatch.setattr(module, 'start_program', stage.start_program)
     monkeypatch.setattr(NodeBenchmark, '_pictures', lambda self, size: tmp_path / 'x.npy')
     yield stage
     # Whatever happened, no node is left.

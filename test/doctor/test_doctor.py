@@ -160,14 +160,6 @@ def test_check_that_fails_itself(checks, capsys, module, name):
     assert findings[-1]['name'] == 'camera'
 
 
-def test_stopped(checks):
-    def interrupt():
-        raise KeyboardInterrupt
-
-    checks(doctor_libraries, 'onnx', interrupt)
-    assert end() == 'stopped'
-
-
 def test_reader_that_goes_away(model_path):
     command = f'{sys.executable} -m linknet_ros.doctor --model {model_path} | head -n 1'
     result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=280)

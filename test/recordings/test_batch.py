@@ -108,17 +108,9 @@ def test_json(capsys):
     assert shown.err == f'{report.line()}\n'
 
 
-@pytest.mark.parametrize(
-    ('error', 'text'),
-    [
-        (LinknetError('no model'), 'tool: no model'),
-        (KeyboardInterrupt(), 'tool: stopped; go on with --resume'),
-    ],
-)
-def test_ends_in_one_line(error, text):
+def test_error_is_one_line():
     def fail():
-        raise error
+        raise LinknetError('no model')
 
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match=r'^tool: no model$'):
         run_command('tool', fail, False)
-    assert stop.value.code == text

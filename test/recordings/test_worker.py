@@ -21,10 +21,7 @@ def run(settings, path, frames, source='a'):
     """Outputs of frames, and the report."""
     report = Report('a', 'b')
     with OfflineWorker(settings, path, {'source': source}, report) as worker:
-        made = [
-            dict(worker.products(i, frame))
-            for i, frame in enumerate(frames)
-        ]
+        made = [dict(worker.products(i, frame)) for i, frame in enumerate(frames)]
     return made, report
 
 

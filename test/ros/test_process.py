@@ -67,14 +67,17 @@ def test_fault_of_ours_has_a_traceback():
         (
             ['--log-level', 'loud'],
             "cannot read the argument '--log-level loud' (Argument does not use a valid severity "
-            'level); use debug, info, warn, error or fatal, as --log-level warn',
+            'level); use debug, info, warn, error or fatal, e.g. --log-level warn',
         ),
         (['-p', 'threads'], "cannot read the argument '-p threads' ("),
-        (['-p', 'threads'], '; use name:=value, as -p threads:=2'),
+        (['-p', 'threads'], '; use name:=value, e.g. -p threads:=2'),
         (['-r', 'image'], "cannot read the argument '-r image' ("),
-        (['-r', '__ns:=front-left'], '; use from:=to with names of letters, digits and _, as -r'),
+        (
+            ['-r', '__ns:=front-left'],
+            '; use from:=to with names of letters, digits and _, e.g. -r',
+        ),
         (['--params-file', '/nowhere'], "cannot read the argument '--params-file /nowhere' ("),
-        (['--params-file', '/nowhere'], '; use a YAML file that exists, as --params-file'),
+        (['--params-file', '/nowhere'], '; use a YAML file that exists, e.g. --params-file'),
         (['--nonsense'], "unknown arguments ['--nonsense']; after --ros-args come only those of"),
     ],
 )

@@ -1,27 +1,53 @@
-"""Answers of children that work, raise, die, hang, or talk nonsense."""
+"""Children that answer, raise, die, hang or talk nonsense; that are stopped, or lose a parent."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from linknet_ros.system import child_process
-from linknet_ros.system.child_process import CRASH, TIMEOUT, Outcome, ask
+from linknet_ros.system.child_process import (
+    CRASH,
+    TIMEOUT,
+    Outcome,
+    ask,
+    isolate,
+    start,
+    start_program,
+    stop,
+)
 
 ANSWER = 'from linknet_ros.system.child_process import answer\n'
+SLEEP = 'import time\nwhile True: time.sleep(0.1)'
 
 
 @pytest.fixture
 def outcome_of(stand_in):
     """Outcome of a child that runs some source."""
 
-    def run(source, *arguments, seconds=30):
+    def run(source, *arguments, seconds=300):
         stand_in('child/__main__', ANSWER + source)
         stand_in('child', '')
         return ask('child', *arguments, seconds=seconds)
 
     return run
+
+
+def gone(pid):
+    """Whether a process ends, within a minute."""
+    for _ in range(600):
+        try:
+            state = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
+        except OSError:
+            return True
+        if state == 'Z':
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def test_answer_and_arguments(outcome_of):
@@ -30,91 +56,91 @@ def test_answer_and_arguments(outcome_of):
     assert outcome.works
 
 
-def test_exception(outcome_of):
-    outcome = outcome_of('answer(lambda: {}["key"])')
-    assert (outcome.failure, outcome.message) == ('KeyError', "'key'")
+IMPORTANT = 'IMPORTANT: READ THIS\n\nadvice\n\nOriginal error was: libopenblas.so is gone\n'
+
+
+@pytest.mark.parametrize(
+    ('source', 'failure', 'message'),
+    [
+        ('answer(lambda: {}["key"])', 'KeyError', "'key'"),
+        ('import sys\nanswer(lambda: sys.exit("no"))', 'SystemExit', 'no'),
+        # NumPy says what is wrong behind a page of advice.
+        (
+            f'def f():\n    raise ImportError({IMPORTANT!r})\nanswer(f)',
+            'ImportError',
+            'libopenblas.so is gone',
+        ),
+        ('import os\nos._exit(3)', CRASH, 'the process ended with exit code 3'),
+        # No answer is no success.
+        ('', CRASH, 'the process ended with exit code 0'),
+        ('import os\nos.abort()', CRASH, 'the process died of SIGABRT'),
+        ('import os\nos.kill(os.getpid(), 40)', CRASH, 'the process died of signal 40'),
+    ],
+)
+def test_failures(outcome_of, source, failure, message):
+    outcome = outcome_of(source)
+    assert (outcome.failure, outcome.message, outcome.fix) == (failure, message, '')
     assert not outcome.works
+
+
+def test_error_of_ours_keeps_its_fix(outcome_of):
+    source = 'from linknet_ros.errors import ModelError\ndef f():\n    raise ModelError("no model"'
+    outcome = outcome_of(f'{source}, "export it")\nanswer(f)')
+    assert (outcome.failure, outcome.message, outcome.fix) == (
+        'ModelError',
+        'no model',
+        'export it',
+    )
+    assert outcome.reason == 'no model; export it'
 
 
 def test_missing_module(outcome_of):
     outcome = outcome_of('def f():\n    import no_such_module\nanswer(f)')
-    assert outcome.lacks('no_such_module')
-    assert not outcome.lacks('child')
-    assert outcome.message == "No module named 'no_such_module'"
+    assert outcome.misses('no_such_module')
+    assert not outcome.misses('child')
+    assert outcome.reason == outcome.message == "No module named 'no_such_module'"
+    assert ask('no_such_module', seconds=300).failure == CRASH
 
 
-def test_numpy_names_its_error_last(outcome_of):
-    text = 'IMPORTANT: READ THIS\n\nadvice\n\nOriginal error was: libopenblas.so is gone\n'
-    outcome = outcome_of(f'def f():\n    raise ImportError({text!r})\nanswer(f)')
-    assert outcome.message == 'libopenblas.so is gone'
+def test_log(outcome_of):
+    source = 'import os, sys\nsys.stderr.write("no licence")\nsys.stderr.flush()\nos._exit(3)'
+    assert outcome_of(source).log == 'no licence'
 
 
-def test_exit_instead_of_an_answer(outcome_of):
-    outcome = outcome_of(
-        'import os, sys\nsys.stderr.write("no licence")\nsys.stderr.flush()\nos._exit(3)'
-    )
-    assert outcome.failure == CRASH
-    assert outcome.message == 'the process ended with exit code 3'
-    assert outcome.log == 'no licence'
+GRANDCHILD = f"""
+import os, subprocess, sys
+child = subprocess.Popen([sys.executable, '-c', {SLEEP!r}])
+open(sys.argv[1], 'w').write(f'{{os.getpid()}} {{child.pid}}')
+"""
 
 
-def test_exit_zero_without_an_answer_is_no_success(outcome_of):
-    assert outcome_of('').message == 'the process ended with exit code 0'
-
-
-def test_sys_exit_within_a_probe(outcome_of):
-    assert outcome_of('import sys\nanswer(lambda: sys.exit("no"))').failure == 'SystemExit'
-
-
-@pytest.mark.parametrize(
-    ('source', 'name'),
-    [
-        ('os.abort()', 'SIGABRT'),
-        ('os.kill(os.getpid(), signal.SIGSEGV)', 'SIGSEGV'),
-        ('os.kill(os.getpid(), 40)', 'signal 40'),
-    ],
-)
-def test_death(outcome_of, source, name):
-    outcome = outcome_of(f'import os, signal\n{source}')
-    assert (outcome.failure, outcome.message) == (CRASH, f'the process died of {name}')
-
-
-def test_hanging_child_is_killed_with_its_own_children(outcome_of, tmp_path):
+def test_hanging_child_is_killed_with_its_own_children(outcome_of, tmp_path, monkeypatch):
     pids = tmp_path / 'pids'
-    outcome = outcome_of(
-        'import os, subprocess, sys, time\n'
-        'child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])\n'
-        f'open({str(pids)!r}, "w").write(f"{{os.getpid()}} {{child.pid}}")\n'
-        'time.sleep(600)',
-        seconds=5,
-    )
+
+    def wait(process, seconds):
+        if seconds == 5:
+            # The time is up once the grandchild is there, however long that takes.
+            while not (pids.exists() and len(pids.read_text().split()) == 2):
+                assert process.poll() is None
+                time.sleep(0.05)
+            raise subprocess.TimeoutExpired('child', seconds)
+        return original(process, seconds)
+
+    original = subprocess.Popen.wait
+    monkeypatch.setattr(subprocess.Popen, 'wait', wait)
+    outcome = outcome_of(GRANDCHILD + SLEEP, str(pids), seconds=5)
     assert (outcome.failure, outcome.message) == (TIMEOUT, 'no answer within 5 s')
-    for pid in map(int, pids.read_text().split()):
-        for _ in range(100):
-            try:
-                state = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
-            except OSError:
-                break
-            if state == 'Z':
-                break
-            time.sleep(0.1)
-        else:
-            pytest.fail(f'{pid} lives on')
+    assert all(gone(pid) for pid in pids.read_text().split())
 
 
-def test_grandchild_that_lives_on_does_not_hold_the_answer(outcome_of):
-    outcome = outcome_of(
-        'import subprocess\nsubprocess.Popen(["sleep", "600"])\nanswer(lambda: 1)', seconds=60
-    )
+def test_grandchild_that_lives_on_does_not_hold_the_answer(outcome_of, tmp_path):
+    outcome = outcome_of(f'{GRANDCHILD}\nanswer(lambda: 1)', str(tmp_path / 'pids'))
     assert outcome == Outcome(value=1)
+    assert gone((tmp_path / 'pids').read_text().split()[1])
 
 
 def test_crash_at_the_end_of_the_interpreter_is_no_failure(outcome_of):
     assert outcome_of('import atexit, os\natexit.register(os.abort)\nanswer(lambda: 1)').value == 1
-
-
-def test_module_that_is_not_there():
-    assert ask('no_such_module', seconds=30).failure == CRASH
 
 
 def test_no_room_for_the_output(monkeypatch):
@@ -132,3 +158,75 @@ def test_what_the_user_put_first_stays_first(outcome_of):
     first, second = outcome.value.split(os.pathsep)
     assert first.endswith('stand_ins')
     assert os.path.isfile(os.path.join(second, 'linknet_ros', '__init__.py'))
+
+
+def test_command_of_a_node(stand_in, capfd):
+    stand_in('mine', '')
+    stand_in('mine/my_node', 'import os, sys\nprint(os.environ["MINE"], *sys.argv[1:])')
+    parameters = {'model': '/a.onnx', 'threads': '2'}
+    more = ['-r', '__ns:=/x']
+    process = start_program('mine.my_node', parameters, more, env={'MINE': 'set'})
+    assert process.wait(300) == 0
+    assert capfd.readouterr().out == (
+        'set --ros-args --log-level warn -r __ns:=/x -p model:=/a.onnx -p threads:=2\n'
+    )
+
+
+def test_stop_ends_what_obeys_what_does_not_and_what_has_ended(stand_in):
+    ignore = 'import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
+    for name, source in (('obedient', SLEEP), ('stubborn', ignore + SLEEP), ('ended', '')):
+        stand_in(name, '')
+        stand_in(f'{name}/__main__', f'print(1, flush=True)\n{source}')
+    names = ('stubborn', 'obedient', 'ended')
+    children = [start(name, stdout=subprocess.PIPE) for name in names]
+    for child in children:
+        assert child.stdout.readline()
+    children[2].wait(300)
+    stop(children, 1)
+    codes = [child.returncode for child in children]
+    # One that is slow to die on a busy machine may be killed as well.
+    assert codes[0] == -signal.SIGKILL
+    assert codes[1] in (-signal.SIGTERM, -signal.SIGKILL)
+    assert codes[2] == 0
+    for child in children:
+        child.stdout.close()
+
+
+PARENT = f"""
+import os, sys, threading
+from linknet_ros.system.child_process import ask, start
+from linknet_ros.system.signals import end_quietly
+end_quietly(endless=False)
+start('sleeper', sys.argv[1], 'started')
+asking = lambda: ask('sleeper', sys.argv[1], 'asked', seconds=600)
+threading.Thread(target=asking).start()
+{SLEEP}
+"""
+
+
+def test_a_signal_leaves_no_child(stand_in, tmp_path):
+    stand_in('sleeper', '')
+    said = 'import os, sys\nopen(f"{sys.argv[1]}/{sys.argv[2]}", "w").write(str(os.getpid()))\n'
+    stand_in('sleeper/__main__', said + SLEEP)
+    process = subprocess.Popen([sys.executable, '-c', PARENT, str(tmp_path)])
+    pids = [tmp_path / 'started', tmp_path / 'asked']
+    while not all(path.exists() and path.read_text() for path in pids):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(300) == 128 + signal.SIGTERM
+    assert all(gone(int(path.read_text())) for path in pids)
+
+
+def test_isolate_keeps_a_profile_that_is_set(monkeypatch):
+    own = '/mine.xml'
+    for name in ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
+        monkeypatch.setenv(name, 'to be put back')
+        monkeypatch.delenv(name)
+    monkeypatch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', own)
+    monkeypatch.setenv('ROS_DOMAIN_ID', '0')
+    isolate(42)
+    assert os.environ['ROS_DOMAIN_ID'] == '42'
+    assert os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
+    assert os.environ['FASTDDS_DEFAULT_PROFILES_FILE'] == own
+    assert os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'].endswith('config/fastdds_shm.xml')

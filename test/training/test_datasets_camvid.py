@@ -115,7 +115,9 @@ def test_missing_frame(root):
 @pytest.mark.parametrize('content', [b'', b'<html>404</html>'], ids=['empty', 'html'])
 def test_broken_png(root, folder, content):
     (root / folder / 'a.png').write_bytes(content)
-    with pytest.raises(SourceError, match=f'/{folder}/a.png is not a readable image .*copy it again'):
+    with pytest.raises(
+        SourceError, match=f'/{folder}/a.png is not a readable image .*copy it again'
+    ):
         CamVid(root, 'train')[0]
 
 

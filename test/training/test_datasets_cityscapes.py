@@ -181,7 +181,9 @@ def test_colour_annotation(root):
 
 def test_broken_file(root):
     (root / 'leftImg8bit/val/aachen' / f'{AACHEN}_leftImg8bit.png').write_bytes(b'')
-    with pytest.raises(SourceError, match=r'_leftImg8bit\.png is not a readable image \(0 bytes\)'):
+    with pytest.raises(
+        SourceError, match=r'_leftImg8bit\.png is not a readable image \(0 bytes\)'
+    ):
         Cityscapes(root, 'val')[0]
 
 

@@ -17,7 +17,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from linknet_ros.inference.model_file import load_model_file
-from linknet_ros.system.node_process import start_node, stop_nodes
+from linknet_ros.system.child_process import start_program, stop
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 from linknet_ros.view.remote_parameters import RemoteParameters
 
@@ -48,7 +48,7 @@ class Robot:
 
     def start(self, name, module, *remappings, **parameters):
         texts = {key: str(value) for key, value in parameters.items()}
-        self.processes[name] = start_node(module.rpartition('.')[2], texts, list(remappings))
+        self.processes[name] = start_program(module.rpartition('.')[2], texts, list(remappings))
 
     def camera(self):
         self.start('camera', 'replay_node', '-r', 'image_raw:=image', rate=5.0)
@@ -78,7 +78,7 @@ class Robot:
         return found[1]
 
     def stop(self, name):
-        stop_nodes([self.processes.pop(name)])
+        stop([self.processes.pop(name)])
 
 
 @pytest.fixture(scope='module')
@@ -90,7 +90,7 @@ def folder(tmp_path_factory):
 def robot(context, folder):
     made = Robot(folder)
     yield made
-    stop_nodes(list(made.processes.values()))
+    stop(list(made.processes.values()))
 
 
 @pytest.fixture(scope='module')

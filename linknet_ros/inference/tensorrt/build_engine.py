@@ -8,7 +8,6 @@ the same network size, precision and folder as the node's.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -21,18 +20,18 @@ from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.inference.tensorrt.backend import TensorrtBackend
 from linknet_ros.inference.tensorrt.options import ZERO_COPY, TensorrtOptions, default_cache_dir
 from linknet_ros.system.package_files import package_file, shipped_model
+from linknet_ros.system.signals import exit_code, received, take_note
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line; exits with 1 when an engine could not be built, run or kept."""
     options = _parser().parse_args(arguments)
     cancel = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: cancel.set())
+    take_note(cancel.set)
     try:
         _build(options, cancel)
     except LinknetError as error:
-        sys.exit(f'build_engine: {error}')
+        sys.exit(exit_code() if received() else f'build_engine: {error}')
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -16,6 +17,7 @@ from typing import IO
 
 from linknet_ros.errors import BackendError, BuildCancelledError
 from linknet_ros.inference.tensorrt.build import BuildRequest
+from linknet_ros.system.child_process import Child, start, stop
 
 _MODULE = 'linknet_ros.inference.tensorrt.build'
 
@@ -56,20 +58,21 @@ def build_in_child(
             raise BackendError(f'the build left no engine: {reason.strerror}') from reason
 
 
-def _start(request: BuildRequest) -> subprocess.Popen[bytes]:
+def _start(request: BuildRequest) -> Child:
     # The child finds the modules that we do, and nothing in whatever folder we happen to be in.
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
     try:
         # A new program, not a fork: a forked process cannot use CUDA. In a session of its own,
         # so that Ctrl-C reaches us only, and we end it in order.
-        return subprocess.Popen(
-            [sys.executable, '-m', _MODULE, request.to_json()],
+        return start(
+            _MODULE,
+            request.to_json(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=request.folder,
             # What TensorRT writes for itself goes when the folder goes, even from a killed child.
-            env={**os.environ, 'PYTHONPATH': path, 'TMPDIR': request.folder},
+            env={'PYTHONPATH': path, 'TMPDIR': request.folder},
             start_new_session=True,
         )
     except OSError as error:
@@ -79,7 +82,7 @@ def _start(request: BuildRequest) -> subprocess.Popen[bytes]:
 
 
 def _follow(
-    child: subprocess.Popen[bytes], tell: Callable[[str], None], cancel: threading.Event
+    child: Child, tell: Callable[[str], None], cancel: threading.Event
 ) -> tuple[str | None, list[str]]:
     """Read what the child writes until it ends or `cancel` is set: its error, its last lines."""
     assert child.stdout is not None
@@ -123,14 +126,12 @@ def _message(line: bytes) -> dict[str, str]:
     return message if isinstance(message, dict) else {}
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
+def _stop(child: Child) -> None:
     assert child.stdin is not None
     child.stdin.close()  # its sign to stop
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+    stop([child], 0)
 
 
 def _death(code: int, last_lines: list[str]) -> str:

@@ -1,11 +1,11 @@
 """Image messages of a recording to BGR arrays and back, without ROS.
 
-`rosbags` is imported when a recording is opened; `pip install rosbags tqdm` brings it.
+`rosbags` and `mcap` are imported when a recording is opened: `pip install rosbags mcap tqdm`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,21 +13,24 @@ from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError, LinknetError, first_line
 from linknet_ros.frames.raw import compressed_to_bgr, image_to_bgr
+from linknet_ros.recordings.storage import Channel
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 
 
 def need_rosbags() -> None:
-    """Check that rosbags is there.
+    """Check that rosbags and mcap are installed.
 
-    :raises LinknetError: if not, with the way out.
+    :raises LinknetError: if not.
     """
     try:
+        import mcap.reader  # noqa: F401
         import rosbags.rosbag2  # noqa: F401
     except ImportError as error:
         raise LinknetError(
-            f'reading recordings needs rosbags ({error}); pip install rosbags tqdm'
+            f'reading recordings needs rosbags and mcap ({error})',
+            'pip install rosbags mcap tqdm',
         ) from error
 
 
@@ -70,6 +73,24 @@ class Messages:
             raise FrameError(f'the message is damaged ({first_line(error)})') from error
         bgr = compressed_to_bgr(message) if kind == COMPRESSED else image_to_bgr(message)
         return StampedFrame(message.header, bgr)
+
+    def described(self, channel: Channel) -> Channel:
+        """A channel with definition and hash of its type: the recorded one, else ROS's own."""
+        from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+        kind, store = channel.kind, self.types
+        try:
+            if not channel.schema:
+                text = store.generate_msgdef(kind, ros_version=2)[0].encode()
+                channel = replace(channel, form='ros2msg', schema=text)
+            elif channel.digest or channel.form != 'ros2msg':
+                return channel
+            else:
+                store = get_typestore(Stores.EMPTY)
+                store.register(get_types_from_msg(channel.schema.decode(), kind))
+            return replace(channel, digest=store.hash_rihs01(kind))
+        except Exception:  # a type that rosbags cannot describe; its messages are copied unread
+            return channel
 
     def image(self, array: NDArray[np.uint8], header: Any) -> bytes:
         """Serialize an image.

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from linknet_ros.errors import RecordingError, first_line
-from linknet_ros.recordings.salvage_mcap import McapSalvage
-from linknet_ros.recordings.salvage_sqlite import SqliteSalvage
+from linknet_ros.recordings.storage import Channel, McapFile, SqliteFile
 
 #: Storage by the suffix of its files.
 STORAGES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
+
+#: Suffixes of files that a recorder packed as a whole.
+PACKED = ('.zstd', '.zst', '.lz4')
+
+#: How a bag of ROS 1 begins.
+_ROS1 = b'#ROSBAG'
 
 
 class Recording:
@@ -22,7 +30,7 @@ class Recording:
     `survey` comes before `messages`: it reads the topics once, to know how many messages there
     are, and to find damage before anything is made of them.
 
-    :raises RecordingError: when there is no bag, or nothing of it can be read.
+    :raises RecordingError: when there is no bag, or nothing in it can be read.
     :raises OSError: when the system refuses to read it.
     """
 
@@ -30,19 +38,27 @@ class Recording:
         self.path = path
         #: What is wrong with it, a line each.
         self.damage: list[str] = []
-        self._parts: list[Any] = []
+        #: What is unusual about it, but no damage, a line each.
+        self.notes: list[str] = []
+        self._stack = contextlib.ExitStack()
         if not path.exists():
-            raise RecordingError(f'no recording {path}; give a folder or file of rosbag2')
-        self.files = _files(path) if path.is_dir() else [path]
-        for file in self.files:
-            file.open('rb').close()  # what the system refuses is no damage
+            raise RecordingError(
+                f"no recording '{path}'", 'give a folder of rosbag2 or one of its files'
+            )
+        self.files = self._files(path) if path.is_dir() else [path]
         #: 'mcap' or 'sqlite3'.
-        self.storage = STORAGES.get(Path(self.files[0].name.removesuffix('.zstd')).suffix, 'mcap')
-        self._recorded: Counter[str] = _recorded(path) if path.is_dir() else Counter()
+        self.storage = STORAGES.get(_unpacked_name(self.files[0]).suffix, 'mcap')
+        #: ROS distribution that recorded it, empty where it does not say so.
+        self.distribution = ''
+        self._recorded: Counter[str] = Counter()
         if path.is_dir():
-            self._open_folder()
-        else:
-            self._parts = [self._open_file(path)]
+            self._read_metadata(path / 'metadata.yaml')
+        try:
+            self._parts = self._open()
+        except BaseException:
+            self._stack.close()
+            raise
+        self.topics = self._topics()
 
     def __enter__(self) -> Recording:
         """Begin."""
@@ -50,156 +66,166 @@ class Recording:
 
     def __exit__(self, *_: object) -> None:
         """Close it."""
-        for part in self._parts:
-            part.close()
-
-    @property
-    def distribution(self) -> str:
-        """ROS distribution that recorded it, empty if it does not say so."""
-        metadata = getattr(getattr(self._parts[0], 'storage', None), 'metadata', None)
-        return str(getattr(metadata, 'ros_distro', None) or '')
-
-    @property
-    def topics(self) -> dict[str, Any]:
-        """Connection of each topic; of several, the first."""
-        found: dict[str, Any] = {}
-        for part in self._parts:
-            for connection in part.connections:
-                found.setdefault(connection.topic, connection)
-        return dict(sorted(found.items()))
+        self._stack.close()
 
     def survey(self, topics: Iterable[str]) -> Counter[str]:
         """Messages by topic that can be read; adds to `damage` what cannot."""
-        wanted = set(topics)
-        while True:
-            counts: Counter[str] = Counter()
-            promised: Counter[str] = Counter()
-            for number, part in enumerate(self._parts):
-                chosen = [c for c in part.connections if c.topic in wanted]
-                promised.update({c.topic: c.msgcount for c in chosen})
-                try:
-                    counts.update(c.topic for c, _, _ in _messages(part, wanted))
-                except Exception as error:  # whatever a parser makes of damaged data
-                    self._replace(number, error)
-                    break
-            else:
-                break
+        names = set(topics)
+        wanted = self._wanted(names)
+        counts: Counter[str] = Counter()
+        promised = self._recorded.copy()
         for part in self._parts:
-            self.damage += [
-                line for line in getattr(part, 'damage', ()) if line not in self.damage
-            ]
-        for topic in sorted(wanted):
-            number = max(promised[topic], self._recorded[topic])
-            if counts[topic] < number:
+            try:
+                found = Counter(channel.topic for channel, _, _ in part.messages(wanted))
+            except Exception as error:  # whatever a parser makes of damaged data
+                if not part.salvage():
+                    raise RecordingError(
+                        f'{part.path} cannot be read: {first_line(error)}'
+                    ) from error
+                found = Counter(channel.topic for channel, _, _ in part.messages(wanted))
+            counts += found
+        for channel in wanted:
+            sums = sum(part.promised[channel] for part in self._parts)
+            promised[channel.topic] = max(promised[channel.topic], sums)
+        for part in self._parts:
+            self.damage += [line for line in part.damage if line not in self.damage]
+        for topic in sorted(names):
+            if counts[topic] < promised[topic]:
                 self.damage.append(
-                    f'{number} messages of {topic} were recorded, {counts[topic]} are there'
+                    f'{promised[topic]} messages of {topic} were recorded, {counts[topic]} are '
+                    'there'
                 )
         return counts
 
     def messages(self, topics: Iterable[str]) -> Iterator[tuple[str, int, bytes]]:
         """Topic, time of receipt in ns, and data of each message of some topics."""
-        wanted = set(topics)
+        wanted = self._wanted(topics)
         for part in self._parts:
-            for connection, received, data in _messages(part, wanted):
-                yield connection.topic, received, data
+            for channel, received, data in part.messages(wanted):
+                yield channel.topic, received, data
 
-    def _open_folder(self) -> None:
-        if any(_log_of(file) for file in self.files):
-            self._open_each('its recorder did not close it')
-            return
-        try:
-            self._parts = [_open(self.path)]
-        except Exception as error:  # as above
-            self._open_each(_reason(error))
+    def _wanted(self, topics: Iterable[str]) -> set[Channel]:
+        return {self.topics[topic] for topic in topics if topic in self.topics}
 
-    def _open_each(self, reason: str) -> None:
-        """Open the files of a folder one by one, since together they cannot be read."""
-        self.damage.append(reason)
-        opened = []
+    def _topics(self) -> dict[str, Channel]:
+        """Channel of each topic: of several, the first of ROS 2; the others are left out."""
+        found: dict[str, list[Channel]] = {}
+        for part in self._parts:
+            for channel in part.channels:
+                same = found.setdefault(channel.topic, [])
+                if channel not in same:
+                    same.append(channel)
+        chosen = {}
+        for topic, channels in sorted(found.items()):
+            first, *others = sorted(channels, key=lambda channel: channel.encoding != 'cdr')
+            chosen[topic] = first
+            self.notes += [
+                f'{topic} also has messages of {other}, which are left out' for other in others
+            ]
+        return chosen
+
+    def _open(self) -> list[McapFile | SqliteFile]:
+        """The files that can be opened; those that cannot are damage."""
+        parts: list[McapFile | SqliteFile] = []
         for file in self.files:
             try:
-                opened.append(self._open_file(file))
+                parts.append(self._open_file(file))
             except RecordingError as error:
+                if len(self.files) == 1:
+                    raise
                 self.damage.append(str(error))
-        if not opened:
-            raise RecordingError(f'{self.path}: nothing in it can be read: {self.damage[-1]}')
-        self._parts = opened
+        if not parts:
+            raise RecordingError(f'nothing in {self.path} can be read: {self.damage[-1]}')
+        return parts
 
-    def _open_file(self, file: Path) -> Any:
-        if file.suffix not in STORAGES:
+    def _open_file(self, file: Path) -> McapFile | SqliteFile:
+        with file.open('rb') as opened:  # what the system refuses is no damage
+            start = opened.read(len(_ROS1))
+        if start == _ROS1 or file.suffix == '.bag':
             raise RecordingError(
-                f'{file} is no .mcap or .db3 file of rosbag2'
-                + ('; unpack it with zstd -d' if file.suffix == '.zstd' else '')
+                f'{file} is a recording of ROS 1',
+                f'convert it: rosbags-convert --src {file} --dst {file.with_suffix("")}',
             )
-        if _log_of(file):
-            self.damage.append(f'{file.name} was not closed by its recorder')
-            return _salvage(file)
+        suffix = _unpacked_name(file).suffix
+        if suffix not in STORAGES:
+            raise RecordingError(f'{file} is not an .mcap or .db3 file of rosbag2')
+        if file.suffix in PACKED:
+            file = self._unpack(file)
+        part = SqliteFile(file) if suffix == '.db3' else McapFile(file)
+        self._stack.callback(part.close)
+        return part
+
+    def _unpack(self, file: Path) -> Path:
+        """Unpack a file into a folder that goes with this object."""
+        folder = self._stack.enter_context(
+            tempfile.TemporaryDirectory(prefix='linknet_ros_', ignore_cleanup_errors=True)
+        )
+        target = Path(folder) / file.with_suffix('').name
+        with file.open('rb') as packed, target.open('wb') as plain:
+            try:
+                shutil.copyfileobj(_decoder(file, packed), plain, 1 << 20)
+            except OSError:
+                raise
+            except Exception as error:  # whatever a decoder makes of damaged data
+                self.damage.append(f'{file.name} cannot be unpacked whole ({first_line(error)})')
+        return target
+
+    def _files(self, folder: Path) -> list[Path]:
+        """Storage files of a folder in the order of their numbers."""
+        files = {
+            file.name: file
+            for file in folder.iterdir()
+            if _unpacked_name(file).suffix in STORAGES and file.is_file()
+        }
+        # A recorder that was killed while it packed a file leaves both.
+        chosen = [
+            file
+            for name, file in files.items()
+            if file.suffix not in PACKED or _unpacked_name(file).name not in files
+        ]
+        if not chosen:
+            raise RecordingError(
+                f'no .mcap or .db3 file in {folder}', 'give a folder that rosbag2 recorded'
+            )
+        # bag_10 comes after bag_9.
+        return sorted(chosen, key=lambda f: ([int(n) for n in re.findall(r'\d+', f.name)], f.name))
+
+    def _read_metadata(self, path: Path) -> None:
+        """What metadata.yaml says of the messages, the distribution and the files."""
+        from ruamel.yaml import YAML
+
+        if not path.exists():
+            self.notes.append('there is no metadata.yaml (was its recorder killed?)')
+            return
         try:
-            return _open(file)
-        except Exception as error:  # as above
-            self.damage.append(f'{file.name}: {_reason(error)}')
-            return _salvage(file)
-
-    def _replace(self, number: int, error: Exception) -> None:
-        """Open a part that failed in the midst in another way."""
-        part = self._parts.pop(number)
-        if not hasattr(part, 'path'):
-            raise RecordingError(f'{self.path} cannot be read: {_reason(error)}') from error
-        part.close()
-        if part.path.is_dir():
-            self._open_each(_reason(error))
-        else:
-            self.damage.append(f'{part.path.name}: {_reason(error)}')
-            self._parts.insert(number, _salvage(part.path))
+            metadata = YAML(typ='safe').load(path.read_text('utf-8'))
+            information = metadata['rosbag2_bagfile_information']
+            for entry in information['topics_with_message_count']:
+                self._recorded[str(entry['topic_metadata']['name'])] += int(entry['message_count'])
+            self.distribution = str(information.get('ros_distro') or '')
+            names = [Path(str(name)).name for name in information['relative_file_paths']]
+        except Exception as error:  # whatever a parser makes of damaged data
+            self._recorded.clear()
+            self.damage.append(f'metadata.yaml cannot be read ({first_line(error)})')
+            return
+        there = {_unpacked_name(file).name for file in self.files}
+        self.damage += [
+            f'{name} is missing' for name in names if _unpacked_name(Path(name)).name not in there
+        ]
 
 
-def _open(path: Path) -> Any:
-    from rosbags.rosbag2 import Reader
-
-    reader = Reader(path)
-    reader.open()
-    return reader
+def _unpacked_name(file: Path) -> Path:
+    return file.with_suffix('') if file.suffix in PACKED else file
 
 
-def _salvage(file: Path) -> McapSalvage | SqliteSalvage:
-    return SqliteSalvage(file) if file.suffix == '.db3' else McapSalvage(file)
+def _decoder(file: Path, packed: IO[bytes]) -> IO[bytes]:
+    opened: Any
+    if file.suffix == '.lz4':
+        import lz4.frame
 
+        opened = lz4.frame.open(packed)
+    else:
+        import zstandard
 
-def _messages(part: Any, wanted: set[str]) -> Iterator[tuple[Any, int, bytes]]:
-    chosen = [c for c in part.connections if c.topic in wanted]
-    # Without any, rosbags would give those of all.
-    return part.messages(chosen) if chosen else iter(())
-
-
-def _files(folder: Path) -> list[Path]:
-    """Storage files of a folder in the order of their numbers."""
-    suffixes = tuple(s + packed for s in STORAGES for packed in ('', '.zstd'))
-    files = [f for f in folder.iterdir() if f.name.endswith(suffixes)]
-    if not files:
-        raise RecordingError(f'no .mcap or .db3 file in {folder}; is it a folder of rosbag2?')
-    # bag_10 comes after bag_9.
-    return sorted(files, key=lambda f: ([int(n) for n in re.findall(r'\d+', f.name)], f.name))
-
-
-def _recorded(folder: Path) -> Counter[str]:
-    """Messages by topic that metadata.yaml speaks of; nothing where it cannot be read."""
-    from ruamel.yaml import YAML
-
-    counts: Counter[str] = Counter()
-    try:
-        metadata = YAML(typ='safe').load((folder / 'metadata.yaml').read_text('utf-8'))
-        for entry in metadata['rosbag2_bagfile_information']['topics_with_message_count']:
-            counts[str(entry['topic_metadata']['name'])] += int(entry['message_count'])
-    except Exception:  # missing or damaged, which rosbags tells more of
-        counts.clear()
-    return counts
-
-
-def _log_of(file: Path) -> Path | None:
-    """The write-ahead log that a recorder left beside an SQLite file, if there is one."""
-    log = file.with_name(f'{file.name}-wal')
-    return log if file.suffix == '.db3' and log.exists() and log.stat().st_size else None
-
-
-def _reason(error: Exception) -> str:
-    return first_line(error).rstrip('.')
+        opened = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
+    return cast('IO[bytes]', opened)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from linknet_ros.errors import RecordingError
 from linknet_ros.recordings.bag_messages import Messages
+from linknet_ros.recordings.storage import Channel
 
 #: Version of metadata.yaml: 8 is read by Humble and later, 9 by Jazzy and later only.
 _VERSION = 8
@@ -20,7 +22,7 @@ _NO_HASH = f'RIHS01_{"0" * 64}'
 class BagWriter:
     """A bag in a folder; a context manager, which closes it or, after an error, leaves it.
 
-    :param folder: that is made.
+    :param folder: where to make it; must not exist.
     :param storage: 'mcap' or 'sqlite3'.
     :param compress: pack the chunks of an MCAP file with zstd.
     :param about: what the bag's metadata says of its making, by name.
@@ -40,8 +42,14 @@ class BagWriter:
 
         plugin = StoragePlugin[storage.upper()]
         self._writer = Writer(folder, version=_VERSION, storage_plugin=plugin)
+        self._channels: dict[str, Channel] = {}
+        if storage == 'mcap':
+            # That of rosbags writes no checksums, and every message as of ROS 2.
+            self._writer.STORAGE_PLUGINS = {plugin: partial(_McapStorage, self._channels, about)}
         if compress and storage != 'mcap':
-            raise RecordingError('--compress needs an .mcap output; name one that ends with .mcap')
+            raise RecordingError(
+                '--compress needs an .mcap output', 'name one that ends with .mcap'
+            )
         if compress:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         for name, value in about.items():
@@ -64,64 +72,114 @@ class BagWriter:
         """The storage file in the folder."""
         return next(f for f in self._folder.iterdir() if f.suffix in ('.mcap', '.db3'))
 
-    def add(self, topic: str, kind: str) -> None:
-        """Add a topic of this package: reliable, the last 10."""
+    def add(self, topic: str, kind: str, *, latched: bool = False) -> None:
+        """Add a topic of this package: reliable, the last 10.
+
+        :param latched: for messages that hold until the next one: the last, transient local.
+        """
         from rosbags import interfaces as i
 
         forever = i.QosTime(2147483647, 4294967295)
+        durability = i.QosDurability
         qos = i.Qos(
             i.QosHistory.KEEP_LAST,
-            10,
+            1 if latched else 10,
             i.QosReliability.RELIABLE,
-            i.QosDurability.VOLATILE,
+            durability.TRANSIENT_LOCAL if latched else durability.VOLATILE,
             forever,
             forever,
             i.QosLiveliness.AUTOMATIC,
             forever,
             avoid_ros_namespace_conventions=False,
         )
-        self._connections[topic] = self._writer.add_connection(
-            topic, kind, typestore=self._messages.types, offered_qos_profiles=[qos]
-        )
+        self._add(self._messages.described(Channel(topic, kind)), [qos])
 
-    def copy(self, connection: Any) -> bool:
-        """Add a topic of another bag with its definition and QoS.
+    def copy(self, channel: Channel) -> bool:
+        """Add a topic of another bag with its encoding, definition and QoS.
 
         :returns: whether the definition of its type is known.
         """
-        text, digest = self._definition(connection)
-        self._connections[connection.topic] = self._writer.add_connection(
-            connection.topic,
-            connection.msgtype,
-            msgdef=text,
-            rihs01=digest or _NO_HASH,
-            serialization_format=connection.ext.serialization_format,
-            offered_qos_profiles=connection.ext.offered_qos_profiles,
-        )
-        return bool(text)
+        from rosbags.rosbag2.metadata import parse_qos
+
+        if channel.encoding == 'cdr':
+            channel = self._messages.described(channel)
+        try:
+            profiles = parse_qos(channel.qos)
+        except Exception:  # of a damaged file; the messages can be read without
+            profiles = []
+        self._add(channel, profiles)
+        return bool(channel.schema) or channel.encoding != 'cdr'
 
     def write(self, topic: str, received: int, data: bytes) -> None:
         """Write a message.
 
         :param received: ns since the epoch.
-        :param data: serialized as CDR.
+        :param data: serialized as the topic's encoding says.
         """
         self._writer.write(self._connections[topic], received, data)
 
-    def _definition(self, connection: Any) -> tuple[str, str]:
-        """Definition of a type and its hash: of the bag, else of the distribution."""
-        from rosbags.interfaces import MessageDefinitionFormat
-        from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+    def _add(self, channel: Channel, profiles: list[Any]) -> None:
+        self._channels[channel.topic] = channel
+        self._connections[channel.topic] = self._writer.add_connection(
+            channel.topic,
+            channel.kind,
+            msgdef=channel.schema.decode(errors='replace'),
+            rihs01=channel.digest or _NO_HASH,
+            serialization_format=channel.encoding,
+            offered_qos_profiles=profiles,
+        )
 
-        kind, text = connection.msgtype, connection.msgdef.data
-        try:
-            if not text:
-                types = self._messages.types
-                return types.generate_msgdef(kind, ros_version=2)[0], types.hash_rihs01(kind)
-            if connection.digest or connection.msgdef.format != MessageDefinitionFormat.MSG:
-                return text, connection.digest
-            store = get_typestore(Stores.EMPTY)
-            store.register(get_types_from_msg(text, kind))
-            return text, store.hash_rihs01(kind)
-        except Exception:  # a type that rosbags cannot describe; the messages are copied unread
-            return text, ''
+
+class _McapStorage:
+    """An MCAP file that rosbags writes to: any encoding, with checksums and metadata."""
+
+    def __init__(
+        self,
+        channels: Mapping[str, Channel],
+        about: Mapping[str, str],
+        folder: Path,
+        compression: Any,
+    ) -> None:
+        from mcap.writer import CompressionType, Writer
+
+        self.path = folder / f'{folder.name}.mcap'
+        self._channels, self._about = channels, about
+        self._file = self.path.open('xb')
+        packed = CompressionType.ZSTD if compression.name == 'STORAGE' else CompressionType.NONE
+        self._writer = Writer(self._file, compression=packed)
+        self._writer.start(profile='ros2', library='linknet_ros')
+        self._schemas: dict[tuple[str, str], int] = {}
+        self._ids: dict[int, int] = {}
+
+    def add_msgtype(self, connection: Any) -> None:
+        """Nothing: a schema is written with its first channel."""
+
+    def add_connection(self, connection: Any, qos: str) -> None:
+        """Add a channel, and its schema if it is the first of its type."""
+        channel = self._channels[connection.topic]
+        key = channel.kind, channel.form
+        if channel.kind and key not in self._schemas:
+            self._schemas[key] = self._writer.register_schema(*key, channel.schema)
+        metadata = {'offered_qos_profiles': qos, 'topic_type_hash': channel.digest}
+        self._ids[connection.id] = self._writer.register_channel(
+            channel.topic,
+            channel.encoding,
+            self._schemas.get(key, 0),
+            metadata if channel.encoding == 'cdr' else {},
+        )
+
+    def write(self, connection: Any, timestamp: int, data: bytes) -> None:
+        """Write a message; `timestamp` in ns since the epoch."""
+        self._writer.add_message(self._ids[connection.id], timestamp, data, timestamp)
+
+    def close(self, version: int, metadata: str) -> None:
+        """Write metadata and index."""
+        self._writer.add_metadata('rosbag2', {'serialized_metadata': metadata})
+        if self._about:
+            self._writer.add_metadata('linknet_ros', dict(self._about))
+        self._writer.finish()
+        self._file.close()
+
+    def abort(self) -> None:
+        """Leave it as it is."""
+        self._file.close()

@@ -1,8 +1,9 @@
-"""Several recordings after each other: which, where to, and what is said at the end."""
+"""Several recordings, one after the other: which, where to, and what is reported at the end."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sqlite3
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from linknet_ros.errors import LinknetError, RecordingError
-from linknet_ros.recordings.progress import Update, bar
 from linknet_ros.recordings.report import Report, exit_code
 from linknet_ros.system.signals import before_end
 
@@ -31,6 +31,9 @@ class Job(Protocol):
 
 AnyJob = TypeVar('AnyJob', bound=Job)
 Item = TypeVar('Item')
+
+#: Called with what is done and what there is in all; None: nobody knows.
+Update = Callable[[int, int | None], None]
 
 
 def add_batch_arguments(parser: argparse.ArgumentParser) -> Any:
@@ -57,12 +60,13 @@ def pair_up(
 
     :param sources: without `out_dir` one, and its output behind it.
     :param name: of a source's output in `out_dir`.
-    :raises RecordingError: when they do not go together.
+    :raises RecordingError: when they do not fit together.
     """
     if out_dir is None:
         if len(sources) != 2:
             raise RecordingError(
-                'give one input and one output, or any number of inputs and --out-dir'
+                f'{len(sources)} paths without --out-dir',
+                'give one input and one output, or any number of inputs and --out-dir',
             )
         pairs = [(sources[0], Path(sources[1]))]
     else:
@@ -73,11 +77,11 @@ def pair_up(
         outs[out.resolve()] = source
         if other is not None:
             raise RecordingError(
-                f'{other} and {source} would both become {out}; give them one after the other'
+                f'{other} and {source} would both become {out}', 'give them one after the other'
             )
         inside = Path(source).resolve()
         if inside in (out.resolve(), *out.resolve().parents):
-            raise RecordingError(f'{out} would lie in its own source; name another output')
+            raise RecordingError(f'{out} would lie in its own source', 'name another output')
     return pairs
 
 
@@ -101,6 +105,30 @@ def run_each(jobs: Iterable[AnyJob], work: Callable[[AnyJob, Update], Report]) -
             why = f'{error}; go on with --resume'
             report = Report(str(job.source), str(job.out), error=why)
         yield report
+
+
+@contextlib.contextmanager
+def bar(name: str, total: int | None, unit: str = 'frame') -> Iterator[Update]:
+    """Show progress on stderr, with the time that is left; without tqdm, nothing.
+
+    What it gives is called as `update(done, total)`.
+
+    :param total: as far as it is known.
+    """
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield lambda done, total: None
+        return
+    # In a log, a line every half minute rather than ten a second.
+    pause = 0.1 if sys.stderr.isatty() else 30.0
+    with tqdm(total=total, desc=name, unit=unit, file=sys.stderr, mininterval=pause) as shown:
+
+        def update(done: int, total: int | None) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield update
 
 
 def run_command(name: str, run: Callable[[], Iterable[Report]], as_json: bool) -> None:
@@ -127,5 +155,5 @@ def _shard(text: str) -> tuple[int, int]:
     number, _, count = text.partition('/')
     good = number.isdecimal() and count.isdecimal()
     if not good or not 1 <= int(number) <= int(count):
-        raise argparse.ArgumentTypeError(f"'{text}' is no shard; write 1/8, 2/8, ... 8/8")
+        raise argparse.ArgumentTypeError(f"invalid shard '{text}' (expected 1/8, 2/8, ... 8/8)")
     return int(number), int(count)

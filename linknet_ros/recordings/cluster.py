@@ -16,7 +16,7 @@ from linknet_ros.recordings.report import Report
 #: As an address: a cluster on this machine, for as long as the command runs.
 LOCAL = 'local'
 
-#: Times that a task is tried anew when its process dies or the system fails.
+#: Times that a task is tried again when its process dies or the system fails.
 _RETRIES = 3
 
 #: Seconds for the cluster to take a connection.
@@ -34,7 +34,7 @@ def run_on_ray(
     """Run jobs as tasks of a Ray cluster; their reports come as they end.
 
     Every worker needs this package and the same paths, as on a shared disk. A task that is tried
-    anew goes on where it was, with what the first left on the disk. Its back end gets as many
+    again goes on where it was, with what the first left on the disk. Its back end gets as many
     threads as the task gets processors: one if the settings leave it open.
 
     :param address: of the cluster, or LOCAL.
@@ -92,7 +92,7 @@ def _connect(address: str, cpus: int | None) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise LinknetError(f'--ray needs Ray ({error}); pip install ray') from error
+        raise LinknetError(f'--ray needs Ray ({error})', 'pip install ray') from error
     host, _, port = address.removeprefix('ray://').rpartition(':')
     if host and port.isdecimal():
         # Ray itself would wait for minutes, and then end the process.
@@ -117,6 +117,6 @@ def _connect(address: str, cpus: int | None) -> Any:
 
 def _no_cluster(address: str, error: Exception) -> LinknetError:
     return LinknetError(
-        f'no Ray cluster at {address} ({first_line(error)}); start one with ray start --head, or '
-        f'give {LOCAL}'
+        f'no Ray cluster at {address} ({first_line(error)})',
+        f'start one with ray start --head, or give {LOCAL}',
     )

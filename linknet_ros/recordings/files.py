@@ -25,9 +25,9 @@ from linknet_ros.frames.files import (
 )
 from linknet_ros.inference.model_file import load_model_file
 from linknet_ros.products.products import COMPRESSED
+from linknet_ros.recordings.batch import Update
 from linknet_ros.recordings.journal import fingerprint
 from linknet_ros.recordings.part_folder import PartFolder, is_done
-from linknet_ros.recordings.progress import Update
 from linknet_ros.recordings.report import Report
 from linknet_ros.recordings.settings import Settings
 from linknet_ros.recordings.worker import OfflineWorker
@@ -45,7 +45,7 @@ class FilesJob:
 
     :param source: a folder of images, an image, a pattern such as 'a/*.png', or a video.
     :param rate: frames per second of a video that is written; 0 for that of the source, or 10.
-    :param resume: see is_done, likewise `overwrite`.
+    :param resume: see is_done, and `overwrite`.
     """
 
     source: str
@@ -132,8 +132,8 @@ def _sink(job: FilesJob, made: Path, source: FrameSource) -> _Sink:
     names = job.settings.names(load_model_file(job.settings.model))
     if names not in (('color',), ('overlay',)):
         raise RecordingError(
-            f'{job.out} shows one output, color or overlay (a video would change ids): add '
-            '--outputs overlay, or name a folder'
+            f'{job.out} can show only color or overlay, since a video changes class ids',
+            'add --outputs overlay, or name a folder',
         )
     return _Video(made, job.rate or getattr(source, 'rate', 0.0) or 10.0)
 
@@ -187,8 +187,8 @@ class _Video:
             self._writer = cv2.VideoWriter(str(self._path), codec, self._rate, self._size)
             if not self._writer.isOpened():
                 raise RecordingError(
-                    f'OpenCV here cannot write {self._path.suffix} of {width}x{height}; name a '
-                    'folder as the output'
+                    f'this OpenCV cannot write {self._path.suffix} of {width}x{height}',
+                    'name a folder as the output',
                 )
         if (width, height) != self._size:
             raise FrameError(
@@ -199,12 +199,14 @@ class _Video:
 
     def close(self) -> None:
         if self._writer is None:
-            raise RecordingError('no frame could be used, so there is no video')
+            raise RecordingError(
+                'none of the frames could be used, so there is nothing to show in a video'
+            )
         self._writer.release()
         video = cv2.VideoCapture(str(self._path))
         written = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
         video.release()
         if written != self._frames:
             raise RecordingError(
-                f'{written} of {self._frames} frames are in the video; is the disk full?'
+                f'{written} of {self._frames} frames are in the video', 'is the disk full?'
             )

@@ -6,21 +6,18 @@ the network for the frames that are in the journal. So its output is that of a s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import struct
+import sqlite3
 import zlib
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import RecordingError
-
-_MAGIC = b'linknet_ros journal 1\n'
-
-#: Index of the frame, height, width, bytes of data, CRC-32 of these and the data.
-_HEAD = struct.Struct('<QIIII')
 
 #: Bytes at either end of a file that are looked at to know it again.
 _ENDS = 65536
@@ -29,87 +26,84 @@ Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 class ResultJournal:
-    """Labels and confidence by frame, in a file that is only appended to.
-
-    A record that a kill cut short, and what stands behind it, is dropped.
+    """Labels and confidence by frame, in an SQLite file; what cannot be read is computed again.
 
     :param path: of the file; made where there is none.
-    :param fingerprint: of all that decides the results; one line.
+    :param fingerprint: of all that decides the results.
     :raises RecordingError: when the file was begun with another fingerprint.
-    :raises OSError: when it cannot be written.
+    :raises sqlite3.Error: when it cannot be written.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), 'r+b')
-        self._records: dict[int, tuple[int, int, int, int]] = {}
-        start = _MAGIC + fingerprint.encode() + b'\n'
-        found = self._file.read(len(start))
-        if found != start:
-            if not start.startswith(found):
-                self._file.close()
-                raise RecordingError(
-                    f'{path.parent} was begun with another recording, model, topic or back end; '
-                    'give the same ones, or start anew with --overwrite'
-                )
-            self._file.seek(0)
-            self._file.write(start)
-        self._end = len(start)
-        self._read()
-        self._file.truncate(self._end)
+        # The part folder has the lock; that of SQLite does not work on every shared disk.
+        address = f'file:{quote(str(path.absolute()))}?nolock=1'
+        try:
+            self._database = _open(address)
+        except sqlite3.DatabaseError:  # of another format, or torn by a crash of the system
+            for file in path.parent.glob(f'{path.name}*'):
+                file.unlink()
+            self._database = _open(address)
+        self._database.execute(
+            'INSERT INTO run SELECT ? WHERE NOT EXISTS (SELECT * FROM run)', (fingerprint,)
+        )
+        if self._database.execute('SELECT fingerprint FROM run').fetchone() != (fingerprint,):
+            self._database.close()
+            raise RecordingError(
+                f'{path.parent} was begun with another recording, model, topic or back end',
+                'give the same ones, or start again with --overwrite',
+            )
 
     def __len__(self) -> int:
         """Number of frames in it."""
-        return len(self._records)
+        (count,) = self._database.execute('SELECT count(*) FROM frames').fetchone()
+        return int(count)
 
     def get(self, index: int) -> Arrays | None:
-        """Labels and confidence of a frame, (H, W) uint8, the receiver's; None if unknown."""
-        record = self._records.get(index)
-        if record is None:
-            return None
-        at, height, width, size = record
-        self._file.seek(at)
-        pixels = np.frombuffer(zlib.decompress(self._file.read(size)), np.uint8)
-        labels, confidence = pixels.reshape(2, height, width).copy()
-        return labels, confidence
+        """Labels and confidence of a frame, (H, W) uint8, the caller's own; None if unknown."""
+        with contextlib.suppress(sqlite3.DatabaseError, zlib.error):
+            found = self._database.execute(
+                'SELECT height, width, data FROM frames WHERE id = ?', (index,)
+            ).fetchone()
+            if found:
+                height, width, data = found
+                pixels = np.frombuffer(zlib.decompress(data), np.uint8)
+                labels, confidence = pixels.reshape(2, height, width).copy()
+                return labels, confidence
+        return None
 
     def put(self, index: int, labels: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> None:
         """Add a frame; it survives the end of this process.
 
         :param labels: (H, W) uint8.
-        :param confidence: likewise.
-        :raises OSError: when it cannot be written.
+        :param confidence: the same.
+        :raises sqlite3.Error: when it cannot be written.
         """
-        # Level 1: a few milliseconds, where the network takes tens.
+        # Level 1: a few milliseconds, where the network takes tens. With a checksum.
         data = zlib.compress(labels.tobytes() + confidence.tobytes(), 1)
-        head = (index, *labels.shape, len(data))
-        self._file.seek(self._end)
-        self._file.write(_HEAD.pack(*head, _checksum(head, data)) + data)
-        self._file.flush()
-        self._add(head)
+        row = (index, *labels.shape, data)
+        self._database.execute('INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?)', row)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
-
-    def _read(self) -> None:
-        while True:
-            packed = self._file.read(_HEAD.size)
-            if len(packed) < _HEAD.size:
-                return
-            *head, checksum = _HEAD.unpack(packed)
-            data = self._file.read(head[-1])
-            if len(data) < head[-1] or _checksum(tuple(head), data) != checksum:
-                return
-            self._add(tuple(head))
-
-    def _add(self, head: tuple[int, ...]) -> None:
-        index, height, width, size = head
-        self._records[index] = (self._end + _HEAD.size, height, width, size)
-        self._end += _HEAD.size + size
+        self._database.close()
 
 
-def _checksum(head: tuple[int, ...], data: bytes) -> int:
-    return zlib.crc32(data, zlib.crc32(repr(head).encode()))
+def _open(address: str) -> sqlite3.Connection:
+    database = sqlite3.connect(address, uri=True, isolation_level=None)
+    try:
+        # A kill loses nothing that was written; who pulls the plug has the check below.
+        database.execute('PRAGMA synchronous=OFF')
+        if database.execute('PRAGMA quick_check(1)').fetchone() != ('ok',):
+            raise sqlite3.DatabaseError('pages are missing')
+        database.execute('CREATE TABLE IF NOT EXISTS run (fingerprint TEXT)')
+        database.execute(
+            'CREATE TABLE IF NOT EXISTS frames '
+            '(id INTEGER PRIMARY KEY, height INTEGER, width INTEGER, data BLOB)'
+        )
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def fingerprint(path: Path) -> str:

@@ -21,17 +21,17 @@ def is_done(out: Path, *, resume: bool, overwrite: bool) -> bool:
     """Whether there is nothing to do, since the output is there and is to be kept.
 
     :param resume: keep what is finished, go on with what is not.
-    :param overwrite: make it anew.
-    :raises RecordingError: when something is in the way and neither was asked for.
+    :param overwrite: make it again.
+    :raises RecordingError: when something is in the way, and neither is set.
     """
     if overwrite:
         return False
     if out.exists() and not resume:
-        raise RecordingError(f'{out} is there already; add --overwrite, or name another output')
+        raise RecordingError(f'{out} already exists', 'add --overwrite, or name another output')
     if not resume and part_of(out).exists():
         raise RecordingError(
-            f'{part_of(out)} is there, of a run that did not end; go on with --resume, or start '
-            'anew with --overwrite'
+            f'{part_of(out)} is left of a run that did not end',
+            'go on with --resume, or start again with --overwrite',
         )
     return out.exists()
 
@@ -44,7 +44,7 @@ class PartFolder:
     :param out: file or folder that is to be made.
     :param overwrite: forget what an earlier run left; else it is found in the folder.
     :raises OSError: when it cannot be written.
-    :raises RecordingError: when another process is at it.
+    :raises RecordingError: when another process is writing it.
     """
 
     def __init__(self, out: Path, *, overwrite: bool = False) -> None:
@@ -57,7 +57,7 @@ class PartFolder:
         except BlockingIOError:
             self._lock.close()
             raise RecordingError(
-                f'another process is writing {out}; wait for it, or name another output'
+                f'another process is writing {out}', 'wait for it, or name another output'
             ) from None
         except OSError:
             pass  # a file system without locks
@@ -71,7 +71,7 @@ class PartFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of it."""
+        """Release it."""
         self._lock.close()
 
     def fresh(self, name: str) -> Path:

@@ -24,6 +24,7 @@ class Report:
     :param resumed: frames whose result an earlier run had left.
     :param kept: messages that were taken over as they were.
     :param damage: what is wrong with the source as a whole, a line each.
+    :param notes: what is unusual about it, but no reason to doubt the output, a line each.
     :param skipped: the output was there already; nothing was read.
     :param error: why there is no output; empty where there is one.
     """
@@ -37,6 +38,7 @@ class Report:
     resumed: int = 0
     kept: int = 0
     damage: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     backend: str = ''
     seconds: float = 0.0
     skipped: bool = False
@@ -52,7 +54,7 @@ class Report:
         if self.error:
             return f'{self.source}: error: {self.error}'
         if self.skipped:
-            return f'{self.source} -> {self.out}: there already, kept'
+            return f'{self.source} -> {self.out}: already there, kept'
         parts = [f'{self.frames} frames read', f'{self.segmented} segmented']
         if self.resumed:
             parts[-1] += f' ({self.resumed} by an earlier run)'
@@ -60,7 +62,7 @@ class Report:
         if number:
             reasons = [f'{n} x {reason}' for reason, n in self.bad.most_common(_SHOWN)]
             if len(self.bad) > _SHOWN:
-                reasons.append(f'{len(self.bad) - _SHOWN} other reasons')
+                reasons.append(f'{len(self.bad) - _SHOWN} more reasons')
             parts.append(f'{number} bad ({"; ".join(reasons)})')
         else:
             parts.append('0 bad')
@@ -68,6 +70,8 @@ class Report:
             parts.append(f'{self.kept} other messages kept')
         if self.damage:
             parts.append(f'damaged: {"; ".join(self.damage)}')
+        if self.notes:
+            parts.append(f'note: {"; ".join(self.notes)}')
         return f'{self.source} -> {self.out}: {", ".join(parts)}'
 
     def as_json(self) -> dict[str, Any]:
@@ -76,7 +80,7 @@ class Report:
 
 
 def exit_code(reports: Sequence[Report]) -> int:
-    """0 when all was used, 3 when sources were damaged or frames bad, 1 when an output lacks."""
+    """0: all was used; 3: a source was damaged or had bad frames; 1: an output is missing."""
     if any(report.error for report in reports):
         return 1
     return 0 if all(report.complete for report in reports) else 3

@@ -15,10 +15,16 @@ from pathlib import Path
 
 from linknet_ros.recordings.bag_messages import need_rosbags
 from linknet_ros.recordings.bags import ALL, BagJob, segment_recording
-from linknet_ros.recordings.batch import add_batch_arguments, pair_up, run_command, run_each, shard
+from linknet_ros.recordings.batch import (
+    add_batch_arguments,
+    bar,
+    pair_up,
+    run_command,
+    run_each,
+    shard,
+)
 from linknet_ros.recordings.cluster import LOCAL, run_on_ray
 from linknet_ros.recordings.part_folder import is_done
-from linknet_ros.recordings.progress import bar
 from linknet_ros.recordings.report import Report
 from linknet_ros.recordings.settings import add_arguments, names, settings_of
 
@@ -109,7 +115,7 @@ def _reports(options: argparse.Namespace, jobs: list[BagJob]) -> Iterator[Report
 
 def _prefix(text: str) -> str:
     if not _TOPIC.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no name of a topic; write it as /linknet")
+        raise argparse.ArgumentTypeError(f"invalid topic prefix '{text}' (expected e.g. /linknet)")
     return text
 
 

@@ -76,7 +76,9 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = 0.0
     if not 0 < rate <= 1000:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of frames per second")
+        raise argparse.ArgumentTypeError(
+            f"invalid rate '{text}' (expected frames per second, up to 1000)"
+        )
     return rate
 
 

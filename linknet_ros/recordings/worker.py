@@ -33,7 +33,7 @@ class OfflineWorker:
     ) -> None:
         model = load_model_file(settings.model)
         if settings.sha256 not in ('', model.sha256):
-            raise ModelError(f'{model.path} is not the model that was asked for; copy it again')
+            raise ModelError(f'{model.path} has changed since the run began', 'copy it again')
         self._settings = settings
         self._products = settings.products(model)
         self._names = settings.names(model)
@@ -65,7 +65,7 @@ class OfflineWorker:
 
         :param index: of the frame in its recording.
         :param frame: (H, W, 3) uint8 BGR.
-        :raises FrameError: when it is no colour image.
+        :raises FrameError: when it is not a colour image.
         :raises BackendError: when the back end fails.
         """
         fitted = self._segmenter.fit(frame)

@@ -43,8 +43,9 @@ MEANT_NETWORK = {
     ('linknet_ros/view/server.py', 'aiohttp'),
     ('linknet_ros/view/server.py', 'aiohttp.http_exceptions'),
     ('linknet_ros/view/session.py', 'aiohttp'),
-    # Quotes a path for SQLite.
-    ('linknet_ros/recordings/salvage_sqlite.py', 'urllib.parse'),
+    # Quote a path for SQLite.
+    ('linknet_ros/recordings/journal.py', 'urllib.parse'),
+    ('linknet_ros/recordings/storage.py', 'urllib.parse'),
 }
 
 #: Calls that always run text as code or in a shell, or race for a file's name.
@@ -73,6 +74,8 @@ WRITERS = {
     'linknet_ros/recordings/part_folder.py': '<OUT>.part of segment_bag and segment_files',
     'linknet_ros/system/usage.py': '/proc/self/clear_refs',
     'linknet_ros/recordings/journal.py': 'the same',
+    'linknet_ros/recordings/bag_reader.py': 'a temporary folder, for files packed as a whole',
+    'linknet_ros/recordings/bag_writer.py': '<OUT>.part of segment_bag',
 }
 
 #: Calls that write, by the last of their name; open() is looked at by its mode.

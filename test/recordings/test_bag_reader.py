@@ -7,6 +7,7 @@ import pytest
 
 from linknet_ros.errors import RecordingError
 from linknet_ros.recordings.bag_reader import Recording
+from linknet_ros.recordings.storage import Channel
 
 A, B = '/camera', '/chatter'
 STORAGES = pytest.mark.parametrize('storage', ['mcap', 'db3'])
@@ -25,7 +26,7 @@ def read(path, topics=(A, B)):
         counts = recording.survey(topics)
         messages = list(recording.messages(topics))
         assert counts == {t: sum(m[0] == t for m in messages) for t in counts}
-        assert all(recording.topics[m[0]].msgtype == 'std_msgs/msg/String' for m in messages)
+        assert all(recording.topics[m[0]].kind == 'std_msgs/msg/String' for m in messages)
         return counts, messages, recording.damage
 
 
@@ -51,8 +52,7 @@ def test_whole(bags, tmp_path, storage, shape):
 
 
 @pytest.mark.parametrize(
-    ('storage', 'mode'),
-    [('mcap', 'storage'), ('mcap', 'message'), ('mcap', 'file'), ('db3', 'message')],
+    ('storage', 'mode'), [('mcap', 'storage'), ('mcap', 'file'), ('db3', 'file')]
 )
 def test_packed(bags, tmp_path, storage, mode):
     path = bags.write(tmp_path / f'bag_{storage}', texts(bags, 20), compress=mode)
@@ -93,14 +93,74 @@ def test_mcap_cut_anywhere(bags, tmp_path, mode):
     assert mode or seen == set(range(len(whole) + 1))
 
 
+def pack(file, suffix):
+    """Pack a file as a whole, in place of it."""
+    packed = file.with_name(file.name + suffix)
+    if suffix == '.lz4':
+        packed.write_bytes(pytest.importorskip('lz4.frame').compress(file.read_bytes()))
+    else:
+        packed.write_bytes(pytest.importorskip('zstandard').compress(file.read_bytes()))
+    file.unlink()
+    return packed
+
+
+@pytest.mark.parametrize('metadata', ['there', 'missing', 'of the unpacked file'])
+@pytest.mark.parametrize('pack_as', [None, 'message', '.zstd', '.zst', '.lz4'])
 @STORAGES
-def test_folder_without_metadata(bags, tmp_path, storage):
-    path = bags.write(tmp_path / f'bag_{storage}', texts(bags, 20))
-    (path / 'metadata.yaml').unlink()
-    counts, messages, damage = read(path)
-    assert counts == {A: 20, B: 20}
-    assert messages == expected(bags, 20)
-    assert 'metadata' in damage[0]
+def test_packed_or_without_metadata_is_not_damaged(bags, tmp_path, storage, pack_as, metadata):
+    mode = pack_as if pack_as == 'message' else None
+    path = bags.write(tmp_path / f'bag_{storage}', texts(bags, 20), compress=mode)
+    file = next(path.glob(f'*.{storage}'))
+    if pack_as and not mode:
+        file = pack(file, pack_as)
+    if metadata == 'missing':
+        (path / 'metadata.yaml').unlink()
+    for source in (path, file):
+        assert read(source) == ({A: 20, B: 20}, expected(bags, 20), [])
+        with Recording(source) as recording:
+            assert len(recording.notes) == (metadata == 'missing' and source == path)
+            assert recording.storage == {'mcap': 'mcap', 'db3': 'sqlite3'}[storage]
+
+
+@STORAGES
+def test_packed_parts_of_a_recorder_that_was_killed(bags, tmp_path, storage):
+    """It packs a file when the next one is begun; the plain one goes when the packed is whole."""
+    folder = tmp_path / 'bag'
+    folder.mkdir()
+    for number in range(4):
+        name = f'bag_{number}.{storage}'
+        message = (A, number, bags.text(f'{number} ' * 2000))
+        bags.write(tmp_path / name, [message]).rename(folder / name)
+    for number in (0, 1):
+        pack(folder / f'bag_{number}.{storage}', '.zstd')
+    half = pack(folder / f'bag_2.{storage}', '.zstd')
+    half.write_bytes(half.read_bytes()[:30])
+    bags.write(tmp_path / f'bag_2.{storage}', [(A, 2, bags.text('2'))]).rename(
+        folder / f'bag_2.{storage}'
+    )
+    with Recording(folder) as recording:
+        assert recording.survey([A]) == {A: 4}
+        assert [at for _, at, _ in recording.messages([A])] == [0, 1, 2, 3]
+        assert recording.damage == []
+    (folder / f'bag_2.{storage}').unlink()
+    with Recording(folder) as recording:
+        assert recording.survey([A]) == {A: 3}
+        assert any(f'bag_2.{storage}' in line for line in recording.damage)
+
+
+def test_topic_of_two_types(bags, tmp_path):
+    """Only the first is read, and the other is named: neither is taken for the other."""
+    folder = tmp_path / 'bag'
+    folder.mkdir()
+    other = bags.serialize('std_msgs/msg/Int8', data=5)
+    for number, message in enumerate([bags.text('x'), other]):
+        name = f'bag_{number}.mcap'
+        bags.write(tmp_path / name, [(A, number, message)]).rename(folder / name)
+    with Recording(folder) as recording:
+        assert recording.survey([A]) == {A: 1}
+        assert [m[2] for m in recording.messages([A])] == [bags.text('x')[1]]
+        assert recording.topics == {A: Channel(A, 'std_msgs/msg/String')}
+        assert f'{A} also has messages of std_msgs/msg/Int8, which are left out' in recording.notes
 
 
 @STORAGES
@@ -130,7 +190,20 @@ def test_several_files_in_their_order(bags, tmp_path):
     (folder / 'bag_2.mcap').write_bytes(b'nothing')
     _, messages, damage = read(folder)
     assert [at for _, at, _ in messages] == [1, 10]
-    assert any('bag_2.mcap is no MCAP file, or its beginning is lost' in line for line in damage)
+    assert any(
+        'bag_2.mcap is not an MCAP file, or its beginning is lost' in line for line in damage
+    )
+
+
+def test_missing_file_is_named(bags, tmp_path):
+    path = bags.write(tmp_path / 'bag_mcap', texts(bags, 3))
+    metadata = path / 'metadata.yaml'
+    metadata.write_text(
+        metadata.read_text().replace('- bag_mcap.mcap', '- bag_mcap.mcap\n  - x.mcap')
+    )
+    assert read(path)[2] == ['x.mcap is missing']
+    metadata.write_text('- ]')
+    assert 'metadata.yaml cannot be read' in read(path)[2][0]
 
 
 def test_damage_inside_is_found_before_reading(bags, tmp_path):
@@ -170,12 +243,13 @@ def test_write_ahead_log_is_read(bags, tmp_path):
 @pytest.mark.parametrize(
     ('name', 'content', 'message'),
     [
-        ('bag.mcap', None, 'no recording .*bag.mcap; give a folder or file of rosbag2'),
-        ('bag.txt', b'', r'bag\.txt is no \.mcap or \.db3 file of rosbag2'),
-        ('bag.mcap.zstd', b'', r'is no \.mcap or \.db3 .*; unpack it with zstd -d'),
-        ('bag.mcap', b'', r'bag\.mcap is no MCAP file, or its beginning is lost'),
-        ('bag.db3', b'', r'bag\.db3: nothing in it can be read'),
-        ('bag.db3', b'nonsense' * 99, r'bag\.db3: nothing in it can be read'),
+        ('bag.mcap', None, r"no recording '.*bag\.mcap'; give a folder of rosbag2"),
+        ('bag.txt', b'', r'bag\.txt is not an \.mcap or \.db3 file of rosbag2'),
+        ('bag.mcap.zstd', b'', r'bag\.mcap is not an MCAP file, or its beginning is lost'),
+        ('bag.mcap', b'', r'bag\.mcap is not an MCAP file, or its beginning is lost'),
+        ('bag.db3', b'', r'nothing in .*bag\.db3 can be read'),
+        ('bag.db3', b'nonsense' * 99, r'nothing in .*bag\.db3 can be read'),
+        ('drive.bag', b'#ROSBAG V2.0\n', r'is a recording of ROS 1; convert it: rosbags-convert'),
     ],
 )
 def test_no_recording(bags, tmp_path, name, content, message):
@@ -186,6 +260,6 @@ def test_no_recording(bags, tmp_path, name, content, message):
         Recording(path)
 
 
-def test_no_folder_of_a_recording(bags, tmp_path):
+def test_folder_without_a_recording(bags, tmp_path):
     with pytest.raises(RecordingError, match=r'no \.mcap or \.db3 file in'):
         Recording(tmp_path)

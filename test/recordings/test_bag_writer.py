@@ -15,6 +15,12 @@ def messages(bags):
     return Messages()
 
 
+def parse_qos(text):
+    from rosbags.rosbag2 import metadata
+
+    return metadata.parse_qos(text)
+
+
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
 def test_writes(bags, messages, tmp_path, storage):
     folder = tmp_path / 'out'
@@ -26,17 +32,17 @@ def test_writes(bags, messages, tmp_path, storage):
     assert (entry[0], entry[1].data) == (5, 'x')
     assert 'made by: us' in (folder / 'metadata.yaml').read_text()
     with Recording(folder) as recording:
-        (qos,) = recording.topics['/a'].ext.offered_qos_profiles
+        (qos,) = parse_qos(recording.topics['/a'].qos)
     assert (qos.reliability.name, qos.durability.name, qos.depth) == ('RELIABLE', 'VOLATILE', 10)
 
 
 def copy(bags, messages, source, folder, storage='mcap'):
-    """Copy a bag; its connections before and after, and what copy returned."""
+    """Copy a bag; its channels before and after, and what copy returned."""
     with Recording(source) as recording:
         before = recording.topics
         names = list(before)
         with BagWriter(folder, storage, messages) as writer:
-            known = [writer.copy(connection) for connection in before.values()]
+            known = [writer.copy(channel) for channel in before.values()]
             for topic, at, data in recording.messages(names):
                 writer.write(topic, at, data)
     with Recording(folder) as recording:
@@ -55,11 +61,11 @@ def test_copies_with_definition_and_qos(bags, messages, tmp_path, source, storag
     before, after, known = copy(bags, messages, path, tmp_path / 'out', storage)
     assert known == [True, True]
     assert list(after) == ['/a', '/b']
-    for name, connection in after.items():
-        assert connection.msgtype == before[name].msgtype
-        assert connection.msgdef == before[name].msgdef
-        assert connection.digest == bags.store.hash_rihs01(connection.msgtype)
-        assert connection.ext == before[name].ext
+    for name, channel in after.items():
+        assert channel == before[name]
+        assert (channel.form, channel.schema) == ('ros2msg', before[name].schema)
+        assert channel.digest == bags.store.hash_rihs01(channel.kind)
+        assert parse_qos(channel.qos) == parse_qos(before[name].qos)
 
 
 def test_type_that_nobody_knows(bags, messages, tmp_path):
@@ -72,7 +78,7 @@ def test_type_that_nobody_knows(bags, messages, tmp_path):
     database.close()
     _, after, known = copy(bags, messages, file, tmp_path / 'out')
     assert known == [False]
-    assert after['/a'].msgtype == 'our_msgs/msg/Secret'
+    assert after['/a'].kind == 'our_msgs/msg/Secret'
     with Recording(tmp_path / 'out') as recording:
         assert list(recording.messages(['/a'])) == [('/a', 5, bags.text('x')[1])]
 

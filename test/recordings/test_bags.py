@@ -218,8 +218,8 @@ def test_topic_is_chosen(bags, frames, job):
         segment_recording(job)
     assert segment_recording(replace(job, topic='/b')).topic == '/b'
     for topic, message in (
-        ('/c', 'no topic /c in .*; images there: /a, /b'),
-        (CHATTER, '/chatter in .* is a std_msgs/msg/String, no image'),
+        ('/c', r'no topic /c in .* \(images there: /a, /b\)'),
+        (CHATTER, '/chatter in .* is std_msgs/msg/String, not an image of ROS 2'),
     ):
         with pytest.raises(RecordingError, match=message):
             segment_recording(replace(job, topic=topic, overwrite=True))
@@ -231,7 +231,7 @@ def test_own_output_can_be_a_source(bags, frames, job, tmp_path):
     segment_recording(replace(job, keep=(ALL,)))
     again = replace(job, source=job.out, out=tmp_path / 'again.mcap')
     assert segment_recording(again).topic == IMAGE
-    with pytest.raises(RecordingError, match=r'has /linknet/labels already; name another --pref'):
+    with pytest.raises(RecordingError, match='already has /linknet/labels; name another --pref'):
         segment_recording(replace(again, keep=(ALL,), overwrite=True))
     with pytest.raises(RecordingError, match='has 2 image topics'):
         segment_recording(replace(again, prefix='/second', overwrite=True))
@@ -244,8 +244,8 @@ def test_own_output_can_be_a_source(bags, frames, job, tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'keep': ('/nothing',)}, 'no topic /nothing in .* to keep; there are: /camera/image'),
-        ({'source': Path('nothing.mcap')}, 'no recording nothing.mcap'),
+        ({'keep': ('/nothing',)}, 'no topic /nothing in .* to keep .topics there: /camera/image'),
+        ({'source': Path('nothing.mcap')}, "no recording 'nothing.mcap'"),
     ],
 )
 def test_what_is_not_there(bags, frames, job, changes, message):
@@ -257,7 +257,7 @@ def test_what_is_not_there(bags, frames, job, changes, message):
 
 def test_no_image(bags, job):
     bags.write(job.source, [(CHATTER, 0, bags.text('x'))])
-    with pytest.raises(RecordingError, match=r'no image topic in .*; there is: /chatter'):
+    with pytest.raises(RecordingError, match=r'no image topic in .* \(topics there: /chatter\)'):
         segment_recording(job)
 
 
@@ -266,7 +266,7 @@ def test_resume_and_overwrite(bags, frames, job):
     bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
     segment_recording(job)
     first = job.out.read_bytes()
-    with pytest.raises(LinknetError, match='is there already; add --overwrite'):
+    with pytest.raises(LinknetError, match='already exists; add --overwrite'):
         segment_recording(job)
     assert segment_recording(replace(job, resume=True)).skipped
     report = segment_recording(replace(job, overwrite=True))
@@ -329,7 +329,7 @@ def test_killed_and_resumed_equals_a_single_run(
     )
     assert killed.returncode == -9
     assert not job.out.exists()
-    with pytest.raises(LinknetError, match=r'out\.mcap\.part is there, .* go on with --resume'):
+    with pytest.raises(LinknetError, match=r'out\.mcap\.part is left of .* go on with --resume'):
         segment_recording(job)
     report = segment_recording(replace(job, resume=True))
     assert (report.resumed, report.segmented, report.frames) == (resumed, 12, 12)

@@ -3,13 +3,21 @@
 import argparse
 import json
 import sqlite3
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from linknet_ros.errors import LinknetError, RecordingError
-from linknet_ros.recordings.batch import add_batch_arguments, pair_up, run_command, run_each, shard
+from linknet_ros.recordings.batch import (
+    add_batch_arguments,
+    bar,
+    pair_up,
+    run_command,
+    run_each,
+    shard,
+)
 from linknet_ros.recordings.report import Report
 
 OUT = Path('out')
@@ -60,7 +68,7 @@ def test_shard_argument(capsys):
     for wrong in ('0/2', '3/2', '2', 'a/b', '1/0', '-1/2'):
         with pytest.raises(SystemExit):
             parser.parse_args([f'--shard={wrong}'])
-        assert f"'{wrong}' is no shard; write 1/8" in capsys.readouterr().err
+        assert f"invalid shard '{wrong}' (expected 1/8" in capsys.readouterr().err
 
 
 def test_one_failure_does_not_end_the_others(capsys):
@@ -114,3 +122,15 @@ def test_error_is_one_line():
 
     with pytest.raises(SystemExit, match=r'^tool: no model$'):
         run_command('tool', fail, False)
+
+
+@pytest.mark.parametrize('tqdm', [True, False])
+def test_bar(capsys, monkeypatch, tqdm):
+    if not tqdm:
+        monkeypatch.setitem(sys.modules, 'tqdm', None)
+    with bar('a.mcap', None) as update:
+        for done in range(1, 5):
+            update(done, 4)
+    shown = capsys.readouterr()
+    assert shown.out == ''
+    assert ('a.mcap: 100%' in shown.err, '4/4' in shown.err) == (tqdm, tqdm)

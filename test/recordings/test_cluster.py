@@ -77,7 +77,7 @@ def test_what_cannot_be_mended(jobs, tmp_path):
         with tries.open('a') as file:
             file.write(job.out.name)
         if job.out.name == 'a.mcap':
-            raise RecordingError('no such topic')
+            raise RecordingError('no topic /x')
         if job.out.name == 'b.mcap':
             raise OSError(28, 'No space left on device')
         return Report('', '', frames=int(job.resume))
@@ -85,7 +85,7 @@ def test_what_cannot_be_mended(jobs, tmp_path):
     reports = {r.source: r for r in run_on_ray(jobs, LOCAL, cpus=2, work=work)}
     errors = [reports[str(tmp_path / name)].error for name in NAMES]
     assert errors == [
-        'no such topic',
+        'no topic /x',
         '4 tries failed, the last with OSError: [Errno 28] No space left on device; go on with '
         '--resume',
         '',

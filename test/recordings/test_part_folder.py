@@ -68,12 +68,14 @@ def test_is_done(out):
     assert not is_done(out, resume=False, overwrite=False)
     out.parent.mkdir()
     part_of(out).mkdir()
-    with pytest.raises(RecordingError, match=r'out\.mcap\.part is there, .* --resume, or start'):
+    with pytest.raises(
+        RecordingError, match=r'out\.mcap\.part is left of a run .* --resume, or start'
+    ):
         is_done(out, resume=False, overwrite=False)
     assert not is_done(out, resume=True, overwrite=False)
     assert not is_done(out, resume=False, overwrite=True)
     out.touch()
-    with pytest.raises(RecordingError, match=r'out\.mcap is there already; add --overwrite'):
+    with pytest.raises(RecordingError, match=r'out\.mcap already exists; add --overwrite'):
         is_done(out, resume=False, overwrite=False)
     assert is_done(out, resume=True, overwrite=False)
     assert not is_done(out, resume=True, overwrite=True)

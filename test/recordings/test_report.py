@@ -20,7 +20,7 @@ def test_everything():
     report.damage = ['cut short']
     assert report.line() == (
         'a -> b: 9 frames read, 4 segmented (2 by an earlier run), 5 bad (2 x dark; 1 x small; '
-        '1 x odd; 1 other reasons), 7 other messages kept, damaged: cut short'
+        '1 x odd; 1 more reasons), 7 other messages kept, damaged: cut short'
     )
     written = json.loads(json.dumps(report.as_json()))
     assert written['bad'] == {'dark': 2, 'small': 1, 'odd': 1, 'late': 1}
@@ -29,8 +29,8 @@ def test_everything():
 
 
 def test_other_ends():
-    assert Report('a', 'b', error='no such thing').line() == 'a: error: no such thing'
-    assert Report('a', 'b', skipped=True).line() == 'a -> b: there already, kept'
+    assert Report('a', 'b', error='not found').line() == 'a: error: not found'
+    assert Report('a', 'b', skipped=True).line() == 'a -> b: already there, kept'
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,10 @@ def test_video(run, tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'code', 'message'),
     [
-        (('drive',), 1, 'segment_files: give one input and one output'),
+        (('drive',), 1, 'segment_files: 1 paths without --out-dir; give one input and one output'),
         (('drive', 'drive/out'), 1, 'segment_files: drive/out would lie in its own source'),
         (('drive', 'out', '--outputs', 'x'), 1, "segment_files: no output 'x'"),
-        (('drive', 'out', '--rate', '0'), 2, "'0' is no number of frames per second"),
+        (('drive', 'out', '--rate', '0'), 2, "invalid rate '0' (expected frames"),
     ],
 )
 def test_mistakes(run, arguments, code, message):

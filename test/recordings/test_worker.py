@@ -71,5 +71,5 @@ def test_another_work_is_refused(settings, frames, tmp_path, change, half_proto,
 
 
 def test_model_that_has_changed(settings, tmp_path, frames):
-    with pytest.raises(ModelError, match=r'model\.onnx is not the model that was asked for'):
+    with pytest.raises(ModelError, match=r'model\.onnx has changed since the run began'):
         run(replace(settings, sha256='0' * 64), tmp_path / 'journal', frames(1))

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.inference.model_file import load_model_file, metadata_of
+from linknet_ros.inference.model_file import load_model, metadata_of
 from linknet_ros.inference.onnx_graph import expand_float16_weights, to_float16
 
 THREE_CLASSES = ClassTable(
@@ -276,4 +276,4 @@ def model_path(channel_proto, write_model):
 @pytest.fixture
 def model(model_path):
     """Loaded channel_proto."""
-    return load_model_file(model_path)
+    return load_model(model_path)

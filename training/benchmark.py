@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from linknet_ros.classes import CAMVID
 from linknet_ros.errors import LinknetError
-from linknet_ros.inference.model_file import STRIDE, load_model_file, metadata_of
+from linknet_ros.inference.model_file import STRIDE, load_model, metadata_of
 from linknet_ros.inference.open_backend import open_backend
 from linknet_ros.system.child_process import answer, ask
 from linknet_ros.system.usage import forget_peak, memory_mb
@@ -77,7 +77,7 @@ def _runner(network: str, runtime: str, model: Path, image: np.ndarray) -> Calla
     precision = 'bf16' if runtime.endswith('bf16') else 'fp32'
     height, width = image.shape[:2]
     backend = open_backend(
-        load_model_file(model), height, width, backend='openvino', precision=precision
+        load_model(model), height, width, backend='openvino', precision=precision
     )
     return lambda: backend.infer(image)
 

@@ -26,14 +26,14 @@ from torch import Tensor, nn
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import LinknetError, ModelError
+from linknet_ros.inference.backend import CPU_BACKENDS
 from linknet_ros.inference.model_file import (
     FILE_PRECISIONS,
     STRIDE,
     ModelFile,
-    load_model_file,
+    load_model,
     metadata_of,
 )
-from linknet_ros.inference.open_backend import CPU_BACKENDS
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.simulation.street import StreetDrive
 from training.batch_norm import fold_batch_norm
@@ -152,7 +152,7 @@ def agreement(path: Path, network: Network, frames: Sequence[NDArray[np.uint8]])
     :param network: in evaluation mode.
     :param frames: (H, W, 3) uint8 BGR, all of one size.
     """
-    model = load_model_file(path)
+    model = load_model(path)
     height, width = frames[0].shape[:2]
     precision = 'int8' if model.precision == 'int8' else 'fp32'
     shares = []
@@ -217,7 +217,7 @@ def export(
                 f'only {share:.4%} of the labels of the exported file agree with PyTorch '
                 f'({MIN_AGREEMENT[precision]:.1%} needed in {precision}); nothing was written'
             )
-        metadata['accuracy'] = json.dumps(dict(measure(load_model_file(temporary))))
+        metadata['accuracy'] = json.dumps(dict(measure(load_model(temporary))))
         helper.set_model_props(model, metadata)
         temporary.write_bytes(model.SerializeToString())
         os.replace(temporary, out)
@@ -240,7 +240,7 @@ def _open(
 ) -> tuple[Network, int, Sequence[str] | None, DataOptions]:
     """The network of a checkpoint or model file, number and names of classes, and its data."""
     if path.suffix == '.onnx':
-        model = load_model_file(path)
+        model = load_model(path)
         data = DataOptions(dataset or DataOptions.dataset, size or model.default_size)
         return network_in(path), len(model.classes), model.classes.names, data
     state = load_checkpoint(path)
@@ -293,7 +293,7 @@ def main(arguments: list[str] | None = None) -> None:
             precision=options.precision,
             calibration=[cv2.resize(frame, (width, height)) for frame in calibration],
         )
-        miou = load_model_file(options.out).accuracy['val_miou']
+        miou = load_model(options.out).accuracy['val_miou']
     except (LinknetError, OSError) as error:
         sys.exit(f'error: {error}')
     size = options.out.stat().st_size / 1e6

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from linknet_ros.errors import SourceError
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from training.batch_norm import convolution_norm_pairs, fold_batch_norm, unfold_batch_norm
 from training.checkpoint import fill, load_checkpoint
 from training.networks import NETWORKS, Network, NetworkConfig, build_network, normalize
@@ -55,7 +55,7 @@ def network_in(path: Path) -> Network:
     :returns: in evaluation mode; to compute with and export, not to train.
     :raises SourceError: when the file is of no network here, or of other options.
     """
-    model = load_model_file(path)
+    model = load_model(path)
     names = [name for name, kind in NETWORKS.items() if kind.title == model.architecture]
     if not names:
         raise SourceError(f'{path} is of {model.architecture}, which is no network here')
@@ -83,7 +83,7 @@ def _check_architecture(network: Network, architecture: str, path: Path) -> None
 
 def _weights_of(network: Network, path: Path) -> dict[str, Tensor]:
     """Parameters of a model file by the network's names, float32, for RGB."""
-    model = load_model_file(path)
+    model = load_model(path)
     _check_architecture(network, model.architecture, path)
     if model.precision == 'int8':
         raise SourceError(f'{path} has weights rounded to int8; use its fp32 file or checkpoint')

@@ -27,7 +27,7 @@ from sensor_msgs.msg import Image
 from torch import nn
 
 from linknet_ros.errors import LinknetError
-from linknet_ros.inference.model_file import STRIDE, load_model_file
+from linknet_ros.inference.model_file import STRIDE, load_model
 from training.first_weights import load_first_weights
 from training.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig, build_network
 from training.street_frames import StreetFrames
@@ -42,7 +42,7 @@ class UsualNode(Node):
     def __init__(self) -> None:
         super().__init__('linknet')
         path = Path(self.declare_parameter('model', '').value)
-        width, height = load_model_file(path).default_size
+        width, height = load_model(path).default_size
         self._size = tuple(-(-side // STRIDE) * STRIDE for side in (width, height))
         self._network = load_network(path)
         self._publisher = self.create_publisher(Image, 'linknet/labels', 10)
@@ -62,7 +62,7 @@ class UsualNode(Node):
 
 def load_network(path: Path) -> nn.Module:
     """The network of a model file in PyTorch, its batch norms not folded."""
-    network = build_network(NetworkConfig(classes=len(load_model_file(path).classes)))
+    network = build_network(NetworkConfig(classes=len(load_model(path).classes)))
     load_first_weights(network, path, [frame for frame, _ in StreetFrames(_FRAMES)])
     return network.eval()
 

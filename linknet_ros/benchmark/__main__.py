@@ -22,8 +22,8 @@ import numpy as np
 from linknet_ros.benchmark.machine import machine
 from linknet_ros.benchmark.report import FIGURES, doubt, plot, table
 from linknet_ros.errors import LinknetError
-from linknet_ros.inference.model_file import load_model_file
-from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
+from linknet_ros.inference.backend import BACKENDS, PRECISIONS
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.arguments import count
 from linknet_ros.system.arguments import size as parse_size
@@ -202,8 +202,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, default=Path('out/benchmark'))
     options = parser.parse_args(arguments)
     try:
-        model = load_model_file(options.model or package_file(shipped_model('auto')))
-        int8 = model if options.model else load_model_file(package_file(shipped_model('int8')))
+        model = load_model(options.model or package_file(shipped_model('auto')))
+        int8 = model if options.model else load_model(package_file(shipped_model('int8')))
         options.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             before_end(partial(shutil.rmtree, folder, ignore_errors=True))

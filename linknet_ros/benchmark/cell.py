@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from linknet_ros.errors import LinknetError
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.system.child_process import answer
 from linknet_ros.system.usage import forget_peak, memory_mb
@@ -44,7 +44,7 @@ def measure(
     before = _held_mb()
     start = time.perf_counter()
     segmenter = Segmenter(
-        load_model_file(model),
+        load_model(model),
         backend=backend,
         precision=precision,
         network_size=(width, height),

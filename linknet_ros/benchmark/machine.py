@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from linknet_ros.inference.open_backend import BACKENDS
+from linknet_ros.inference.backend import BACKENDS
 from linknet_ros.system.child_process import ask
 
 _PROCESSORS = Path('/proc/cpuinfo')

@@ -28,7 +28,7 @@ from linknet_ros.benchmark.node_figures import (
 from linknet_ros.benchmark.node_report import plot, table
 from linknet_ros.benchmark.node_rounds import OUTPUTS, NodeBenchmark
 from linknet_ros.errors import LinknetError
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.system.arguments import count
 from linknet_ros.system.arguments import size as parse_size
 from linknet_ros.system.child_process import isolate
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _options(arguments)
     isolate(options.domain_id)
     try:
-        model = load_model_file(options.model or package_file(shipped_model(options.precision)))
+        model = load_model(options.model or package_file(shipped_model(options.precision)))
         options.out.mkdir(parents=True, exist_ok=True)
         about = machine()
         with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Fitted, Segmenter
 from linknet_ros.system.child_process import answer
 from linknet_ros.system.memory import keep_freed_memory
@@ -42,7 +42,7 @@ def measure(
     """
     keep_freed_memory()
     segmenter = Segmenter(
-        load_model_file(Path(model)), backend=backend, precision=precision, threads=threads
+        load_model(Path(model)), backend=backend, precision=precision, threads=threads
     )
     fitted = segmenter.fit(np.load(pictures)[0])
     for _ in range(_WARM_UP):

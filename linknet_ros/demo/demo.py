@@ -22,8 +22,8 @@ from rclpy.executors import Executor
 from linknet_ros.demo.contact_sheet import contact_sheet
 from linknet_ros.demo.listener import BIRDS_EYE, PICTURES, ROWS, DemoNode
 from linknet_ros.errors import LinknetError
-from linknet_ros.inference.model_file import ModelFile, load_model_file
-from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
+from linknet_ros.inference.backend import BACKENDS, PRECISIONS
+from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.node.statistics import Drop
 from linknet_ros.ros.process import ros_process, spin_once
 from linknet_ros.simulation.sources import STREET, open_source
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     try:
-        model = load_model_file(options.model or package_file(shipped_model(options.precision)))
+        model = load_model(options.model or package_file(shipped_model(options.precision)))
         # Fails here, in one line, rather than in the log of another process.
         open_source(options.source)
         report = run(options, model)

@@ -67,15 +67,15 @@ def _cuda() -> Any:
 
 
 def _backends() -> Any:
-    from linknet_ros.inference.open_backend import BACKENDS
+    from linknet_ros.inference.backend import BACKENDS
 
     return list(BACKENDS)
 
 
 def _model(path: str) -> Any:
-    from linknet_ros.inference.model_file import load_model_file
+    from linknet_ros.inference.model_file import load_model
 
-    model = load_model_file(path)
+    model = load_model(path)
     width, height = model.default_size
     return {
         'name': model.name,
@@ -87,10 +87,10 @@ def _model(path: str) -> Any:
 def _inference(path: str, backend: str, precision: str) -> Any:
     import numpy as np
 
-    from linknet_ros.inference.model_file import load_model_file
+    from linknet_ros.inference.model_file import load_model
     from linknet_ros.inference.segmenter import Segmenter
 
-    model = load_model_file(path)
+    model = load_model(path)
     segmenter = Segmenter(model, backend=backend, precision=precision)
     width, height = model.default_size
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)

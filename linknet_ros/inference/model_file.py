@@ -12,16 +12,17 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.errors import ClassNameError, ModelError
-from linknet_ros.inference.onnx_graph import check_interface, expand_float16_weights, parse_onnx
-from linknet_ros.inference.onnx_growth import check_growth
+from linknet_ros.errors import BackendError, ClassNameError, ModelError
+from linknet_ros.inference.onnx_checks import check_interface
+from linknet_ros.inference.onnx_graph import expand_float16_weights, parse_onnx
+from linknet_ros.limits import MAX_MODEL_BYTES
 from linknet_ros.system.bounded_file import read_file
+from linknet_ros.system.package_files import SHIPPED_INT8_MODEL
 
 #: Version of the metadata layout that this package writes and reads.
 FORMAT_VERSION = 1
@@ -29,14 +30,7 @@ FORMAT_VERSION = 1
 #: Height and width that the graph accepts are multiples of this.
 STRIDE = 32
 
-#: A file larger than this is refused before it is read; LinkNet has 23 MB.
-MAX_BYTES = 512 * 1024 * 1024
-
-#: Entries of the metadata and of the accuracy, and characters of one entry: Cityscapes' classes
-#: have 2,000.
-MAX_ENTRIES, MAX_ENTRY = 64, 65536
-
-#: Characters of an entry that is shown to people, as the architecture.
+#: Characters of a metadata entry that goes into logs and diagnostics, e.g. the architecture.
 MAX_TEXT = 256
 
 #: Longest side of the frames that a model may be made for, pixels.
@@ -49,17 +43,18 @@ FILE_PRECISIONS = ('fp32', 'fp16', 'int8')
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file says of itself.
+    """A model file in memory, and what it says of itself; read once, then passed on.
 
     :param path: where it was read from.
     :param classes: class table; a class id in `labels` is an index into it.
-    :param architecture: the network, as 'LinkNet (ResNet-18)'.
-    :param dataset: what it was trained on, as 'CamVid'.
+    :param architecture: the network, e.g. 'LinkNet (ResNet-18)'.
+    :param dataset: what it was trained on, e.g. 'CamVid'.
     :param label_set: which of the data set's label sets.
     :param default_size: (width, height) in pixels of the frames it was made for.
-    :param accuracy: measured figures by name, as {'val_miou': 0.65}; of this very file.
+    :param accuracy: measured figures by name, e.g. {'val_miou': 0.65}; of this very file.
     :param sha256: of the file, hexadecimal.
     :param precision: one of FILE_PRECISIONS, the arithmetic that the graph is made for.
+    :param data: the bytes of the file.
     """
 
     path: Path
@@ -71,6 +66,7 @@ class ModelFile:
     accuracy: Mapping[str, float]
     sha256: str
     precision: str
+    data: bytes = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -85,18 +81,34 @@ class ModelFile:
         weights of an fp16 file stay float16, those of an int8 file int8 with their scales: there
         the types say what is to be computed.
 
-        :raises ModelError: when the file has changed since it was read.
+        :raises ModelError: when a weight is damaged.
         """
-        data = _read(self.path)
-        if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise ModelError(f'{self.path} has changed since it was loaded; configure again')
-        model = parse_onnx(self.path, data)
+        model = parse_onnx(self.path, self.data)
         expand_float16_weights(self.path, model.graph)
         serialized: bytes = model.SerializeToString()
         return serialized
 
+    def check_precision(self, precision: str) -> None:
+        """Refuse an arithmetic that the file is not made for: int8 files only run in int8.
 
-def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
+        :param precision: one of PRECISIONS. An fp16 file may be run in fp32 or bf16: only its
+            weights and constants are rounded then.
+        :raises BackendError: for an int8 file that shall run in something else, or the reverse.
+        """
+        if self.precision == 'int8' and precision not in ('auto', 'int8'):
+            raise BackendError(
+                f'{self.path} is made for int8, not {precision}',
+                'use precision auto or int8, or the fp32 file of the same network',
+            )
+        if self.precision != 'int8' and precision == 'int8':
+            raise BackendError(
+                f'{self.path} is made for {self.precision}, not int8',
+                f'use {SHIPPED_INT8_MODEL} (taken where no model is named), or make one with '
+                'python -m training.export --precision int8',
+            )
+
+
+def load_model(path: str | os.PathLike[str]) -> ModelFile:
     """Read and check a model file.
 
     :raises ModelError: when it is missing, damaged, or not a model of this package.
@@ -108,16 +120,15 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
     version = metadata.get('format_version')
     if version is None:
         raise ModelError(
-            f'{path} is an ONNX file without the metadata of this package; '
-            'make one with python -m training.export'
+            f'{path} is an ONNX file without the metadata of this package',
+            'make one with python -m training.export',
         )
     if version != str(FORMAT_VERSION):
         raise ModelError(
-            f'{path} has format version {version}, this package reads {FORMAT_VERSION}; '
-            'export it again or update the package'
+            f'{path} has format version {version}, this package reads {FORMAT_VERSION}',
+            'export it again or update the package',
         )
     check_interface(path, model.graph)
-    check_growth(path, model)
     try:
         rows = json.loads(metadata['classes'])
         classes = ClassTable(
@@ -127,8 +138,8 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
         )
         width, height = (int(number) for number in metadata['default_size'].split('x'))
         accuracy = {str(k): float(v) for k, v in json.loads(metadata['accuracy']).items()}
-        if len(accuracy) > MAX_ENTRIES or not all(map(math.isfinite, accuracy.values())):
-            raise ValueError('accuracy must be a few finite numbers')
+        if not all(map(math.isfinite, accuracy.values())):
+            raise ValueError('accuracy must be finite numbers')
         # Files from before there was a choice do not say.
         precision = metadata.get('precision', 'fp32')
         record = ModelFile(
@@ -138,9 +149,10 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
             dataset=metadata['dataset'],
             label_set=metadata['label_set'],
             default_size=(width, height),
-            accuracy=MappingProxyType(accuracy),
+            accuracy=accuracy,
             sha256=hashlib.sha256(data).hexdigest(),
             precision=precision,
+            data=data,
         )
     except (
         AttributeError,  # accuracy is a list
@@ -152,17 +164,19 @@ def load_model_file(path: str | os.PathLike[str]) -> ModelFile:
         ClassNameError,
     ) as error:
         raise ModelError(
-            f'{path} has damaged metadata ({type(error).__name__}: {error}); '
-            'make it again with python -m training.export'
+            f'{path} has damaged metadata ({type(error).__name__}: {error})',
+            'make it again with python -m training.export',
         ) from error
     if min(width, height) < STRIDE or max(width, height) > MAX_SIDE:
         raise ModelError(
-            f'{path} has a default size of {width}x{height}; sides of {STRIDE} to {MAX_SIDE} work'
+            f'{path} has a default size of {width}x{height}',
+            f'export it with sides of {STRIDE} to {MAX_SIDE}',
         )
     if precision not in FILE_PRECISIONS:
         raise ModelError(
             f"{path} is made for precision '{precision}', this package knows "
-            f'{", ".join(FILE_PRECISIONS)}; update the package'
+            f'{", ".join(FILE_PRECISIONS)}',
+            'update the package',
         )
     return record
 
@@ -177,7 +191,7 @@ def metadata_of(
     accuracy: Mapping[str, float],
     precision: str = 'fp32',
 ) -> dict[str, str]:
-    """Metadata entries for the ONNX file, as load_model_file reads them.
+    """Metadata entries for the ONNX file, as load_model reads them.
 
     :param precision: one of FILE_PRECISIONS; the others as in ModelFile.
     """
@@ -201,30 +215,29 @@ def metadata_of(
 
 
 def _metadata(path: Path, model: Any) -> dict[str, str]:
-    """The file's metadata, short enough to be parsed and fit to be shown."""
-    entries = model.metadata_props
-    metadata = {entry.key: entry.value for entry in entries}
-    fault = ''
-    if len(entries) > MAX_ENTRIES or any(len(e.key) + len(e.value) > MAX_ENTRY for e in entries):
-        fault = f'more than {MAX_ENTRIES} entries of {MAX_ENTRY} characters'
+    """The file's metadata; what people get to see is fit for it."""
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
     for key in ('format_version', 'architecture', 'dataset', 'label_set', 'default_size'):
-        # They go into logs and diagnostics.
         text = metadata.get(key, '')
-        if not fault and (len(text) > MAX_TEXT or not text.isprintable()):
-            fault = f'{key} is not one line of at most {MAX_TEXT} characters'
-    if fault:
-        raise ModelError(
-            f'{path} has damaged metadata ({fault}); make it again with python -m training.export'
-        )
+        if len(text) > MAX_TEXT or not text.isprintable():
+            raise ModelError(
+                f'{path} has damaged metadata ({key} is not one line of at most {MAX_TEXT} '
+                'characters)',
+                'make it again with python -m training.export',
+            )
     return metadata
 
 
 def _read(path: Path) -> bytes:
     try:
-        return read_file(path, MAX_BYTES)
+        return read_file(path, MAX_MODEL_BYTES)
     except FileNotFoundError:
         raise ModelError(
-            f"no model file '{path}'; check the model parameter, or train and export one"
+            f"no model file '{path}'", 'check the model parameter, or train and export one'
         ) from None
     except OSError as error:
         raise ModelError(f"cannot read model file '{path}': {error.strerror}") from error
+
+
+#: The former name, until every room has the new one.
+load_model_file = load_model

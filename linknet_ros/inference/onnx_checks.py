@@ -1,137 +1,90 @@
-"""What an ONNX graph may contain: checked before a library or a back end allocates for it.
+"""What an ONNX model must be to run here: one file of standard operators, with our interface.
 
-Operators are those on a list, not all but those on one: what is not needed for a network of
-convolutions cannot surprise anybody. Control flow, functions, custom domains, random numbers and
-whatever makes sizes from data are left out with that.
+Whoever gives you a model file is trusted beyond these checks, see docs/security.md.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from linknet_ros.errors import ModelError
 
-#: What training.export writes for all networks, normalisations, activations and precisions, and
-#: what another network of convolutions may need beside it: arithmetic and pooling.
-# fmt: off
-OPERATORS = frozenset((
-    'Abs', 'Add', 'And', 'ArgMax', 'AveragePool', 'BatchNormalization', 'Cast', 'Clip', 'Concat',
-    'Constant', 'Conv', 'ConvTranspose', 'DepthToSpace', 'DequantizeLinear', 'Div', 'Elu',
-    'Equal', 'Erf', 'Exp', 'Floor', 'Gather', 'Gelu', 'GlobalAveragePool', 'Greater',
-    'GreaterOrEqual', 'HardSigmoid', 'HardSwish', 'Identity', 'InstanceNormalization',
-    'LeakyRelu', 'Less', 'Log', 'MatMul', 'Max', 'MaxPool', 'Min', 'Mul', 'Neg', 'Not', 'Or',
-    'PRelu', 'Pad', 'Pow', 'QuantizeLinear', 'Reciprocal', 'ReduceMax', 'ReduceMean', 'ReduceSum',
-    'Relu', 'Reshape', 'Resize', 'Round', 'Shape', 'Sigmoid', 'Slice', 'Softmax', 'Split', 'Sqrt',
-    'Squeeze', 'Sub', 'Tanh', 'TopK', 'Transpose', 'Unsqueeze', 'Where',
-))
-# fmt: on
-
-#: Bytes of a value by TensorProto.DataType, and the field that has it where raw_data has not.
-_TYPES = {
-    1: (4, 'float_data'),  # FLOAT
-    2: (1, 'int32_data'),  # UINT8
-    3: (1, 'int32_data'),  # INT8
-    6: (4, 'int32_data'),  # INT32
-    7: (8, 'int64_data'),  # INT64
-    9: (1, 'int32_data'),  # BOOL
-    10: (2, 'int32_data'),  # FLOAT16
-    11: (8, 'double_data'),  # DOUBLE
-}
-
-#: Characters of a name; PyTorch's longest here has 132.
-_MAX_NAME = 1024
+_OUTPUTS = ('labels', 'confidence')
 
 
 def check_contents(path: Path, model: Any) -> None:
-    """Refuse operators, weights and names that no model of this package has.
+    """Refuse operators that are not of ONNX, and weights in other files.
 
     :param path: where the model comes from, for messages.
-    :param model: an onnx.ModelProto; nothing in it is trusted.
+    :param model: an onnx.ModelProto.
     :raises ModelError: naming the first problem.
     """
-    for problem in _problems(model):
-        raise ModelError(f'{path} {problem}')
+    from onnx import TensorProto
+
+    for graph in (model.graph, *model.functions):
+        for message in _nodes_and_tensors(graph):
+            if isinstance(message, TensorProto):
+                if message.data_location == TensorProto.EXTERNAL or message.external_data:
+                    raise ModelError(
+                        f'{path} keeps the weight {message.name!r} in another file',
+                        'export it as one file',
+                    )
+            elif message.domain not in ('', 'ai.onnx'):
+                raise ModelError(
+                    f'{path} uses {message.op_type!r} of {message.domain!r}',
+                    'export it with standard ONNX operators only',
+                )
 
 
-def _problems(model: Any) -> Iterator[str]:
-    graph = model.graph
-    if len(model.functions) or len(model.training_info):
-        yield 'has functions or training steps in it; export it for inference, as plain operators'
-    if len(graph.sparse_initializer):
-        yield 'has sparse weights; export it with plain ones'
+def _nodes_and_tensors(graph: Any) -> Iterator[Any]:
+    """All nodes and weights of a graph or function, those of inner graphs too."""
+    yield from getattr(graph, 'initializer', ())
+    for sparse in getattr(graph, 'sparse_initializer', ()):
+        yield from (sparse.values, sparse.indices)
     for node in graph.node:
-        if node.domain not in ('', 'ai.onnx'):
-            yield (
-                f'uses {shown(node.op_type)} of {shown(node.domain)}; '
-                'export it with standard ONNX operators only'
-            )
-        if node.op_type not in OPERATORS:
-            yield (
-                f'uses the operator {shown(node.op_type)}, which a model here must not; '
-                'make it with python -m training.export'
-            )
+        yield node
         for attribute in node.attribute:
-            if attribute.ref_attr_name or any(
-                (
-                    attribute.HasField('g') or attribute.HasField('tp'),
-                    attribute.HasField('sparse_tensor'),
-                    len(attribute.graphs) or len(attribute.tensors),
-                    len(attribute.type_protos) or len(attribute.sparse_tensors),
-                )
-            ):
-                yield (
-                    f'has more than a value in attribute {shown(attribute.name)} of a '
-                    f'{node.op_type}; export it as plain operators'
-                )
-        for name in (node.name, *node.input, *node.output):
-            if not _is_name(name):
-                yield f'has a name of no use ({shown(name)}); export it again'
-    for tensor in tensors_of(graph):
-        yield from _tensor_problems(tensor)
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes_and_tensors(inner)
 
 
-def _tensor_problems(tensor: Any) -> Iterator[str]:
-    name = shown(tensor.name) if tensor.name else 'a constant'
-    if not _is_name(tensor.name):
-        yield f'has a name of no use ({name}); export it again'
-    if tensor.data_location or len(tensor.external_data):
-        yield 'keeps weights in other files; export it as one file'
-    if tensor.data_type not in _TYPES or tensor.HasField('segment'):
-        yield f'has weights of a type that is not read ({name}); export it as float or int8'
-        return
-    item, field = _TYPES[tensor.data_type]
-    if len(tensor.dims) > 8 or any(dim < 0 for dim in tensor.dims):
-        yield f'has a damaged shape of {name}; copy or export it again'
-        return
-    # In Python's integers, which do not overflow.
-    values = math.prod(tensor.dims)
-    raw = len(tensor.raw_data)
-    held = raw // item if tensor.HasField('raw_data') else len(getattr(tensor, field))
-    if values != held or raw % item:
-        yield (
-            f'is no readable ONNX file ({name} has {held} values, but its shape '
-            f'{"x".join(map(str, tensor.dims)) or "of one"} needs {values}); '
-            'copy or export it again'
+def check_interface(path: Path, graph: Any) -> None:
+    """Check inputs and outputs: names, types, ranks.
+
+    :param graph: an onnx.GraphProto.
+    :raises ModelError: unless it takes `image`, uint8 (1, H, W, 3) with H and W free, and gives
+        `labels` and `confidence`, uint8 (1, H, W).
+    """
+    from onnx import TensorProto
+
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = {value.name: value for value in graph.input if value.name not in weights}
+    outputs = {value.name: value for value in graph.output}
+    problems = []
+    if set(inputs) != {'image'}:
+        problems.append(f"inputs are {sorted(inputs)}, expected 'image'")
+    if set(outputs) != set(_OUTPUTS):
+        problems.append(f'outputs are {sorted(outputs)}, expected {sorted(_OUTPUTS)}')
+    for value in (*inputs.values(), *outputs.values()):
+        if value.type.tensor_type.elem_type != TensorProto.UINT8:
+            problems.append(f'{value.name!r} is not uint8')
+    if 'image' in inputs:
+        shape = [
+            dim.dim_value if dim.HasField('dim_value') else '?'
+            for dim in inputs['image'].type.tensor_type.shape.dim
+        ]
+        if shape not in ([1, '?', '?', 3], ['?', '?', '?', 3]):
+            problems.append(f'image has shape {shape}, expected [1, ?, ?, 3]')
+    for value in outputs.values():
+        if len(value.type.tensor_type.shape.dim) != 3:
+            problems.append(f'{value.name!r} is not (1, H, W)')
+    if problems:
+        raise ModelError(
+            f'{path} is not a model of this package: {"; ".join(problems)}',
+            'make it with python -m training.export',
         )
-
-
-def tensors_of(graph: Any) -> Iterator[Any]:
-    """Weights, and the constants in attributes."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField('t'):
-                yield attribute.t
-
-
-def _is_name(text: str) -> bool:
-    return len(text) <= _MAX_NAME and (text.isprintable() or not text)
-
-
-def shown(text: str) -> str:
-    """Somebody else's text for a line of ours: short, without what moves a terminal's cursor."""
-    text = ''.join(c if c.isprintable() else '?' for c in text[:200])
-    return text if len(text) <= 120 else f'{text[:117]}...'

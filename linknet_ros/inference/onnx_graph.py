@@ -1,4 +1,4 @@
-"""ONNX bytes: parsed, checked for the interface that a robot expects, weights converted."""
+"""ONNX graphs: parsed from bytes, weights converted, sizes fixed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import numpy as np
 
 from linknet_ros.errors import ModelError, first_line
 from linknet_ros.inference.onnx_checks import check_contents
-from linknet_ros.inference.onnx_wire import check_wire
-
-_OUTPUTS = ('labels', 'confidence')
 
 _QUANTIZERS = ('QuantizeLinear', 'DequantizeLinear')
 
@@ -21,66 +18,27 @@ def parse_onnx(path: Path, data: bytes) -> Any:
 
     :param path: where they come from, for messages.
     :returns: an onnx.ModelProto.
-    :raises ModelError: when they are no complete, valid ONNX model, or hold what a model here
-        must not (onnx_wire, onnx_limits).
+    :raises ModelError: when they are not a complete, valid ONNX model, or fail onnx_checks.
     """
     if data.startswith(b'version https://git-lfs'):
-        raise ModelError(f'{path} is a Git LFS pointer, not the model; run git lfs pull')
+        raise ModelError(f'{path} is a Git LFS pointer, not the model', 'run git lfs pull')
     try:
-        # Imported here so that a robot without it is told so, in one line.
+        # Imported here so that one line says so where it is missing.
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError as error:
         raise ModelError(
-            f'reading {path} needs the Python package onnx ({error}); pip install onnx'
+            f'reading {path} needs the Python package onnx ({error})', 'pip install onnx'
         ) from error
-    check_wire(path, data)
     try:
         model = onnx.load_model_from_string(data)
         check_contents(path, model)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(
-            f'{path} is no readable ONNX file ({first_line(error)}); copy or export it again'
+            f'{path} is not a readable ONNX file ({first_line(error)})', 'copy or export it again'
         ) from error
     return model
-
-
-def check_interface(path: Path, graph: Any) -> None:
-    """Check inputs and outputs.
-
-    :param graph: an onnx.GraphProto.
-    :raises ModelError: unless it takes `image`, uint8 (1, H, W, 3) with H and W free, and gives
-        `labels` and `confidence`, uint8 (1, H, W).
-    """
-    from onnx import TensorProto
-
-    weights = {tensor.name for tensor in graph.initializer}
-    inputs = {value.name: value for value in graph.input if value.name not in weights}
-    outputs = {value.name: value for value in graph.output}
-    problems = []
-    if set(inputs) != {'image'}:
-        problems.append(f"inputs are {sorted(inputs)}, expected 'image'")
-    if set(outputs) != set(_OUTPUTS):
-        problems.append(f'outputs are {sorted(outputs)}, expected {sorted(_OUTPUTS)}')
-    for value in (*inputs.values(), *outputs.values()):
-        if value.type.tensor_type.elem_type != TensorProto.UINT8:
-            problems.append(f'{value.name} is not uint8')
-    if 'image' in inputs:
-        shape = [
-            dim.dim_value if dim.HasField('dim_value') else '?'
-            for dim in inputs['image'].type.tensor_type.shape.dim
-        ]
-        if shape not in ([1, '?', '?', 3], ['?', '?', '?', 3]):
-            problems.append(f'image has shape {shape}, expected [1, ?, ?, 3]')
-    for value in outputs.values():
-        if len(value.type.tensor_type.shape.dim) != 3:
-            problems.append(f'{value.name} is not (1, H, W)')
-    if problems:
-        raise ModelError(
-            f'{path} is not a model of this package: {"; ".join(problems)}; '
-            'make it with python -m training.export'
-        )
 
 
 def expand_float16_weights(path: Path, graph: Any) -> None:
@@ -101,8 +59,8 @@ def expand_float16_weights(path: Path, graph: Any) -> None:
                 values = numpy_helper.to_array(half[node.input[0]]).astype(np.float32)
             except ValueError as error:
                 raise ModelError(
-                    f'{path}: weight {node.input[0]} is damaged ({first_line(error)}); '
-                    'copy or export the file again'
+                    f'{path}: weight {node.input[0]!r} is damaged ({first_line(error)})',
+                    'copy or export the file again',
                 ) from error
             expanded.append(numpy_helper.from_array(values, node.output[0]))
         else:
@@ -120,7 +78,7 @@ def fix_size(graph: Any, height: int, width: int) -> None:
     What was inferred for tensors in between is dropped, since it names free sizes.
 
     :param graph: an onnx.GraphProto.
-    :param height: pixels, likewise `width`.
+    :param height: pixels, as `width`.
     """
     for value in (*graph.input, *graph.output):
         sizes = (1, height, width, 3) if value.name == 'image' else (1, height, width)
@@ -172,7 +130,9 @@ def _halve(path: Path, tensor: Any, name: str, positive: bool = False) -> None:
     with np.errstate(over='ignore'):
         half = numpy_helper.to_array(tensor).astype(np.float16)
     if not np.isfinite(half).all() or (positive and not (half > 0).all()):
-        raise ModelError(f'{path}: weight {name} does not fit into float16; use precision fp32')
+        raise ModelError(
+            f'{path}: weight {name!r} does not fit into float16', 'use precision fp32'
+        )
     tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
 
 

@@ -7,7 +7,6 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from linknet_ros.errors import BackendError, first_line
-from linknet_ros.inference.file_precision import check_file_precision
 from linknet_ros.inference.model_file import ModelFile
 
 
@@ -25,11 +24,11 @@ class OnnxruntimeBackend:
     def __init__(
         self, model: ModelFile, height: int, width: int, precision: str, threads: int
     ) -> None:
-        check_file_precision(model, precision)
+        model.check_precision(precision)
         if precision not in ('auto', 'fp32', 'int8'):
             raise BackendError(
-                'backend onnxruntime computes in fp32 only; use precision auto or fp32, '
-                f'or for {precision} another backend'
+                'backend onnxruntime computes in fp32 only',
+                f'use precision auto or fp32, or for {precision} another backend',
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -1,8 +1,4 @@
-"""Inference back ends: one small Protocol and one function that opens the right one.
-
-A back end runs the graph at one fixed size. Its libraries are imported when it is opened, so
-that a robot needs only those of the back end it uses.
-"""
+"""Opens the right back end; its libraries are imported then, so that no others are needed."""
 
 from __future__ import annotations
 
@@ -10,49 +6,16 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from linknet_ros.errors import BackendError, BuildCancelledError, NoEngineError
+from linknet_ros.inference.backend import BACKENDS, CPU_BACKENDS, PRECISIONS, Backend
 from linknet_ros.inference.model_file import ModelFile
 from linknet_ros.inference.standby_backend import StandbyBackend
 from linknet_ros.inference.tensorrt.options import TensorrtOptions
 
-#: Back ends that need no GPU.
-CPU_BACKENDS = ('openvino', 'onnxruntime')
-
-#: All back ends, by the name of the package that each needs. `auto` takes the first that opens.
-BACKENDS = ('tensorrt', *CPU_BACKENDS)
-
-PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16', 'int8')
-
 _LOG = logging.getLogger('linknet_ros')
-
-
-class Backend(Protocol):
-    """Runs the network at one size; used by one thread at a time."""
-
-    @property
-    def name(self) -> str:
-        """One of BACKENDS."""
-
-    @property
-    def precision(self) -> str:
-        """Arithmetic that really runs, one of PRECISIONS but auto, whatever was asked for."""
-
-    def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Labels and confidence of an image.
-
-        :param image: (H, W, 3) uint8 BGR of the size the back end was opened for, C-contiguous.
-        :returns: labels and confidence, each (H, W) uint8. They belong to the back end and are
-            overwritten by the next call, and gone after `close`.
-        :raises BackendError: when the image has another size or the runtime fails.
-        """
-
-    def close(self) -> None:
-        """Free what the back end holds; it cannot be used any more."""
 
 
 def open_backend(
@@ -69,8 +32,7 @@ def open_backend(
 ) -> Backend:
     """Open a back end for a model at one network size.
 
-    :param height: of the images, pixels, a multiple of 32.
-    :param width: likewise.
+    :param height: of the images, in pixels, a multiple of 32; so is `width`.
     :param backend: 'auto' or one of BACKENDS.
     :param precision: 'auto' (the fastest that the processor or GPU computes in without a visible
         change of the labels), 'fp32', 'fp16' (tensorrt), 'bf16' (openvino), or 'int8' for a
@@ -86,9 +48,9 @@ def open_backend(
     :raises BuildCancelledError: when the build of an engine was cancelled; 'auto' ends there.
     """
     if backend not in ('auto', *BACKENDS):
-        raise BackendError(f"unknown backend '{backend}'; use auto, {', '.join(BACKENDS)}")
+        raise BackendError(f"unknown backend '{backend}'", f'use auto, {", ".join(BACKENDS)}')
     if precision not in PRECISIONS:
-        raise BackendError(f"unknown precision '{precision}'; use {', '.join(PRECISIONS)}")
+        raise BackendError(f"unknown precision '{precision}'", f'use {", ".join(PRECISIONS)}')
     options = tensorrt or TensorrtOptions()
 
     open_one = partial(
@@ -122,17 +84,17 @@ def _stored_or_standby(
         return open_one('tensorrt', options=replace(options, build=False))
     except NoEngineError:
         pass
-    # What not every back end computes in must not keep the processor from serving.
+    # A precision that only TensorRT computes in must not keep the processor from serving.
     meanwhile = partial(open_one, precision='auto' if precision in ('fp16', 'int8') else precision)
     try:
-        serving = _first_of(CPU_BACKENDS, meanwhile, options.tell)
+        serving = _first_of(CPU_BACKENDS, meanwhile, options.report)
     except BackendError as error:
-        options.tell(f'{error} on the processor; waiting for the engine')
+        options.report(f'{error} on the processor; waiting for the engine')
         return open_one('tensorrt')
     return StandbyBackend(
         serving,
         lambda cancel: open_one('tensorrt', options=replace(options, cancel=cancel)),
-        options.tell,
+        options.report,
         on_failure,
     )
 
@@ -179,8 +141,8 @@ def _open(
             opened = OnnxruntimeBackend(model, height, width, precision, threads)
     except ImportError as error:
         raise BackendError(
-            f"backend '{name}' cannot be imported ({error}); "
-            f'pip install {name}, or choose another backend'
+            f"backend '{name}' cannot be imported ({error})",
+            f'pip install {name}, or choose another backend',
         ) from error
     # A graph that only fails when it runs must fail here and not on the road; the first run is
     # also the slowest.
@@ -190,7 +152,8 @@ def _open(
             if array.shape != (height, width) or array.dtype != np.uint8:
                 raise BackendError(
                     f'{model.path} gives {output} as {array.dtype} {array.shape} for an image of '
-                    f'{width}x{height}; export it again'
+                    f'{width}x{height}',
+                    'export it again',
                 )
     except BackendError:
         opened.close()

@@ -10,7 +10,6 @@ import openvino
 from numpy.typing import NDArray
 
 from linknet_ros.errors import BackendError, first_line
-from linknet_ros.inference.file_precision import check_file_precision
 from linknet_ros.inference.model_file import ModelFile
 
 #: What is computed in float. In an int8 file that is little beside the convolutions, and bf16
@@ -33,11 +32,11 @@ class OpenvinoBackend:
     def __init__(
         self, model: ModelFile, height: int, width: int, precision: str, threads: int
     ) -> None:
-        check_file_precision(model, precision)
+        model.check_precision(precision)
         if precision == 'fp16':
             raise BackendError(
-                'backend openvino computes in fp32 or bf16; use precision auto, '
-                'or for fp16 backend tensorrt'
+                'backend openvino computes in fp32 or bf16',
+                'use precision auto, or for fp16 backend tensorrt',
             )
         core = openvino.Core()
         native_bf16 = 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
@@ -48,7 +47,8 @@ class OpenvinoBackend:
         if precision == 'bf16' and not native_bf16:
             raise BackendError(
                 'precision bf16 needs a processor with bf16 arithmetic (AVX512-BF16, AMX, '
-                'Armv8.6), which this one is not; use precision auto or fp32'
+                'Armv8.6), which this one does not have',
+                'use precision auto or fp32',
             )
         # OpenVINO would choose bf16 by itself where the processor has it: always say which.
         options: dict[str, object] = {

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import FrameError, ParameterError
+from linknet_ros.inference.backend import Backend
 from linknet_ros.inference.fitting import Fit, FrameFitter, fit_frame
 from linknet_ros.inference.model_file import STRIDE, ModelFile
-from linknet_ros.inference.open_backend import Backend, open_backend
+from linknet_ros.inference.open_backend import open_backend
 from linknet_ros.inference.tensorrt.options import TensorrtOptions
 from linknet_ros.system.memory import give_back_freed_memory
 
@@ -41,7 +42,7 @@ class Inferred:
     """What the network says of a frame, at its own resolution; the arrays are the receiver's.
 
     :param labels: (H, W) uint8 class ids, without padding.
-    :param confidence: likewise, round(255 * softmax maximum).
+    :param confidence: (H, W) uint8, round(255 * softmax maximum), without padding.
     """
 
     fitter: FrameFitter
@@ -74,13 +75,13 @@ class Segmenter:
     `segment` does it all. Its three steps can also be called one by one, each from a thread of
     its own, so that one frame is fitted and another finished while a third is in the network.
 
-    :param model: from load_model_file.
+    :param model: from load_model.
     :param backend: 'auto', 'tensorrt', 'openvino' or 'onnxruntime'.
     :param precision: 'auto', 'fp32', 'fp16', 'bf16' or 'int8'.
     :param network_size: (width, height) in pixels that frames are fitted into; a 0 stands for
         the model's default. Larger sees finer things and takes longer.
     :param threads: processor threads of the back end, 0 lets it choose.
-    :param tensorrt: see open_backend, likewise `wait_for_engine` and `on_step_down`.
+    :param tensorrt: see open_backend, as for `wait_for_engine` and `on_step_down`.
     :raises BackendError: when the back end does not open.
     :raises ParameterError: when the network size is too small.
     """
@@ -110,11 +111,12 @@ class Segmenter:
         )
         width, height = (n or d for n, d in zip(network_size, model.default_size, strict=True))
         if width < STRIDE or height < STRIDE:
-            raise ParameterError(f'network size {width}x{height} is too small, use 32x32 or more')
+            raise ParameterError(
+                f'network size {width}x{height} is too small', 'use 32x32 or more'
+            )
         self._network_size = (width, height)
         self._fitters: OrderedDict[Fit, FrameFitter] = OrderedDict()
         self._backends: OrderedDict[tuple[int, int], Backend] = OrderedDict()
-        self._opened = False
         # Opening now lets a back end that cannot run the model fail here, not on the road.
         self.prepare(width, height)
 
@@ -125,11 +127,11 @@ class Segmenter:
 
     @property
     def precision(self) -> str:
-        """Arithmetic that runs now, likewise."""
+        """Arithmetic that runs now, see Backend; it may change as well."""
         return self._newest.precision
 
     def prepare(self, frame_width: int, frame_height: int) -> None:
-        """Get ready for frames of a size, which takes a moment; infer does it where it is new."""
+        """Get ready for frames of a size, which takes a moment; infer does it for a new size."""
         fit = fit_frame(frame_width, frame_height, *self._network_size)
         self._backend_for(fit.buffer_height, fit.buffer_width)
 
@@ -138,7 +140,7 @@ class Segmenter:
 
         :param frame: (H, W, 3) uint8 BGR.
         :param min_confidence: pixels less certain than this, 0 to 1, become unlabelled.
-        :raises FrameError: when the array is no colour image.
+        :raises FrameError: when the array is not a colour image.
         """
         return self.finish(self.infer(self.fit(frame)), min_confidence)
 
@@ -165,10 +167,6 @@ class Segmenter:
         """
         height, width = fitted.image.shape[:2]
         labels, confidence = self._backend_for(height, width).infer(fitted.image)
-        if self._opened:
-            # Opening a network, and its first frame, take 100 MB for a moment.
-            self._opened = False
-            give_back_freed_memory()
         # Copies: the results outlive the back end's buffers, which the next frame overwrites.
         crop = fitted.fitter.crop
         return Inferred(fitted.fitter, crop(labels).copy(), crop(confidence).copy())
@@ -199,7 +197,8 @@ class Segmenter:
             backend = self._backends[height, width] = self._open_backend(
                 height=height, width=width
             )
-            self._opened = True
+            # Opening a network takes 100 MB for a moment.
+            give_back_freed_memory()
             if len(self._backends) > _KEPT_SIZES:
                 self._backends.popitem(last=False)[1].close()
         self._backends.move_to_end((height, width))

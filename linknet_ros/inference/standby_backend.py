@@ -5,20 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import BackendError, BuildCancelledError, first_line
-
-if TYPE_CHECKING:
-    from linknet_ros.inference.open_backend import Backend
+from linknet_ros.inference.backend import Backend
 
 #: One build at a time: two side by side run out of memory on small boards.
 _BUILDING = threading.Lock()
 
-#: Seconds between two looks at the cancel event.
+#: Seconds between two checks of the cancel event.
 _PAUSE = 0.1
 
 
@@ -31,7 +28,7 @@ class StandbyBackend:
     :param serving: runs until then; closed by this.
     :param open_better: opens the better one, on a thread of its own; gets an event that is set
         when nobody waits any more.
-    :param tell: gets a line when the better one takes over.
+    :param report: gets a line when the better one takes over.
     :param on_failure: gets the reason, one line, when there will be no better one. Both are called
         from `infer`.
     """
@@ -40,12 +37,12 @@ class StandbyBackend:
         self,
         serving: Backend,
         open_better: Callable[[threading.Event], Backend],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         on_failure: Callable[[str], None],
     ) -> None:
         self._serving = serving
         self._open_better = open_better
-        self._tell = tell
+        self._report = report
         self._on_failure = on_failure
         self._cancel = threading.Event()
         self._better: Future[Backend] | None = None
@@ -87,7 +84,7 @@ class StandbyBackend:
         if error is None:
             self._serving.close()
             self._serving = better.result()
-            self._tell(f'{self.name} takes over, in {self.precision}')
+            self._report(f'{self.name} takes over, in {self.precision}')
         else:
             known = isinstance(error, BackendError)
             reason = str(error) if known else f'{type(error).__name__}: {first_line(error)}'

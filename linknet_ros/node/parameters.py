@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from linknet_ros.errors import ParameterError
-from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
+from linknet_ros.inference.backend import BACKENDS, PRECISIONS
 from linknet_ros.inference.tensorrt.options import ZERO_COPY, TensorrtOptions, default_cache_dir
 from linknet_ros.node.ground_parameters import GROUND_SPECS
 from linknet_ros.ros.parameters import (
@@ -202,7 +202,7 @@ class Parameters:
             cuda_graph=self.tensorrt_cuda_graph,
             workspace_mib=self.tensorrt_workspace_mib,
             optimization_level=self.tensorrt_optimization_level,
-            tell=tell,
+            report=tell,
         )
 
 

@@ -18,7 +18,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from linknet_ros.errors import LinknetError, first_line
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.node.backend_notes import BackendNotes
 from linknet_ros.node.clock_watch import ClockWatch
@@ -90,7 +90,7 @@ class SegmentNode(LifecycleNode):
         tensorrt = values.tensorrt_options(self._notes.tell)
         self._cancel_build = tensorrt.cancel
         try:
-            model = load_model_file(values.model or package_file(shipped_model(values.precision)))
+            model = load_model(values.model or package_file(shipped_model(values.precision)))
             # So that a signal ends a node that waits for an engine.
             with set_at_shutdown(self.context, tensorrt.cancel):
                 self._segmenter = Segmenter(

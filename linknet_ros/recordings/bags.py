@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from linknet_ros.errors import FrameError, RecordingError
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.products.products import COMPRESSED as ENCODED
 from linknet_ros.products.products import message_format
 from linknet_ros.recordings.bag_messages import COMPRESSED, IMAGE, Messages, need_rosbags
@@ -106,7 +106,7 @@ def _write(
     messages = Messages(recording.distribution)
     storage = STORAGES.get(job.out.suffix, recording.storage)
     about = {'linknet_ros': json.dumps(_about(job, report), sort_keys=True)}
-    names = job.settings.names(load_model_file(job.settings.model))
+    names = job.settings.names(load_model(job.settings.model))
     kind = recording.topics[report.topic].kind
     topics = {report.topic, *kept}
     with BagWriter(folder, storage, messages, compress=job.compress, about=about) as writer:

@@ -23,7 +23,7 @@ from linknet_ros.frames.files import (
     VideoSource,
     open_files,
 )
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.products.products import COMPRESSED
 from linknet_ros.recordings.batch import Update
 from linknet_ros.recordings.journal import fingerprint
@@ -129,7 +129,7 @@ def _open(text: str) -> tuple[FrameSource, list[Path]]:
 def _sink(job: FilesJob, made: Path, source: FrameSource) -> _Sink:
     if job.out.suffix.lower() != VIDEO:
         return _Folder(made)
-    names = job.settings.names(load_model_file(job.settings.model))
+    names = job.settings.names(load_model(job.settings.model))
     if names not in (('color',), ('overlay',)):
         raise RecordingError(
             f'{job.out} can show only color or overlay, since a video changes class ids',

@@ -6,8 +6,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from linknet_ros.inference.model_file import ModelFile, load_model_file
-from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
+from linknet_ros.inference.backend import BACKENDS, PRECISIONS
+from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.products.products import NAMES, Products, ProductSettings, chosen
 from linknet_ros.system.package_files import package_file, shipped_model
@@ -119,7 +119,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
     :raises LinknetError: for a model that cannot be used, or an output or class that it lacks.
     """
     path = options.model or package_file(shipped_model(options.precision))
-    model = load_model_file(path)
+    model = load_model(path)
     settings = Settings(
         model=model.path.absolute(),
         outputs=options.outputs,

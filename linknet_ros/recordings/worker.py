@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import ModelError
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Inferred
 from linknet_ros.recordings.journal import ResultJournal
 from linknet_ros.recordings.report import Report
@@ -31,7 +31,7 @@ class OfflineWorker:
     def __init__(
         self, settings: Settings, journal: Path, source: Mapping[str, Any], report: Report
     ) -> None:
-        model = load_model_file(settings.model)
+        model = load_model(settings.model)
         if settings.sha256 not in ('', model.sha256):
             raise ModelError(f'{model.path} has changed since the run began', 'copy it again')
         self._settings = settings

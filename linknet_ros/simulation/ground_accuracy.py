@@ -23,7 +23,7 @@ from linknet_ros.ground.camera import CameraModel
 from linknet_ros.ground.contacts import CONTACT, Contacts, kind_table
 from linknet_ros.ground.mount import Mount
 from linknet_ros.ground.projection import GroundOptions, GroundProjection
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.simulation.grid_score import GridScore, truth_picture
 from linknet_ros.simulation.street import PinholeCamera, StreetDrive
@@ -155,7 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--pictures', type=Path, help="folder for bird's-eye pictures")
     options = parser.parse_args(arguments)
     try:
-        model = load_model_file(options.model or package_file(SHIPPED_MODEL))
+        model = load_model(options.model or package_file(SHIPPED_MODEL))
         segmenter = Segmenter(model, backend=options.backend)
 
         def inferred(frame: Bytes, _: Bytes) -> tuple[Bytes, Bytes | None]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 from linknet_ros.errors import LinknetError, first_line
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.system.package_files import package_file, shipped_model
 from linknet_ros.view.board import Board
 from linknet_ros.view.status import LegendEntry
@@ -54,7 +54,7 @@ class Legend:
 
     def _show(self, path: str, drivable: tuple[str, ...]) -> None:
         try:
-            classes = load_model_file(path).classes
+            classes = load_model(path).classes
         except LinknetError as error:
             self._board.learn(
                 legend=(),

@@ -193,7 +193,7 @@ def test_model_that_is_broken(model_path):
     model_path.write_bytes(model_path.read_bytes()[:-40])
     finding = model_file(model_path)
     assert finding.state == 'error'
-    assert 'is no readable ONNX file' in finding.text
+    assert 'is not a readable ONNX file' in finding.text
     assert finding.fix == 'copy or export it again'
 
 

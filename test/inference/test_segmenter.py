@@ -5,9 +5,9 @@ import pytest
 
 import linknet_ros.inference.segmenter as segmenter_module
 from linknet_ros.errors import BackendError, FrameError, ParameterError
+from linknet_ros.inference.backend import CPU_BACKENDS
 from linknet_ros.inference.fitting import FrameFitter, fit_frame
-from linknet_ros.inference.model_file import load_model_file
-from linknet_ros.inference.open_backend import CPU_BACKENDS
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
 
 SIZES = [(640, 360), (480, 360), (1280, 720), (1920, 1080), (97, 51)]
@@ -173,7 +173,7 @@ def test_confidence_0_is_unlabelled(segmenter):
 @pytest.mark.parametrize('size', [(96, 64), (97, 51), (192, 128)])
 def test_nan_is_unlabelled_and_never_road(nan_proto, write_model, backend, size):
     # Black pixels make the network compute 0 / 0, whose argmax is class 0, road.
-    model = load_model_file(write_model(nan_proto))
+    model = load_model(write_model(nan_proto))
     segmenter = Segmenter(model, backend=backend, precision='fp32')
     frame = one_color(*size, (0, 200, 0))
     frame[: size[1] // 2] = 0
@@ -186,7 +186,7 @@ def test_nan_is_unlabelled_and_never_road(nan_proto, write_model, backend, size)
 
 
 def test_undecided_pixels_have_a_third_of_the_confidence(nan_proto, write_model):
-    segmenter = Segmenter(load_model_file(write_model(nan_proto)), backend=BACKEND)
+    segmenter = Segmenter(load_model(write_model(nan_proto)), backend=BACKEND)
     result = segmenter.segment(one_color(96, 64, (100, 100, 100)), min_confidence=1 / 3)
     assert (result.confidence == 85).all()
     assert (result.labels == 0).all()
@@ -217,7 +217,7 @@ def test_bad_frame(segmenter, frame, message):
 
 @pytest.mark.parametrize('size', [(31, 64), (96, 31), (-96, 64)])
 def test_network_size_too_small(model, size):
-    message = f'network size {size[0]}x{size[1]} is too small, use 32x32 or more'
+    message = f'network size {size[0]}x{size[1]} is too small; use 32x32 or more'
     with pytest.raises(ParameterError, match=message):
         Segmenter(model, network_size=size)
 

@@ -12,7 +12,7 @@ pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 from rclpy.parameter import Parameter
 
 from linknet_ros.errors import ParameterError
-from linknet_ros.inference.open_backend import BACKENDS, PRECISIONS
+from linknet_ros.inference.backend import BACKENDS, PRECISIONS
 from linknet_ros.inference.tensorrt.options import TensorrtOptions
 from linknet_ros.node.parameters import (
     SPECS,
@@ -458,9 +458,9 @@ def test_tensorrt_options_are_those_of_the_parameters(parameters, monkeypatch):
     monkeypatch.setenv('HOME', '/home/robot')
     said = []
     options = parameters.tensorrt_options(said.append)
-    assert options == TensorrtOptions(cancel=options.cancel, tell=options.tell)
+    assert options == TensorrtOptions(cancel=options.cancel, report=options.report)
     assert options.cache_dir == Path('/cache/linknet_ros/engines')
-    options.tell('building')
+    options.report('building')
     assert said == ['building']
     changed = parameters.changed(
         {
@@ -480,7 +480,7 @@ def test_tensorrt_options_are_those_of_the_parameters(parameters, monkeypatch):
         workspace_mib=256,
         optimization_level=5,
         cancel=changed.cancel,
-        tell=changed.tell,
+        report=changed.report,
     )
 
 

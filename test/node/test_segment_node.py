@@ -28,7 +28,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.node import pipeline as ros_pipeline
 from linknet_ros.node.segment_node import SegmentNode
@@ -140,7 +140,7 @@ def test_labels_of_the_shipped_model_are_the_segmenters(context):
     robot = Robot(context, backend='openvino', precision='fp32')
     robot.start()
     robot.subscribe('labels', 'confidence', 'drivable')
-    model = load_model_file(package_file(SHIPPED_MODEL))
+    model = load_model(package_file(SHIPPED_MODEL))
     segmenter = Segmenter(model, backend='openvino', precision='fp32')
     drivable = mask_table(model.classes.ids(model.classes.drivable_names))
     try:
@@ -618,7 +618,7 @@ def test_what_goes_wrong_in_a_transition_is_said(context, model, monkeypatch, ca
     def broken(path):
         raise RuntimeError('the library below is broken')
 
-    monkeypatch.setattr('linknet_ros.node.segment_node.load_model_file', broken)
+    monkeypatch.setattr('linknet_ros.node.segment_node.load_model', broken)
     robot = Robot(context, model=str(model.path))
     try:
         assert robot.node.trigger_configure() == TransitionCallbackReturn.ERROR
@@ -767,7 +767,7 @@ def run_node(*parameters):
     ('parameters', 'message'),
     [
         (['model:=/nowhere.onnx'], "no model file '/nowhere.onnx'; check the model parameter"),
-        (['model:=README.md'], 'README.md is no readable ONNX file'),
+        (['model:=README.md'], 'README.md is not a readable ONNX file'),
         (['backend:=tpu'], "parameter backend is 'tpu'; use one of auto, tensorrt"),
         (['min_confidence:=1.5'], 'parameter min_confidence is 1.5; use 0 to 1'),
         (['min_confidence:=1'], 'it takes a number with a decimal point, as 0.5'),

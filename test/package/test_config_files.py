@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from linknet_ros.classes import CAMVID, CITYSCAPES
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.node.parameters import SPECS, declare_parameters
 from linknet_ros.node.segment_node import SegmentNode
 from linknet_ros.ros.images import array_to_image
@@ -217,7 +217,7 @@ def test_kiwicampus_keys_and_topics():
 def test_kiwicampus_has_every_class_of_the_model_once():
     source = costmap_of('kiwicampus_layer.yaml')['semantic_layer']['camera']
     names = [name for kind in source['class_types'] for name in source[kind]['classes']]
-    classes = load_model_file(package_file(SHIPPED_MODEL)).classes
+    classes = load_model(package_file(SHIPPED_MODEL)).classes
     assert sorted(names) == sorted(classes.names)
     free = {
         n

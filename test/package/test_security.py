@@ -277,10 +277,10 @@ def watch(event, arguments):
         print('seen:', event, arguments)
 sys.addaudithook(watch)
 import numpy as np
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
 for name in ('openvino', 'onnxruntime'):
-    segmenter = Segmenter(load_model_file(sys.argv[1]), backend=name)
+    segmenter = Segmenter(load_model(sys.argv[1]), backend=name)
     print(segmenter.segment(np.zeros((64, 96, 3), np.uint8)).labels.shape)
     segmenter.close()
 import urllib.request

@@ -57,12 +57,12 @@ def test_node(context, write_label_model, open_node):
     from rclpy.publisher import Publisher
     from std_msgs.msg import Header
 
-    from linknet_ros.inference.model_file import load_model_file
+    from linknet_ros.inference.model_file import load_model
     from linknet_ros.inference.segmenter import Segmentation
     from linknet_ros.node.parameters import SPECS, Parameters
     from linknet_ros.node.topics import Outputs
 
-    classes = load_model_file(write_label_model(OWN)).classes
+    classes = load_model(write_label_model(OWN)).classes
     values = Parameters(**{spec.field: spec.default for spec in SPECS} | {'overlay_opacity': 1.0})
     outputs, sent = Outputs(open_node(), classes, values), {}
     with pytest.MonkeyPatch.context() as patch:

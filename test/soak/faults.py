@@ -108,8 +108,8 @@ def model_files(rig):
     sound = model.read_bytes()
     other = write_model(rig.folder / 'swap.onnx', ('sky', 'road', 'tree')).read_bytes()
     cases = {
-        'truncated': (sound[: len(sound) // 2], 'is no readable ONNX file'),
-        'garbage': (os.urandom(len(sound)), 'is no readable ONNX file'),
+        'truncated': (sound[: len(sound) // 2], 'is not a readable ONNX file'),
+        'garbage': (os.urandom(len(sound)), 'is not a readable ONNX file'),
         'empty': (b'', 'live.onnx'),
         'swapped': (other, None),
         'deleted': (None, 'no model file'),

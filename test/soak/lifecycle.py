@@ -104,7 +104,7 @@ def failing_configure(rig):
     broken.write_bytes(b'no model')
     cases = (
         ({'model': str(rig.folder / 'none.onnx')}, 'no model file'),
-        ({'model': str(broken)}, 'is no readable ONNX file'),
+        ({'model': str(broken)}, 'is not a readable ONNX file'),
         ({'model': str(rig.model), 'mask_classes': ['unicorn']}, "unknown class 'unicorn'"),
         ({'mask_classes': [''], 'precision': 'fp16'}, 'fp16'),
     )

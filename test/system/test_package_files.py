@@ -3,7 +3,7 @@
 import pytest
 from checkout import ROOT
 
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.system import package_files
 from linknet_ros.system.package_files import (
     SHIPPED_MODEL,
@@ -94,6 +94,6 @@ def test_model_of_a_precision(precision, name):
 
 @pytest.mark.parametrize('precision', ['auto', 'int8'])
 def test_shipped_models_are_what_they_are_taken_for(precision):
-    model = load_model_file(package_file(shipped_model(precision)))
+    model = load_model(package_file(shipped_model(precision)))
     assert model.precision == ('int8' if precision == 'int8' else 'fp32')
     assert model.accuracy['val_miou'] > 0.66

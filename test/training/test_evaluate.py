@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from training.boundary_f1 import BoundaryF1
 from training.checkpoint import load_network, save_checkpoint
 from training.data_options import DataOptions
@@ -342,7 +342,7 @@ def test_model_file_by_hand(int8_proto, write_model):
     truth = np.zeros((40, 50), np.uint8)
     truth[20:30], truth[30:] = 2, 255
     truth[:5] = 1
-    matrix = evaluate_file(load_model_file(write_model(int8_proto)), ThreeColors((picture, truth)))
+    matrix = evaluate_file(load_model(write_model(int8_proto)), ThreeColors((picture, truth)))
     np.testing.assert_array_equal(
         matrix.counts, [[15 * 50, 0, 0, 0], [5 * 50, 0, 0, 0], [0, 0, 10 * 50, 0]]
     )
@@ -365,7 +365,7 @@ def test_model_file_runs_in_its_own_arithmetic(
             opened.append('closed')
 
     monkeypatch.setattr('training.evaluate.Segmenter', Recording)
-    model = load_model_file(write_model(with_metadata(int8_proto, precision=made_for)))
+    model = load_model(write_model(with_metadata(int8_proto, precision=made_for)))
     pair = (np.zeros((40, 50, 3), np.uint8), np.zeros((40, 50), np.uint8))
     for size in (None, (64, 32)):
         evaluate_file(model, ThreeColors(pair), size)

@@ -14,8 +14,7 @@ from torch import nn
 
 from linknet_ros.classes import CAMVID, CITYSCAPES
 from linknet_ros.errors import ModelError
-from linknet_ros.inference.model_file import load_model_file, metadata_of
-from linknet_ros.inference.onnx_checks import OPERATORS
+from linknet_ros.inference.model_file import load_model, metadata_of
 from linknet_ros.inference.open_backend import open_backend
 from training import export as exporting
 from training.checkpoint import save_checkpoint
@@ -168,7 +167,7 @@ def test_file_is_small(path):
 
 
 def test_metadata_reads_back(path):
-    record = load_model_file(path)
+    record = load_model(path)
     assert record.classes == CAMVID
     assert record.architecture == 'LinkNet (ResNet-18)'
     assert (record.dataset, record.label_set) == ('CamVid', 'eleven')
@@ -177,7 +176,7 @@ def test_metadata_reads_back(path):
 
 
 def test_back_ends_get_plain_float32(path, model):
-    graph = onnx.load_model_from_string(load_model_file(path).graph()).graph
+    graph = onnx.load_model_from_string(load_model(path).graph()).graph
     kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     assert np.float16 not in {values.dtype.type for values in kept.values()}
     assert not [n for n in graph.node if n.op_type == 'Cast' and n.input[0] in kept]
@@ -212,7 +211,7 @@ def test_deployed_network_is_the_plain_one(network):
 @pytest.mark.parametrize(('height', 'width'), [(64, 96), (96, 64), (32, 32), (160, 128)])
 def test_exported_file_is_the_plain_network_at_any_size(path, network, name, height, width):
     backend = open_backend(
-        load_model_file(path), height, width, backend=name, precision='fp32', threads=1
+        load_model(path), height, width, backend=name, precision='fp32', threads=1
     )
     for seed in (2000, 2001):
         frame, _ = picture(height, width, seed)
@@ -240,7 +239,7 @@ def test_nineteen_classes_of_cityscapes(tmp_path):
     metadata = metadata_of(CITYSCAPES, **about, default_size=(96, 64), accuracy={'val_miou': 0.1})
     path = tmp_path / 'cityscapes.onnx'
     path.write_bytes(to_onnx(network, metadata).SerializeToString())
-    model = load_model_file(path)
+    model = load_model(path)
     assert model.classes == CITYSCAPES
     assert model.classes.drivable_names == ('road',)
     frame, _ = picture(64, 96, 1)
@@ -287,7 +286,7 @@ def test_every_network_is_exported_as_it_is(name, tmp_path):
     out = tmp_path / 'network.onnx'
     share = export(network, out, **DESCRIPTION, frames=[frame])
     assert share >= MIN_AGREEMENT['fp32']
-    record = load_model_file(out)
+    record = load_model(out)
     assert record.architecture == network.title
     padded = cv2.copyMakeBorder(frame, 0, 14, 0, 4, cv2.BORDER_REPLICATE)
     labels, _ = expected(network, padded)
@@ -305,8 +304,7 @@ OPTIONS = [
 ]
 
 
-def test_every_option_is_exported_within_the_limits(tmp_path):
-    # Each file is read, so that the limits of onnx_limits let every network through.
+def test_every_option_is_exported_as_a_model_file(tmp_path):
     metadata = metadata_of(
         CAMVID,
         architecture='any',
@@ -319,9 +317,8 @@ def test_every_option_is_exported_within_the_limits(tmp_path):
     for options in OPTIONS:
         exported = to_onnx(build_network(NetworkConfig(**options)).eval(), metadata)
         (tmp_path / 'model.onnx').write_bytes(exported.SerializeToString())
-        load_model_file(tmp_path / 'model.onnx')
+        load_model(tmp_path / 'model.onnx')
         written |= {node.op_type for node in exported.graph.node}
-    assert written <= OPERATORS
     assert {'Conv', 'DepthToSpace', 'InstanceNormalization', 'PRelu', 'Resize'} <= written
 
 
@@ -385,7 +382,7 @@ def test_export_writes_a_file_that_agrees(network, tmp_path):
     assert share >= 0.999
     assert share == agreement(out, network, frames)
     assert [p.name for p in out.parent.iterdir()] == ['linknet.onnx']
-    assert load_model_file(out).label_set == 'eleven'
+    assert load_model(out).label_set == 'eleven'
     out.unlink()
 
 
@@ -475,7 +472,7 @@ def test_command_writes_the_measured_accuracy(
     options = ['--size', '64x64'] if size else []
     main([str(checkpoint), '--out', str(out), '--data', str(data), *options])
     val = open_dataset('camvid', data, 'val')
-    record = load_model_file(out)
+    record = load_model(out)
     scores = evaluate_file(record, val, size).scores()
     assert dict(record.accuracy) == {
         'val_miou': round(scores.miou, 4),
@@ -522,7 +519,7 @@ def test_command_makes_another_precision_of_a_model_file(
     out = train / 'variant.onnx'
     options = ['--data', str(train), '--precision', precision, '--size', '96x64']
     main([str(path), '--out', str(out), *options])
-    record = load_model_file(out)
+    record = load_model(out)
     assert record.precision == precision
     val = open_dataset('camvid', train, 'val')
     scores = evaluate_file(record, val, (96, 64)).scores()
@@ -566,7 +563,7 @@ def test_nonsense_has_no_confidence(network, tmp_path):
     path = tmp_path / 'nan.onnx'
     path.write_bytes(to_onnx(diverged, metadata).SerializeToString())
     for name in ('onnxruntime', 'openvino'):
-        backend = open_backend(load_model_file(path), 64, 96, backend=name, precision='fp32')
+        backend = open_backend(load_model(path), 64, 96, backend=name, precision='fp32')
         assert not backend.infer(picture(64, 96, 1)[0])[1].any()
         backend.close()
     path.unlink()

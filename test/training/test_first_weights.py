@@ -8,7 +8,7 @@ from checkout import MODEL
 from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.errors import ModelError, SourceError
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.simulation.street import StreetDrive
 from training.batch_norm import convolution_norm_pairs
@@ -28,7 +28,7 @@ def frames():
 def model_labels(frames):
     """Labels that the model file gives to the first frame, by ONNX Runtime."""
     segmenter = Segmenter(
-        load_model_file(MODEL),
+        load_model(MODEL),
         backend='onnxruntime',
         precision='fp32',
         network_size=(frames[0].shape[1], frames[0].shape[0]),
@@ -213,7 +213,7 @@ def test_network_of_a_model_file_computes_as_the_file(frames, model_labels):
     network = network_in(MODEL)
     assert not network.training
     assert not [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    assert network.title == load_model_file(MODEL).architecture
+    assert network.title == load_model(MODEL).architecture
     labels = labels_of(network, frames[0])
     # The file pads 360 rows to 384 on the robot, the network to 368 by itself.
     assert (labels == model_labels).mean() > 0.99

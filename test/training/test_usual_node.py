@@ -11,7 +11,7 @@ import rclpy
 from sensor_msgs.msg import Image
 from torch import nn
 
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
@@ -48,7 +48,7 @@ def test_weights_are_those_of_the_shipped_model():
     path = package_file(SHIPPED_MODEL)
     frame = StreetDrive(7, width=480, height=384).frame(3.0).bgr
     mine = segment(load_network(path), frame, (480, 384))
-    model = load_model_file(path)
+    model = load_model(path)
     robot = Segmenter(model, backend='onnxruntime', network_size=(480, 384))
     assert (mine == robot.segment(frame).labels).mean() > 0.999
 

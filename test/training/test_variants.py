@@ -6,7 +6,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from linknet_ros.classes import CAMVID
-from linknet_ros.inference.model_file import load_model_file, metadata_of
+from linknet_ros.inference.model_file import load_model, metadata_of
 from linknet_ros.inference.open_backend import open_backend
 from training.export import to_onnx
 from training.graph_lint import lint
@@ -156,7 +156,7 @@ def test_names_the_labels_of_fp32(paths, backend, precision, least):
     for name in ('fp32', precision):
         asked = 'int8' if name == 'int8' else 'fp32'
         opened = open_backend(
-            load_model_file(paths[name]), 32, 64, backend=backend, precision=asked, threads=1
+            load_model(paths[name]), 32, 64, backend=backend, precision=asked, threads=1
         )
         labels, confidence = opened.infer(np.ascontiguousarray(frame))
         results.append((labels.copy(), confidence.astype(int)))

@@ -78,7 +78,7 @@ def test_fault_of_the_reader_is_on_the_page(board, legend, monkeypatch):
     def fail(path):
         raise ZeroDivisionError('a bug')
 
-    monkeypatch.setattr(view_legend, 'load_model_file', fail)
+    monkeypatch.setattr(view_legend, 'load_model', fail)
     legend().update({'model': 'a.onnx'})
     wait_for(lambda: board.facts.legend_problem == 'ZeroDivisionError: a bug')
 

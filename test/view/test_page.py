@@ -16,7 +16,7 @@ from headless_browser import Browser, find_browser
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.system.child_process import start_program, stop
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 from linknet_ros.view.remote_parameters import RemoteParameters
@@ -151,7 +151,7 @@ def test_overlay_has_the_colours_of_the_legend(page):
     wait_for_text(page, '#overlay_opacity output', '1.00')
     page.ask('delete drawn.overlay')
     page.wait("'overlay' in drawn")
-    classes = load_model_file(package_file(SHIPPED_MODEL)).classes
+    classes = load_model(package_file(SHIPPED_MODEL)).classes
     page.wait("document.querySelectorAll('#legend li').length > 0")
     legend = page.ask(
         "[...document.querySelectorAll('#legend li')].map(e => [$('span', e).textContent, "

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import BackendError, NoEngineError
-from linknet_ros.inference.file_precision import check_file_precision
 from linknet_ros.inference.model_file import ModelFile
 from linknet_ros.inference.tensorrt.build import BuildRequest
 from linknet_ros.inference.tensorrt.build_process import build_in_child
@@ -50,7 +49,7 @@ class TensorrtBackend:
         threads: int,
         options: TensorrtOptions,
     ) -> None:
-        check_file_precision(model, precision)
+        model.check_precision(precision)
         if precision == 'bf16':
             raise BackendError(
                 f'backend tensorrt computes in fp16 or fp32, not {precision}; '
@@ -70,7 +69,7 @@ class TensorrtBackend:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix='tensorrt')
         try:
             self._cuda, self._device, self._library = self._work(self._look)
-            self._cache = EngineCache(options.cache_dir, options.tell)
+            self._cache = EngineCache(options.cache_dir, options.report)
             self._request = BuildRequest(
                 model=str(model.path.absolute()),
                 sha256=model.sha256,
@@ -161,11 +160,11 @@ class TensorrtBackend:
                 if run is not None:
                     return run
             height, width, _ = self._shape
-            options.tell(
+            options.report(
                 f'building a TensorRT engine for {width}x{height} in {self._built_for} on '
                 f'{self._device.name}; this takes minutes, once'
             )
-            plan = build_in_child(self._request, options.tell, options.cancel)
+            plan = build_in_child(self._request, options.report, options.cancel)
             try:
                 run = self._open(plan, just_built=True)
             except EngineError as error:
@@ -200,6 +199,6 @@ class TensorrtBackend:
                 just_built=just_built,
                 mapped=mapped,
                 cuda_graph=options.cuda_graph,
-                tell=options.tell,
+                report=options.report,
             )
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from linknet_ros.errors import BackendError, BuildCancelledError, LinknetError, first_line
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.onnx_graph import fix_size, parse_onnx, to_float16
 from linknet_ros.inference.tensorrt.cuda import Cuda
 from linknet_ros.inference.tensorrt.library import Library, log_of, open_library
@@ -110,7 +110,7 @@ def build_plan(
 
 def _graph(library: Library, request: BuildRequest) -> bytes:
     path = Path(request.model)
-    model = load_model_file(path)
+    model = load_model(path)
     if model.sha256 != request.sha256:
         raise BackendError(f'{path} has changed since it was loaded; configure again')
     proto = parse_onnx(path, model.graph())

@@ -1,8 +1,8 @@
 """Builds TensorRT engines ahead of time: ros2 run linknet_ros build_engine --frame 1280x720.
 
-An engine belongs to one GPU, TensorRT and network size, and takes minutes; without this command
-the node builds those that it misses when it starts. Give the sizes of your cameras' frames, and
-the same network size, precision and folder as the node's.
+An engine belongs to one GPU, TensorRT and network size, and takes minutes to build; without this
+command the node builds the missing ones when it starts. Give the sizes of your cameras' frames,
+and the same network size, precision and folder as the node's.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from linknet_ros.errors import LinknetError
 from linknet_ros.inference.fitting import fit_frame
-from linknet_ros.inference.model_file import load_model_file
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.tensorrt.backend import TensorrtBackend
 from linknet_ros.inference.tensorrt.options import ZERO_COPY, TensorrtOptions, default_cache_dir
+from linknet_ros.limits import MAX_SIDE
+from linknet_ros.system.arguments import size
 from linknet_ros.system.package_files import package_file, shipped_model
 from linknet_ros.system.signals import exit_code, received, take_note
 
@@ -40,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     add('model', type=Path, nargs='?', help='model file (.onnx); default: the one that ships')
     add(
         '--frame',
-        type=_size,
+        type=partial(size, least=1, most=MAX_SIDE),
         nargs='*',
         default=[],
         metavar='WxH',
@@ -48,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         '--network-size',
-        type=_size,
+        type=size,
         metavar='WxH',
         help="size in pixels that frames are fitted into; default: the model's own",
     )
@@ -84,12 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         help="let the GPU read frames from the processor's memory in the trial run; auto does "
         'where they share it (default: %(default)s)',
     )
-    add('--rebuild', action='store_true', help='build what is there already, too')
+    add('--rebuild', action='store_true', help='build again what is stored already')
     return parser
 
 
 def _build(options: argparse.Namespace, cancel: threading.Event) -> None:
-    model = load_model_file(options.model or package_file(shipped_model(options.precision)))
+    model = load_model(options.model or package_file(shipped_model(options.precision)))
     network_size = options.network_size or model.default_size
     tensorrt = TensorrtOptions(
         cache_dir=options.cache_dir.absolute(),
@@ -99,10 +102,10 @@ def _build(options: argparse.Namespace, cancel: threading.Event) -> None:
         optimization_level=options.optimization_level,
         rebuild=options.rebuild,
         cancel=cancel,
-        tell=lambda line: print(line, flush=True),
+        report=lambda line: print(line, flush=True),
     )
     # The node opens the network size itself first, then that of each frame size it meets.
-    fits = [fit_frame(*size, *network_size) for size in (network_size, *options.frame)]
+    fits = [fit_frame(*frame, *network_size) for frame in (network_size, *options.frame)]
     for height, width in dict.fromkeys((fit.buffer_height, fit.buffer_width) for fit in fits):
         backend = TensorrtBackend(model, height, width, options.precision, 0, tensorrt)
         try:
@@ -112,17 +115,6 @@ def _build(options: argparse.Namespace, cancel: threading.Event) -> None:
             backend.close()
         if not backend.kept:
             sys.exit(1)  # the reason is printed already
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        width, height = (int(number) for number in text.split('x'))
-        if min(width, height) < 1:
-            raise ValueError
-    except ValueError:
-        hint = 'write MODEL before --frame' if text.endswith('.onnx') else 'write it as 1280x720'
-        raise argparse.ArgumentTypeError(f"'{text}' is no size; {hint}") from None
-    return width, height
 
 
 if __name__ == '__main__':

@@ -29,12 +29,12 @@ _GRACE = 1.5
 
 
 def build_in_child(
-    request: BuildRequest, tell: Callable[[str], None], cancel: threading.Event
+    request: BuildRequest, report: Callable[[str], None], cancel: threading.Event
 ) -> bytes:
     """Build an engine in a child process.
 
     :param request: its folder is replaced by a private, temporary one.
-    :param tell: gets the child's lines of progress, on the calling thread.
+    :param report: gets the child's lines of progress, on the calling thread.
     :param cancel: set from another thread to give up.
     :returns: the plan.
     :raises BuildCancelledError: when cancelled; the child is gone by then.
@@ -44,7 +44,7 @@ def build_in_child(
         request = BuildRequest(**{**vars(request), 'folder': folder})
         child = _start(request)
         try:
-            error, last_lines = _follow(child, tell, cancel)
+            error, last_lines = _follow(child, report, cancel)
             code = child.wait()
         finally:
             _stop(child)
@@ -82,7 +82,7 @@ def _start(request: BuildRequest) -> Child:
 
 
 def _follow(
-    child: Child, tell: Callable[[str], None], cancel: threading.Event
+    child: Child, report: Callable[[str], None], cancel: threading.Event
 ) -> tuple[str | None, list[str]]:
     """Read what the child writes until it ends or `cancel` is set: its error, its last lines."""
     assert child.stdout is not None
@@ -100,7 +100,7 @@ def _follow(
             break
         message = _message(line)
         if 'progress' in message:
-            tell(f'building an engine: {message["progress"]}')
+            report(f'building an engine: {message["progress"]}')
         elif 'error' in message:
             error = message['error']
         elif line.strip():

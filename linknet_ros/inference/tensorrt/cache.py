@@ -34,12 +34,12 @@ class EngineCache:
 
     One file, so that an engine and what is known of it cannot drift apart.
 
-    :param tell: gets each reason why an engine is not used or not kept, once.
+    :param report: gets each reason why an engine is not used or not kept, once.
     """
 
-    def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, report: Callable[[str], None]) -> None:
         self.folder = folder
-        self._tell = tell
+        self._report = report
         self._told: set[str] = set()
 
     def path(self, key: Mapping[str, object]) -> Path:
@@ -137,7 +137,7 @@ class EngineCache:
     def _once(self, line: str) -> None:
         if line not in self._told:
             self._told.add(line)
-            self._tell(line)
+            self._report(line)
 
 
 def _json(value: Mapping[str, object]) -> bytes:

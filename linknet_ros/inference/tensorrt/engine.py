@@ -25,10 +25,10 @@ class EngineRun:
     :param plan: a serialized engine of our own. No other thread may touch these bytes meanwhile:
         up to 10.10, TensorRT reads them without the GIL.
     :param height: of the images, pixels, likewise `width`.
-    :param built_for: 'fp32', 'fp16' or 'int8'; reported where the engine does not tell.
+    :param built_for: 'fp32', 'fp16' or 'int8'; used where the engine does not say.
     :param just_built: by us, here, so that TensorRT's doubts about the GPU do not count.
     :param mapped: let the GPU reach into the processor's memory instead of copying.
-    :param tell: gets a line when the CUDA graph has to be done without.
+    :param report: gets a line when the CUDA graph has to be done without.
     :raises EngineError: when the plan is damaged, of another TensorRT, GPU or network.
     :raises BackendError: when the GPU or its memory fails.
     """
@@ -45,7 +45,7 @@ class EngineRun:
         just_built: bool,
         mapped: bool,
         cuda_graph: bool,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         self._trt, self._cuda = library.trt, cuda
         self._log = log_of(library.trt)
@@ -78,7 +78,7 @@ class EngineRun:
             self._wait()
             if cuda_graph:
                 undo.callback(_free, self._drop_graph)
-                self._record(tell)
+                self._record(report)
             self._undo = undo.pop_all()
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -186,14 +186,14 @@ class EngineRun:
         self._cuda.call('cudaEventRecord', self._done, self._stream)
         self._cuda.call('cudaEventSynchronize', self._done)
 
-    def _record(self, tell: Callable[[str], None]) -> None:
+    def _record(self, report: Callable[[str], None]) -> None:
         try:
             self._graph = self._cuda.capture(self._stream, self._enqueue)
             self._cuda.call('cudaGraphLaunch', self._graph, self._stream)
             self._wait()
         except BackendError as error:
             _free(self._drop_graph)
-            tell(f'TensorRT runs without a CUDA graph, a little slower: {first_line(error)}')
+            report(f'TensorRT runs without a CUDA graph, a little slower: {first_line(error)}')
             # Whether it does run without one shows here and not on the road.
             self._enqueue()
             self._wait()

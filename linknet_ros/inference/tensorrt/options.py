@@ -38,7 +38,7 @@ class TensorrtOptions:
     :param build: build an engine where none is stored; False raises NoEngineError there.
     :param rebuild: build even if a good engine is stored.
     :param cancel: set from another thread to give up a build.
-    :param tell: gets one line at a time about what takes long and what is worked around, on the
+    :param report: gets one line at a time about what takes long and what is worked around, on the
         thread that opens the back end or on the back end's own.
     :raises ParameterError: for a value out of range.
     """
@@ -52,7 +52,7 @@ class TensorrtOptions:
     build: bool = True
     rebuild: bool = False
     cancel: threading.Event = field(default_factory=threading.Event)
-    tell: Callable[[str], None] = _LOG.info
+    report: Callable[[str], None] = _LOG.info
 
     def __post_init__(self) -> None:
         if self.zero_copy not in ZERO_COPY:

@@ -1,29 +1,34 @@
-"""Norms and activations by name, first weights, padding, and pooling that can be undone."""
+"""Input, norms and activations by name, first weights, padding, pooling that can be undone."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from linknet_ros.errors import ParameterError
 from training.networks import layers
+from training.networks.inputs import normalize
 from training.networks.layers import (
     LayerStyle,
-    check_options,
     initialize_weights,
     max_pool_2x2,
     max_unpool_2x2,
-    refuse_pretrained,
     run_padded,
     unpool_to_position,
     window_position,
 )
 
 
-def test_batch_norm():
-    norm = LayerStyle('batch', 'relu').norm(6, 1e-3)
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert (norm.num_features, norm.eps) == (6, 1e-3)
+def test_normalize():
+    """BGR bytes become RGB, minus the mean, over the deviation of ImageNet; in their places."""
+    image = torch.zeros(2, 4, 5, 3, dtype=torch.uint8)
+    image[0, 0, 1] = torch.tensor([0, 0, 255])
+    image[1, 2, 3] = torch.tensor([51, 102, 204])
+    expected = torch.zeros(2, 3, 4, 5)
+    expected[0, 0, 0, 1] = 1
+    expected[1, :, 2, 3] = torch.tensor([0.8, 0.4, 0.2])
+    expected -= torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    expected /= torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    torch.testing.assert_close(normalize(image), expected)
 
 
 @pytest.mark.parametrize(
@@ -34,12 +39,6 @@ def test_groups_of_group_norm(channels, groups):
     norm = LayerStyle('group', 'relu').norm(channels, 1e-3)
     assert isinstance(norm, nn.GroupNorm)
     assert (norm.num_groups, norm.num_channels, norm.eps) == (groups, channels, 1e-3)
-
-
-def test_no_norm():
-    style = LayerStyle('none', 'relu')
-    assert isinstance(style.norm(6), nn.Identity)
-    assert not style.is_normalized
 
 
 @pytest.mark.parametrize(
@@ -58,43 +57,6 @@ def test_activation(name, expected):
     torch.testing.assert_close(activation(x).flatten(), torch.tensor(expected).float())
     slopes = [parameter.shape for parameter in activation.parameters()]
     assert slopes == ([(3,)] if name == 'prelu' else [])
-
-
-@pytest.mark.parametrize(
-    ('normalization', 'activation', 'message'),
-    [
-        ('layer', 'relu', "normalization 'layer' is none of batch, group, none"),
-        ('batch', 'gelu', "activation 'gelu' is none of relu, leaky_relu, elu, prelu, silu"),
-    ],
-)
-def test_unknown_style(normalization, activation, message):
-    with pytest.raises(ParameterError, match=f'^{message}$'):
-        LayerStyle(normalization, activation)
-
-
-@pytest.mark.parametrize(
-    ('classes', 'dropout', 'message'),
-    [
-        (0, 0, 'classes 0 is not at least 1'),
-        (1, -0.1, 'dropout -0.1 is not at least 0 and below 1'),
-        (1, 1.0, 'dropout 1.0 is not at least 0 and below 1'),
-        (1, float('nan'), 'dropout nan is not at least 0 and below 1'),
-    ],
-)
-def test_options_out_of_range(classes, dropout, message):
-    with pytest.raises(ParameterError, match=f'^{message}$'):
-        check_options(classes, dropout)
-
-
-def test_options_in_range():
-    check_options(1, 0.0)
-    check_options(255, 0.99)
-
-
-def test_refuse_pretrained():
-    refuse_pretrained('SegNet', False)
-    with pytest.raises(ParameterError, match='pretrained True: SegNet has no '):
-        refuse_pretrained('SegNet', True)
 
 
 @pytest.mark.parametrize(

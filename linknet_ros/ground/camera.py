@@ -1,4 +1,4 @@
-"""From directions to pixels and back: intrinsics and distortion of one camera."""
+"""The projection of one camera: directions to pixels and back."""
 
 from __future__ import annotations
 
@@ -13,31 +13,37 @@ from linknet_ros.errors import CalibrationError
 
 Doubles = NDArray[np.float64]
 
-#: Coefficients that OpenCV's polynomial model may have: k1 k2 p1 p2, k3, k4 to k6, s1 to s4, tau.
+#: How many coefficients OpenCV's polynomial model takes: k1 k2 p1 p2, then k3, then k4 to k6, then
+#: s1 to s4, then tau.
 _POLYNOMIAL_SIZES = (4, 5, 8, 12, 14)
-#: Widest angles to the optical axis that a model is followed to [rad]: a polynomial of tan(angle)
-#: ends at 90 degrees.
+#: Largest angle to the optical axis at which a model is evaluated [rad]; a polynomial of
+#: tan(angle) ends at 90 degrees.
 _WIDEST = {'polynomial': np.radians(89.0), 'fisheye': np.radians(179.0)}
-#: A pixel whose direction comes back further away than this has none [px].
+#: A pixel has no direction if projecting the direction found for it misses the pixel by more [px].
 _ROUND_TRIP_PX = 0.05
 
 
 @dataclass(frozen=True)
 class CameraModel:
-    """Intrinsics of an image; whole pixel coordinates are pixel centres, as in ROS.
+    """Intrinsics and distortion of an image.
 
-    Directions are in the optical frame: x right, y down, z ahead (REP 103). The models are those
-    of sensor_msgs/distortion_models.hpp: 'plumb_bob' and 'rational_polynomial' by OpenCV's
-    projectPoints, 'equidistant' by the formula of OpenCV's fisheye module. A polynomial folds
-    back beyond some angle, and what it says there is not of this world: those directions have
-    no pixel.
+    Integer pixel coordinates are pixel centres, as in ROS. Directions are in the optical frame: x
+    right, y down, z ahead (REP 103). The models are those of sensor_msgs/distortion_models.hpp:
+    'plumb_bob' and 'rational_polynomial' as in OpenCV's projectPoints, 'equidistant' as in
+    OpenCV's fisheye module. Beyond some angle a polynomial folds back and is meaningless: those
+    directions have no pixel.
 
-    :param width: of the image, and height [px].
-    :param fx: focal length and, with fy, cx and cy, the camera matrix [px].
-    :param distortion: coefficients in the order of CameraInfo.d; all zero or none: a pinhole,
-        unless the model is 'equidistant', which always has four.
-    :raises CalibrationError: for an uncalibrated camera, a model that is not one of these, or a
-        number of coefficients that it cannot have.
+    :param width: width of the image [px].
+    :param height: height of the image [px].
+    :param fx: horizontal focal length [px].
+    :param fy: vertical focal length [px].
+    :param cx: column of the principal point [px].
+    :param cy: row of the principal point [px].
+    :param model: name of the distortion model.
+    :param distortion: coefficients in the order of CameraInfo.d. With none, or only zeros, the
+        camera is a pinhole, unless the model is 'equidistant', which always has four.
+    :raises CalibrationError: for an uncalibrated camera, an unknown model, or a number of
+        coefficients that the model does not take.
     """
 
     width: int
@@ -51,26 +57,30 @@ class CameraModel:
 
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 1:
-            raise CalibrationError(f'camera image of {self.width} x {self.height} pixels is empty')
+            raise CalibrationError(f'camera_info has an image size of {self.width}x{self.height}')
         numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
         if not np.isfinite(numbers).all():
-            raise CalibrationError('camera_info has numbers that are not finite; calibrate anew')
+            raise CalibrationError(
+                'camera_info has numbers that are not finite', 'calibrate again'
+            )
         if self.fx <= 0 or self.fy <= 0:
             raise CalibrationError(
-                f'camera_info has focal lengths {self.fx:g} and {self.fy:g} px: the camera is not '
-                'calibrated; run camera_calibration, or fill in K'
+                f'camera_info has focal lengths of {self.fx:g} and {self.fy:g} px: the camera is '
+                'not calibrated',
+                'run camera_calibration, or fill in K',
             )
         if not (any(self.distortion) or self._fisheye):
             return
         sizes = (4,) if self._fisheye else _POLYNOMIAL_SIZES
         if self.model not in ('plumb_bob', 'rational_polynomial', 'equidistant'):
             raise CalibrationError(
-                f"camera_info has the distortion model '{self.model}'; known are plumb_bob, "
-                'rational_polynomial and equidistant: rectify the image first'
+                f"camera_info has an unknown distortion model '{self.model}' (known: plumb_bob, "
+                'rational_polynomial, equidistant)',
+                'rectify the image first',
             )
         if len(self.distortion) not in sizes:
             raise CalibrationError(
-                f'camera_info has {len(self.distortion)} distortion coefficients, '
+                f'camera_info has {len(self.distortion)} distortion coefficients, but '
                 f'{self.model} takes {" or ".join(map(str, sizes))}'
             )
 
@@ -79,11 +89,11 @@ class CameraModel:
         return self.model == 'equidistant'
 
     def project(self, directions: NDArray[np.floating]) -> Doubles:
-        """Pixels of directions.
+        """Project directions to pixels.
 
-        :param directions: (n, 3), of any length, optical frame.
-        :returns: (n, 2) float64 column and row; NaN for directions without a pixel. They may lie
-            outside of the image.
+        :param directions: (n, 3) vectors of any length in the optical frame.
+        :returns: (n, 2) float64 column and row, which may lie outside the image; NaN for a
+            direction without a pixel.
         """
         x, y, z = np.asarray(directions, np.float64).T
         aside = np.hypot(x, y)
@@ -99,11 +109,11 @@ class CameraModel:
         return pixels
 
     def rays(self, pixels: NDArray[np.floating]) -> Doubles:
-        """Directions of pixels, the inverse of project.
+        """Find the directions of pixels, the inverse of project.
 
         :param pixels: (n, 2) column and row.
-        :returns: (n, 3) float64 unit vectors, optical frame; NaN where no direction is projected
-            to the pixel.
+        :returns: (n, 3) float64 unit vectors in the optical frame; NaN for a pixel that no
+            direction is projected to.
         """
         pixels = np.asarray(pixels, np.float64)
         plane = (pixels - (self.cx, self.cy)) / (self.fx, self.fy)
@@ -127,9 +137,9 @@ class CameraModel:
 
     @cached_property
     def _curve(self) -> tuple[Doubles, Doubles]:
-        """Angles to the axis, and how far from the centre of a plane at 1 they are seen.
+        """Angles to the optical axis [rad], and their distances from the centre at focal length 1.
 
-        Both rise; they end where the model stops to rise, which is where it folds back.
+        Both increase, and end where the model folds back.
         """
         angles = np.linspace(0, _WIDEST['fisheye' if self._fisheye else 'polynomial'], 20001)
         with np.errstate(all='ignore'):
@@ -137,11 +147,14 @@ class CameraModel:
             falls = np.flatnonzero(~(np.diff(distorted) > 0))
         end = falls[0] + 1 if len(falls) else len(angles)
         if end < 2:
-            raise CalibrationError('camera_info has a distortion that folds back at the centre')
+            raise CalibrationError(
+                'camera_info has a distortion that folds back at the centre', 'calibrate again'
+            )
+
         return angles[:end], distorted[:end]
 
     def _distorted(self, angle: Doubles) -> Doubles:
-        """Distance from the centre at which an angle is seen, without tangential parts."""
+        """Distance from the centre for an angle to the axis, without tangential distortion."""
         if self._fisheye:
             k1, k2, k3, k4 = self.distortion
             square = angle**2
@@ -151,11 +164,11 @@ class CameraModel:
         return radial
 
     def _polynomial(self, plane: Doubles) -> Doubles:
-        """Distorted points of a plane at 1, (n, 2) both, by the formula of OpenCV's calib3d."""
+        """Distort points of the plane at depth 1, (n, 2), by the formula of OpenCV's calib3d."""
         if not any(self.distortion):
             return plane
         if len(self.distortion) > 12:
-            # A tilted sensor; rare, and OpenCV takes microseconds a point.
+            # A tilted sensor is rare; OpenCV takes microseconds per point.
             points = np.nan_to_num(np.concatenate([plane, np.ones((len(plane), 1))], 1))
             coefficients, zero = np.array(self.distortion, np.float64), np.zeros(3)
             pixels = cv2.projectPoints(points[:, None], zero, zero, np.eye(3), coefficients)[0]
@@ -172,18 +185,21 @@ class CameraModel:
 
     @property
     def _twelve(self) -> tuple[float, ...]:
-        """k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4, zero where none is given."""
+        """k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4, 0 for those not given."""
         return (*self.distortion[:12], *[0.0] * (12 - len(self.distortion)))
 
     def _radial(self, square: Doubles) -> Doubles:
-        """What a point moves outwards by, of its squared distance; NaN behind a pole."""
+        """Factor by which radial distortion scales a point, from its squared distance.
+
+        NaN beyond a pole of the fraction.
+        """
         k1, k2, _, _, k3, k4, k5, k6, *_ = self._twelve
         above = 1 + square * (k1 + square * (k2 + square * k3))
         below = 1 + square * (k4 + square * (k5 + square * k6))
         return np.where(below > 0, above / below, np.nan)
 
-    def _refined(self, rays: Doubles, wanted: Doubles) -> Doubles:
-        """Newton's method for what the radial curve leaves out: tangential parts and prisms."""
+    def _refined(self, rays: Doubles, target: Doubles) -> Doubles:
+        """Add what the radial curve leaves out (tangential, prism) by Newton's method."""
         step = 1e-6
         right_step, down_step = np.array([step, 0]), np.array([0, step])
         with np.errstate(all='ignore'):
@@ -192,7 +208,7 @@ class CameraModel:
                 at = self._polynomial(plane)
                 a, c = ((self._polynomial(plane + right_step) - at) / step).T
                 b, d = ((self._polynomial(plane + down_step) - at) / step).T
-                right, down = (wanted - at).T
+                right, down = (target - at).T
                 determinant = a * d - b * c
                 plane = plane + np.stack(
                     [(d * right - b * down) / determinant, (a * down - c * right) / determinant], 1

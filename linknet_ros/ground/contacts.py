@@ -1,4 +1,4 @@
-"""What each ray over the ground meets first, frame by frame."""
+"""What each ray over the ground meets first in a frame."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 
 from linknet_ros.ground.rays import Bytes, Doubles, Floats, GroundRays
 
-#: Kinds of a ray's end: nothing known beyond it, an obstacle, free as far as it goes.
+#: How a ray ends: nothing is known beyond, at an obstacle, free to the largest range.
 UNKNOWN, CONTACT, OPEN = range(3)
 
-#: An unlabelled stretch of so many pixels or fewer before an obstacle belongs to it: at the edges
-#: of things networks are unsure.
+#: A stretch of up to this many unsure pixels before an obstacle belongs to the obstacle: networks
+#: are unsure at the edges of objects.
 _FRINGE = 8
 
-#: What a pixel is to a robot that drives.
+#: What a pixel means for driving; the greater value wins where one must.
 _FREE, _UNSURE, _OBSTACLE, _OVERHANG = range(4)
 
 
 @dataclass(frozen=True)
 class Contacts:
-    """How far each ray is free, and why it ends there.
+    """How far each ray is free, and how it ends.
 
-    :param limit: (rays,) float32 distance from the camera's foot [m].
+    :param limit: (rays,) float32 distance of its end from the camera's foot [m].
     :param kind: (rays,) uint8: UNKNOWN, CONTACT or OPEN.
     """
 
@@ -40,12 +40,12 @@ def kind_table(
     unsure: Iterable[int] = (),
     overhanging: Iterable[int] = (),
 ) -> Bytes:
-    """Look-up table of what a class is on the ground, (256,) uint8, for ContactFinder.
+    """Look-up table from class id to its meaning for driving, (256,) uint8, for ContactFinder.
 
-    :param classes: number of the model's classes; ids that are none of them are unsure.
-    :param drivable: class ids that are free, even where they are in one of the others too.
-    :param unsure: class ids that end what is free but are no obstacles, as sky.
-    :param overhanging: class ids of obstacles whose undersides do not touch the ground, as cars.
+    :param classes: number of the model's classes; all other ids are unsure.
+    :param drivable: ids of classes that are free, whatever else they are listed as.
+    :param unsure: ids of classes that end free ground without being obstacles, e.g. sky.
+    :param overhanging: ids of obstacles whose undersides do not touch the ground, e.g. cars.
     """
     table = np.full(256, _UNSURE, np.uint8)
     table[:classes] = _OBSTACLE
@@ -56,24 +56,24 @@ def kind_table(
 
 
 class ContactFinder:
-    """Looks labels through along rays; the results are overwritten by the next frame.
+    """Searches labels along rays for the first pixel that is not free.
 
-    :param rays: of the camera.
-    :param size: (width, height) of its image.
-    :param block: side of the square of label pixels that each of its pixels stands for; the worst
-        of them counts, an obstacle most.
+    :param rays: rays of the camera.
+    :param size: (width, height) of the image that the rays index [px].
+    :param block: side of the square of label pixels that one of its pixels stands for; the worst
+        of the square counts, an obstacle being the worst [px].
     """
 
     def __init__(self, rays: GroundRays, size: tuple[int, int], block: int = 1) -> None:
         self._rays = rays
         width, height = size
         self._block = block
-        # Beyond the labels the last blocks are free, which is never the worst.
+        # Blocks that reach beyond the labels are free there, which is never the worst.
         self._full = np.full((block * height, block * width), _FREE, np.uint8)
-        # Where drivable pixels are unsure, as large as the labels at most.
+        # Where the confidence is too low.
         self._doubtful = np.empty_like(self._full)
         end = width * height
-        # One more for what ends a ray.
+        # One more entry for the index that ends a ray.
         self._kinds = np.full(end + 1, _UNSURE, np.uint8)
         self._image = self._kinds[:end].reshape(height, width)
         self._along = np.empty(rays.pixels.shape, np.uint8)
@@ -92,20 +92,22 @@ class ContactFinder:
         min_confidence: int = 0,
         clearance: float = 0.0,
     ) -> Contacts:
-        """The contacts of a frame.
+        """Find the contacts of a frame.
 
-        The first pixel of a ray that is not free ends it: an obstacle is a contact where the ray
-        enters its pixel. A pixel that is unsure ends it without one, unless an obstacle follows
-        within a few pixels and nothing free before it; the contact is where it began to be
-        unsure, the nearest place at which the obstacle can stand.
+        The first pixel of a ray that is not free ends it. An obstacle makes a contact where the
+        ray enters its pixel. An unsure pixel ends the ray without a contact, unless an obstacle
+        follows within a few pixels, with nothing free in between: then the contact is where the
+        unsure stretch begins, the nearest place at which the obstacle can stand.
 
-        :param labels: (H, W) uint8 class ids, of `block` times the size or some less.
+        :param labels: (H, W) uint8 class ids; `block` times the size, or up to a block less.
         :param table: from kind_table.
-        :param confidence: (H, W) uint8; drivable pixels below min_confidence, 0 to 255, are
-            unsure. An unsure obstacle stays one.
-        :param clearance: height of the undersides of what overhangs [m]. The ray that grazes an
-            edge at this height meets the ground further on, by h / (h - clearance) for a camera at
-            the height h; those contacts are moved back.
+        :param confidence: (H, W) uint8, or None.
+        :param min_confidence: drivable pixels of a lower confidence are unsure, 0 to 255; an
+            obstacle stays one.
+        :param clearance: height of the undersides of overhanging classes [m]. The ray that grazes
+            an edge at this height meets the ground further on, by h / (h - clearance) for a camera
+            at height h; those contacts are moved back.
+        :returns: new arrays.
         """
         rays, rows = self._rays, self._rows
         kinds = self._image if self._block == 1 else self._full[: len(labels), : len(labels[0])]
@@ -113,13 +115,13 @@ class ContactFinder:
         if confidence is not None and min_confidence > 0:
             doubtful = self._doubtful[: len(labels), : len(labels[0])]
             np.less(confidence, np.uint8(min_confidence), out=doubtful.view(np.bool_))
-            # True is _UNSURE. Free is the smallest, so the maximum changes nothing else.
+            # True is _UNSURE, and only free is less: the maximum changes nothing else.
             np.maximum(kinds, doubtful, out=kinds)
         if self._block > 1:
             worst(self._full, self._block, self._image)
         np.take(self._kinds, rays.pixels, out=self._along, mode='clip')
         np.not_equal(self._along, _FREE, out=self._blocked)
-        # A ray ends with an index that is not free: there is always a first.
+        # Every ray ends with an index that is not free, so there is always a first one.
         self._blocked.argmax(1, out=self._first)
         first = self._first
         found = self._along[rows, first]
@@ -141,10 +143,11 @@ class ContactFinder:
 
 
 def worst(values: Bytes, block: int, out: Bytes) -> None:
-    """Largest value of each square block.
+    """Reduce an image to the largest value of each square block.
 
     :param values: (block * H, block * W) uint8.
-    :param out: (H, W) uint8.
+    :param block: side of a block [px].
+    :param out: (H, W) uint8, overwritten.
     """
     out[:] = values[::block, ::block]
     for i in range(1, block * block):
@@ -152,16 +155,16 @@ def worst(values: Bytes, block: int, out: Bytes) -> None:
 
 
 class ContactFilter:
-    """Removes what one frame alone says; off unless asked for.
+    """Removes what only a single frame shows (parameter ground.filter).
 
-    A ray's newest limit counts when one of the two frames before it agrees, else the median of
-    the three, with its kind. So what shows up in one frame only is left out, a thing that one
-    frame misses stays, and a new obstacle is hidden for one frame and no longer. Limits agree
-    within half a metre and a tenth, more than a robot drives between two frames, so that an
-    obstacle that comes nearer is seen without delay.
+    A ray keeps its newest limit if one of the two frames before agrees with it, else it gets the
+    median of the three, with its kind. So what appears in one frame only is removed, an object
+    that one frame misses stays, and a new obstacle is hidden for one frame and no longer. Limits
+    agree within half a metre plus a tenth of the distance, more than a robot drives between two
+    frames: an obstacle that approaches is reported without delay.
     """
 
-    #: Frames further apart than this, in either direction, are not of one drive [s].
+    #: Frames further apart than this, in either direction, do not belong together [s].
     _PAUSE = 1.0
 
     def __init__(self) -> None:
@@ -169,10 +172,10 @@ class ContactFilter:
         self._stamp = 0.0
 
     def filter(self, contacts: Contacts, stamp: float) -> Contacts:
-        """The contacts to go by.
+        """Filter the contacts of a frame.
 
-        :param contacts: of the newest frame; copied.
-        :param stamp: of the frame [s]; a jump begins anew.
+        :param contacts: contacts of the newest frame; copied.
+        :param stamp: time of the frame [s]; the filter starts again after a jump.
         """
         if not 0 < stamp - self._stamp < self._PAUSE or (
             self._past and len(self._past[0].limit) != len(contacts.limit)
@@ -193,19 +196,22 @@ class ContactFilter:
 
 
 def outline(rays: GroundRays, contacts: Contacts, parts: int) -> tuple[Doubles, NDArray[np.intp]]:
-    """Points on the ground along the contacts, joined where the picture shows no step.
+    """Points on the ground along the contacts, joined where the image shows no step.
 
-    Neighbouring contacts belong together when they are no further apart in range than one and a
-    half pixels span there: pixel by pixel an edge climbs in steps of one.
+    Neighbouring contacts belong together if their ranges differ by no more than one and a half
+    pixels span there: an edge in an image climbs in steps of one pixel.
 
-    :param parts: points from one contact to the next.
-    :returns: (n, 2) float64 x and y in the base frame [m], and the ray of each; the first points
-        are the contacts themselves.
+    :param rays: rays of the camera.
+    :param contacts: contacts of a frame.
+    :param parts: number of points from one contact to the next.
+    :returns: (n, 2) float64 x and y in the base frame [m], and (n,) intp index of each point's
+        ray; the first points are the contacts themselves.
     """
     at = np.flatnonzero(contacts.kind == CONTACT)
     limit = contacts.limit[at].astype(np.float64)
     points = np.array(rays.foot) + limit[:, None] * rays.directions()[at]
-    # A pixel spans this range, from r = h / tan(depression).
+    # The range that a pixel spans, from r = h / tan(depression).
+
     depth = (limit**2 + rays.height**2) / rays.height * rays.pixel_angle
     joined = np.flatnonzero(
         (np.diff(at) == 1) & (np.abs(np.diff(limit)) <= 1.5 * np.maximum(depth[1:], depth[:-1]))

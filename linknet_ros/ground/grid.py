@@ -1,4 +1,4 @@
-"""The grid around the robot: free, occupied, unknown."""
+"""The grid around the robot, of free, occupied and unknown cells."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _MOST_CELLS = 4_000_000
 class GridArea:
     """A rectangle of square cells around the base frame's origin, whole cells to each side.
 
-    :param forward: how far it goes ahead of the origin, and backward and sideways (both to the
-        left and to the right) [m].
+    :param forward: extent ahead of the origin [m].
+    :param backward: extent behind it [m].
+    :param sideways: extent to the left, and to the right [m].
     :param resolution: side of a cell [m].
-    :raises ParameterError: for an area without cells or with more than four million.
+    :raises ParameterError: for an area without cells, or with more than four million.
     """
 
     forward: float = 20.0
@@ -42,7 +43,8 @@ class GridArea:
             raise ParameterError(
                 f'ground.forward {self.forward:g}, backward {self.backward:g} and sideways '
                 f'{self.sideways:g} m at a resolution of {self.resolution:g} m make {cells} '
-                f'cells; use 1 to {_MOST_CELLS}'
+                'cells',
+                f'choose 1 to {_MOST_CELLS} cells',
             )
 
     def _cells(self, metres: float) -> int:
@@ -68,7 +70,7 @@ class GridArea:
         )
 
     def centres(self) -> tuple[Doubles, Doubles]:
-        """X and y of the middles of the cells in the base frame, (rows, columns) float64 [m]."""
+        """X and y of the cells' centres in the base frame, (rows, columns) float64 [m]."""
         x = self.corner[0] + self.resolution * (np.arange(self.columns) + 0.5)
         y = self.corner[1] + self.resolution * (np.arange(self.rows) + 0.5)
         grid_x, grid_y = np.meshgrid(x, y)
@@ -76,12 +78,13 @@ class GridArea:
 
 
 class RangeMinimum:
-    """Smallest of neighbouring values, for many fixed stretches at once.
+    """Minima over many fixed intervals of an array at once.
 
-    A sparse table: minima of 1, 2, 4, ... neighbours; each stretch is covered by two of them
+    A sparse table holds the minima of 1, 2, 4, ... neighbours; two of them cover each interval
     (Bender and Farach-Colton, "The LCA problem revisited", 2000).
 
-    :param first: (n,) index of the first value of each stretch, and last, its last one.
+    :param first: (n,) index of the first value of each interval.
+    :param last: (n,) index of the last value of each interval.
     :param length: number of values.
     """
 
@@ -108,12 +111,15 @@ class RangeMinimum:
 
 
 class GroundGrid:
-    """Turns contacts into cells, by tables made once.
+    """Turns contacts into cells, with tables that are computed once.
 
-    A cell is free only when every ray that touches it, and the next one on either side, sees the
-    ground before it and all through it, and is still free at its far corner: nothing is free
-    that no pixel saw. A cell with a contact is occupied, whatever else it has. All others are
+    A cell is free only if every ray that touches it, and the next one on either side, sees the
+    ground before and throughout the cell and is still free at its far corner: nothing is free
+    that no pixel saw. A cell with a contact is occupied, whatever else is in it. All others are
     unknown.
+
+    :param rays: rays of the camera.
+    :param area: area of the grid.
     """
 
     def __init__(self, rays: GroundRays, area: GridArea) -> None:
@@ -135,7 +141,7 @@ class GroundGrid:
         near = np.hypot(dx[None, :], dy[:, None])
         first = np.searchsorted(rays.azimuth, lowest, 'right') - 1
         last = np.searchsorted(rays.azimuth, highest, 'left')
-        # Around the foot, and where bearings jump behind the camera, corners tell nothing.
+        # Around the foot, and where bearings wrap behind the camera, corners say nothing.
         usable = (first >= 0) & (last < len(rays)) & (highest - lowest < math.pi) & (near > 0)
         usable &= self._hidden(azimuth) == 0
         # The largest start is the smallest of the negatives.
@@ -147,15 +153,15 @@ class GroundGrid:
         self._far = far.flat[chosen].astype(np.float32)
         self._free = np.empty(len(chosen), np.bool_)
         self._values = np.empty(len(chosen), np.int8)
-        # So that no cell is left out between two contacts that belong together.
+        # Fine enough to skip no cell between two contacts that belong together.
         depth = (np.max(rays.near) ** 2 + rays.height**2) / rays.height * rays.pixel_angle
         self._parts = int(np.clip(math.ceil(1.5 * depth / area.resolution), 1, 16))
 
     def fill(self, contacts: Contacts) -> Cells:
-        """The grid of a frame.
+        """Fill the grid with the contacts of a frame.
 
         :returns: (rows, columns) int8 of FREE_CELL, OCCUPIED_CELL and UNKNOWN_CELL; row 0 is at
-            the smallest y, column 0 at the smallest x. Overwritten by the next frame.
+            the smallest y, column 0 at the smallest x. The next call overwrites it.
         """
         cells = self._cells
         cells.fill(UNKNOWN_CELL)
@@ -170,14 +176,14 @@ class GroundGrid:
         return cells
 
     def _cell_of(self, points: Doubles) -> Indices:
-        """Columns and rows of points; those on a line belong to the cell away from the foot."""
+        """Columns and rows of points; one on a line belongs to the cell away from the foot."""
         away = points - self._rays.foot
         outwards = away / np.maximum(np.hypot(away[:, :1], away[:, 1:]), 1e-9)
         cells = (points + 1e-3 * outwards - self.area.corner) / self.area.resolution
         return np.floor(cells).astype(np.intp).T
 
     def _hidden(self, azimuth: Doubles) -> Bytes:
-        """Cells that a gap of a ray touches, or the space between it and its neighbours."""
+        """Mask of the cells that a gap of a ray, widened to the neighbouring rays, touches."""
         rays, area = self._rays, self.area
         mask = np.zeros((area.rows, area.columns), np.uint8)
         last = len(rays) - 1
@@ -186,9 +192,10 @@ class GroundGrid:
             x = rays.foot[0] + np.outer([near, far], np.cos(sides))
             y = rays.foot[1] + np.outer([near, far], np.sin(sides))
             quad = np.stack([x, y], -1).reshape(4, 2)[[0, 1, 3, 2]]
-            # Centres of cells are whole numbers to OpenCV; 4 bits behind the point.
+            # OpenCV has cell centres at integers; 4 fractional bits.
             pixels = (quad - area.corner) / area.resolution - 0.5
-            # A gap that ends far away may not fit into OpenCV's integers.
+            # A gap that ends far away may overflow OpenCV's integers.
+
             pixels = np.clip(pixels, -(2**15), 2**15)
             cv2.fillPoly(mask, [(pixels * 16).round().astype(np.int32)], (255,), cv2.LINE_8, 4)
         # fillPoly draws what lies within half a cell of the edges.

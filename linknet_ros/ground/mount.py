@@ -1,4 +1,4 @@
-"""Where a camera sits on the robot."""
+"""Where a camera is mounted on the robot."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from linknet_ros.errors import CalibrationError
 
 Doubles = NDArray[np.float64]
 
-#: Axes of the optical frame (x right, y down, z ahead) as columns in the body frame of a camera
-#: that looks along its x (y left, z up): REP 103, "suffix frames".
+#: Columns: the axes of the optical frame (x right, y down, z ahead) in the camera's body frame
+#: (x ahead, y left, z up); REP 103, "Suffix Frames".
 _BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
@@ -21,7 +21,7 @@ _BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.
 class Mount:
     """The rigid transform from a camera's optical frame into the robot's base frame.
 
-    :param rotation: rows of the 3 x 3 matrix that turns optical directions into the base frame.
+    :param rotation: rows of the 3 x 3 matrix that rotates optical directions into the base frame.
     :param position: x, y, z of the camera in the base frame [m].
     """
 
@@ -38,10 +38,11 @@ class Mount:
         pitch: float = 0.0,
         yaw: float = 0.0,
     ) -> Mount:
-        """A camera by position [m] and angles [rad] of its body frame (x is where it looks).
+        """Make a mount from the position [m] and angles [rad] of the camera's body frame.
 
-        Angles are REP 103's and URDF's: about the fixed axes x, y, z in this order, right-handed.
-        Positive pitch looks down, positive yaw to the left, positive roll leans to the right.
+        The angles are those of REP 103 and URDF: about the fixed axes x, y, z in this order,
+        right-handed. Positive pitch looks down, positive yaw to the left, positive roll leans to
+        the right.
         """
         (sr, sp, sy), (cr, cp, cy) = (
             [function(angle) for angle in (roll, pitch, yaw)] for function in (math.sin, math.cos)
@@ -61,16 +62,18 @@ class Mount:
         translation: tuple[float, float, float],
         quaternion: tuple[float, float, float, float],
     ) -> Mount:
-        """A camera by what tf says of its optical frame in the base frame.
+        """Make a mount from the transform of the optical frame in the base frame, as tf gives it.
 
         :param translation: x, y, z [m].
-        :param quaternion: x, y, z, w, as in geometry_msgs; need not be of length 1.
+        :param quaternion: x, y, z, w, as in geometry_msgs; need not be normalised.
         :raises CalibrationError: for a quaternion of length 0 or numbers that are not finite.
         """
         length = math.hypot(*quaternion)
         if not (math.isfinite(length) and length > 1e-9 and np.isfinite(translation).all()):
             raise CalibrationError(
-                f'tf gives a rotation {quaternion} at {translation}; no such is'
+                f'tf has an invalid transform of the camera (translation {translation}, rotation '
+                f'{quaternion})',
+                'mend its publisher',
             )
         x, y, z, w = (part / length for part in quaternion)
         rotation = np.array(
@@ -89,7 +92,7 @@ class Mount:
         return cls(rows, (float(x), float(y), float(z)))
 
     def near(self, other: Mount, metres: float, radians: float) -> bool:
-        """Whether another mount is so close that no table need be made anew."""
+        """Whether another mount differs by no more than a distance and an angle."""
         moved = math.dist(self.position, other.position)
         turned = self.matrix.T @ other.matrix
         # Trace of a rotation by an angle: 1 + 2 cos(angle).

@@ -1,4 +1,4 @@
-"""Which pixels see the ground, the bearings that meet them all, and what lies along each."""
+"""The pixels that see the ground, the bearings that cross all of them, and what each crosses."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
-#: What a pixel is to the ground: seen, hidden by the vehicle itself, sky or too far away, nothing.
+#: What a pixel shows: ground, the vehicle itself, sky or ground out of range, nothing.
 _SEEN, _HIDDEN, _BEYOND, _NOTHING = range(4)
-#: Steps along a ray are this share of a pixel, so that none is stepped over.
+#: Steps along a ray are this share of a pixel, so that no pixel is skipped.
 _STEP = 0.2
-#: A ray goes through this middle share of a pixel, or it does not count as hit.
+#: A ray crosses a pixel only if it goes through this middle share of it.
 _MIDDLE = 0.8
 
 
-class GroundView:
-    """What each pixel sees of the ground, and the way back: the pixels along a bearing.
+class GroundPixels:
+    """What each pixel sees of the ground, and the inverse: the pixels along a bearing.
 
-    :param height: of the camera above the ground [m].
-    :param max_range: how far from the base frame's origin the ground is looked at [m].
-    :param ego_mask: (H, W), not 0 where the vehicle itself is in the picture.
+    :param camera: model of the camera.
+    :param mount: where it is on the robot.
+    :param height: height of the camera above the ground [m].
+    :param max_range: largest distance of ground from the base frame's origin [m].
+    :param ego_mask: (H, W), not 0 where the vehicle itself is in the image; None for nowhere.
     :raises CalibrationError: when the camera sees no ground.
     """
 
@@ -45,7 +47,7 @@ class GroundView:
     ) -> None:
         self.camera, self.height = camera, height
         self.rotation = mount.matrix
-        # Straight ahead, or for a camera that looks down, what is up in the picture.
+        # The optical axis, or for a camera that looks straight down, the image's upward direction.
         ahead, up = self.rotation[:2, 2], -self.rotation[:2, 1]
         ahead = ahead if np.hypot(*ahead) > 0.1 else up
         self.heading = math.atan2(ahead[1], ahead[0])
@@ -67,16 +69,16 @@ class GroundView:
         ground = within.reshape(shape)
         if not ground.any():
             raise CalibrationError(
-                f'the camera sees no ground within {max_range:g} m; check its pitch (positive '
-                'looks down), height, and ground.max_range'
+                f'the camera sees no ground within {max_range:g} m',
+                'check its pitch (positive looks down), its height and ground.max_range',
             )
         if ego_mask is not None:
             status[within & (ego_mask.ravel() != 0)] = _HIDDEN
-        # One more for all that is outside the image.
+        # One more entry for everything outside the image.
         self.status = np.append(status, _NOTHING).astype(np.uint8)
         self.pixel_angle, down = self._pixel_angles(ground, azimuth, depression.reshape(shape))
         low, high = depression[ground.ravel()].min(), depression[ground.ravel()].max()
-        # A pixel more on both sides: tables are of pixels whose centres see the ground.
+        # One more pixel at both ends: the tables hold pixels whose centres see the ground.
         low = max(low - 1.5 * down, low / 3)
         high = min(high + 1.5 * self.pixel_angle, math.pi / 2 - 1e-6)
         self.steps = int((high - low) / (_STEP * down)) + 2
@@ -89,7 +91,7 @@ class GroundView:
     def _pixel_angles(
         self, ground: Bools, azimuth: Doubles, depression: Doubles
     ) -> tuple[float, float]:
-        """Keep what azimuth each pixel of the ground spans; returns its usual and least size."""
+        """Set the azimuths that ground pixels span; return their median and smallest angle."""
         spans = np.zeros(ground.shape)
         sizes = np.full(ground.shape, np.inf)
         for axis in (0, 1):
@@ -118,16 +120,18 @@ class GroundView:
         sizes = sizes[ground]
         sizes = sizes[np.isfinite(sizes)]
         if not sizes.size:
-            raise CalibrationError('the camera sees the ground with a single pixel')
+            raise CalibrationError(
+                'the camera sees only one pixel of ground', 'check its pitch and ground.max_range'
+            )
         return float(np.median(sizes)), float(np.percentile(sizes, 1))
 
     def bearings(self) -> Doubles:
-        """Fewest azimuths such that a ray goes through the middle of every pixel of the ground.
+        """The fewest azimuths that cross the middle of every ground pixel [rad], increasing.
 
-        The classical greedy: the next ray is at the first right end of all spans that no ray has
-        stabbed yet.
+        Greedy interval stabbing: the next ray is at the smallest right end of the spans that no
+        ray crosses yet.
         """
-        # Behind the camera bearings jump; what lies on the jump is stabbed on one side of it.
+        # Behind the camera bearings wrap around; a span there is crossed on one side of the wrap.
         left = np.maximum(self.azimuths - self.half_spans, -math.pi)
         right = np.minimum(self.azimuths + self.half_spans, math.pi)
         order = np.argsort(left)
@@ -138,8 +142,8 @@ class GroundView:
         while at < len(lefts):
             found.append(first_right[at])
             at = bisect_right(lefts, found[-1])
-        # Two spare rays at the ends bound the view; where no pixel is, rays without pixels tell
-        # the cells there that nothing sees them.
+        # Two spare rays bound the image on both sides. In a gap without pixels, rays without
+        # pixels mark the cells there as unseen.
         step = float(np.median(np.diff(found))) if len(found) > 1 else self.pixel_angle
         azimuth = np.array([found[0] - step / 2, *found, found[-1] + step / 2])
         wide = np.flatnonzero(np.diff(azimuth) > 4 * step)
@@ -147,7 +151,11 @@ class GroundView:
         return np.sort(np.concatenate([azimuth, *between]))
 
     def trace(self, azimuth: Doubles) -> tuple[Indices, Floats, Bools, Doubles]:
-        """Follow rays from near to far; see GroundRays."""
+        """Follow rays from near to far.
+
+        :param azimuth: (n,) bearings to the left of the heading [rad].
+        :returns: pixels, near, reaches and gaps of these rays, see GroundRays.
+        """
         camera, count = self.camera, len(azimuth)
         bearing = self.heading + azimuth[:, None]
         cos, sin = np.cos(self.depressions), -np.sin(self.depressions)
@@ -167,7 +175,7 @@ class GroundView:
         index = index.reshape(count, self.steps)
         status = self.status[index]
         seen = status == _SEEN
-        # Half way between two steps a ray passes from one pixel to the next.
+        # A ray passes from one pixel to the next halfway between two steps.
         ranges = self.height / np.tan(self.depressions)
         middles = (self.depressions[1:] + self.depressions[:-1]) / 2
         edges = np.concatenate([ranges[:1], self.height / np.tan(middles), ranges[-1:]])
@@ -189,7 +197,7 @@ class GroundView:
         return pixels, near, reaches, self._gaps(seen, last, some, edges)
 
     def _gaps(self, seen: Bools, last: Indices, some: Bools, edges: Doubles) -> Doubles:
-        """Stretches between the first and the last pixel of a ray that are not seen, (n, 3)."""
+        """Unseen stretches between the first and the last pixel of each ray, (n, 3) float64."""
         steps = np.arange(seen.shape[1])
         first = seen.argmax(1)
         between = (steps > first[:, None]) & (steps < last[:, None]) & some[:, None] & ~seen

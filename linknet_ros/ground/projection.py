@@ -1,4 +1,4 @@
-"""Labels in, what a planner can use out: the ground of one camera at one mount."""
+"""The ground projection of one camera at one mount: labels to grid, scan and points."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from linknet_ros.ground.scan import GroundScan
 
 Bytes = NDArray[np.uint8]
 
-#: Larger images are looked at in blocks of pixels: networks see no finer, and it takes no longer.
+#: Larger images are reduced by blocks of pixels: networks see no finer, and time stays bounded.
 _MOST_PIXELS = 640
 
 
 @dataclass(frozen=True)
 class GroundOptions:
-    """What of the ground is looked at.
+    """Which ground is projected.
 
-    :param max_range: how far from the base frame's origin [m].
+    :param max_range: largest distance from the base frame's origin [m].
     :param plane_z: height of the ground in the base frame [m].
-    :param area: of the grid.
+    :param area: area of the grid.
     """
 
     max_range: float = 20.0
@@ -44,12 +44,15 @@ class GroundOptions:
 
 
 class GroundProjection:
-    """Projects labels to the ground, by tables made here, which takes some tenths of a second.
+    """Projects labels to the ground.
 
-    :param camera: of the labels' image.
-    :param mount: where it is.
-    :param ego_mask: (H, W) uint8, not 0 where the vehicle itself is in the picture; one of
-        another size is scaled. None: nowhere.
+    The constructor computes the tables, which takes some tenths of a second.
+
+    :param camera: model of the camera, for the size of the labels.
+    :param mount: where it is on the robot.
+    :param options: which ground is projected.
+    :param ego_mask: (H, W) uint8, not 0 where the vehicle itself is in the image; scaled if it has
+        another size. None for nowhere.
     :raises CalibrationError: when the camera sees no ground.
     """
 
@@ -65,7 +68,7 @@ class GroundProjection:
         size = (camera.width, camera.height)
         block = -(-max(size) // _MOST_PIXELS)
         if ego_mask is not None and ego_mask.shape != size[::-1]:
-            # Linear, and all that is not 0: a mask grows rather than shrinks.
+            # Linear interpolation, and everything above 0 counts: a mask may grow, never shrink.
             ego_mask = np.asarray(
                 cv2.resize((ego_mask != 0).astype(np.uint8) * 255, size), np.uint8
             )
@@ -94,36 +97,37 @@ class GroundProjection:
         clearance: float = 0.0,
         filtered_at: float | None = None,
     ) -> Contacts:
-        """What the rays meet in a frame.
+        """Find what the rays meet in a frame.
 
         :param labels: (H, W) uint8 class ids.
         :param table: from kind_table.
-        :param confidence: (H, W) uint8, see ContactFinder.find, likewise min_confidence
-            and clearance.
-        :param filtered_at: the frame's stamp [s] for the filter over time; None: without it.
-        :raises FrameError: for labels of another size than the camera's.
+        :param confidence: (H, W) uint8 or None, see ContactFinder.find.
+        :param min_confidence: 0 to 255, see there.
+        :param clearance: see there [m].
+        :param filtered_at: time of the frame, to filter over frames [s]; None for no filter.
+        :raises FrameError: for labels of another size than the camera's image.
         """
         camera = self._camera
         if labels.shape != (camera.height, camera.width):
             raise FrameError(
-                f'labels of {labels.shape[1]} x {labels.shape[0]} do not fit the camera_info of '
-                f'{camera.width} x {camera.height}'
+                f'labels of {labels.shape[1]}x{labels.shape[0]} do not match the camera_info of '
+                f'{camera.width}x{camera.height}'
             )
         found = self._finder.find(labels, table, confidence, min_confidence, clearance)
         return found if filtered_at is None else self._filter.filter(found, filtered_at)
 
     @cached_property
     def grid(self) -> GroundGrid:
-        """The grid, made when first asked for."""
+        """The grid; its tables are computed on first use."""
         return GroundGrid(self.rays, self._options.area)
 
     @cached_property
     def scan(self) -> GroundScan:
-        """The scan, likewise."""
+        """The scan; its tables are computed on first use."""
         return GroundScan(self.rays, self._options.max_range)
 
     def points(self, contacts: Contacts) -> NDArray[np.float32]:
-        """The contacts on the ground, (n, 3) float32 x, y, z in the base frame [m]."""
+        """Points of the contacts, (n, 3) float32 x, y, z in the base frame [m]."""
         rays = self.rays
         at = contacts.kind == CONTACT
         points = np.empty((int(at.sum()), 3), np.float32)
@@ -133,10 +137,10 @@ class GroundProjection:
 
 
 def _reduced(camera: CameraModel, block: int) -> CameraModel:
-    """The camera of an image whose pixels are blocks of the camera's."""
+    """The camera model of an image whose pixels are blocks of the camera's pixels."""
     if block == 1:
         return camera
-    # Whole numbers are the centres of pixels, and then of blocks.
+    # Integers are the centres of pixels, and then of blocks.
     return replace(
         camera,
         width=-(-camera.width // block),
@@ -149,15 +153,16 @@ def _reduced(camera: CameraModel, block: int) -> CameraModel:
 
 
 def load_ego_mask(path: str) -> Bytes:
-    """A mask image: white where the vehicle itself is in the picture.
+    """Read a mask image, which is white where the vehicle itself is in the image.
 
-    :returns: (H, W) uint8, 255 where the file is 128 or more, else 0.
-    :raises SourceError: when the file is not there or no image.
+    :returns: (H, W) uint8, 255 where the file has 128 or more, else 0.
+    :raises SourceError: when the file is missing or not an image.
     """
     image = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
     if image is None:
         raise SourceError(
-            f'ego mask {path} cannot be read; give an 8-bit image of the frame, white where the '
-            'vehicle is'
+            f'cannot read the ego mask {path}',
+            'set ground.ego_mask to an 8-bit image of the frame '
+            'that is white where the vehicle is',
         )
     return np.asarray(cv2.threshold(image, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)

@@ -1,8 +1,8 @@
-"""Rays over the ground: which pixels a camera sees along each bearing, and how far away.
+"""Rays over the ground: the pixels that a camera sees along each bearing, and their distances.
 
-A standing thing hides the ground behind it along the bearing from the camera's foot, the point of
-the ground below the camera. So the pixels of the ground are sorted by bearing and range once, and
-each frame is looked through from near to far.
+An upright object hides the ground behind it along the bearing from the camera's foot, the point on
+the ground below the camera. So the ground's pixels are sorted by bearing and range once, and each
+frame is searched along the rays from near to far.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from linknet_ros.errors import CalibrationError
 from linknet_ros.ground.camera import CameraModel
 from linknet_ros.ground.mount import Mount
-from linknet_ros.ground.pixels import GroundView
+from linknet_ros.ground.pixels import GroundPixels
 
 Bools = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
@@ -24,27 +24,29 @@ Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
-#: Rays are traced in parts of so many points, to bound the memory.
+#: Rays are traced in parts of this many points, to bound the memory.
 _POINTS = 1 << 19
 
 
 @dataclass(frozen=True)
 class GroundRays:
-    """The pixels along rays over the ground, for one camera, mount and mask.
+    """The pixels along rays over the ground, for one camera, mount and ego mask.
 
-    Every pixel whose centre sees the ground within the range is on a ray at least; a ray has
-    each pixel that it crosses once, from near to far.
+    Every pixel whose centre sees ground in range is on at least one ray. A ray lists each pixel
+    that it crosses once, from near to far.
 
     :param foot: x, y of the camera's foot in the base frame [m].
-    :param height: of the camera above the ground [m].
-    :param heading: bearing of the middle of the view in the base frame [rad].
-    :param azimuth: (rays,) float64, to the left of the heading, rising, within -pi to pi [rad].
+    :param height: height of the camera above the ground [m].
+    :param heading: bearing of the image's middle in the base frame [rad].
+    :param azimuth: (rays,) float64 bearings to the left of the heading, increasing, -pi to pi
+        [rad].
     :param pixels: (rays, most + 1) intp indices into the flat image; width * height ends a ray.
-    :param near: (rays, most + 1) float32 distance from the foot at which a ray enters the pixel
-        [m]; at the end of a ray, where it leaves the last one; 0 for a ray without any.
-    :param reaches: (rays,) whether the end is the largest range, not the image's border.
-    :param gaps: (n, 3) float64: ray, and from and to which distance the vehicle hides the ground.
-    :param pixel_angle: how much a pixel's row spans, in the middle [rad].
+    :param near: (rays, most + 1) float32 distance from the foot at which a ray enters each pixel;
+        at the end of a ray, where it leaves the last one; 0 for a ray without pixels [m].
+    :param reaches: (rays,) bool: the ray ends at the largest range, not at the image's border.
+    :param gaps: (n, 3) float64: index of a ray, and the distances between which the vehicle hides
+        the ground there [m].
+    :param pixel_angle: median angle that a pixel spans [rad].
     """
 
     foot: tuple[float, float]
@@ -62,7 +64,7 @@ class GroundRays:
 
     @property
     def starts(self) -> Floats:
-        """Distance at which each ray begins to see the ground, inf for one without pixels [m]."""
+        """Distance at which each ray begins to see the ground [m]; inf for one without pixels."""
         return np.where(self.near[:, 1] > 0, self.near[:, 0], np.float32(np.inf))
 
     def directions(self) -> Doubles:
@@ -85,26 +87,27 @@ def ground_rays(
     max_range: float = 20.0,
     ego_mask: Bytes | None = None,
 ) -> GroundRays:
-    """Sort the pixels of the ground.
+    """Sort the pixels that see the ground into rays.
 
-    :param camera: of the labels' image.
+    :param camera: model of the camera, for the size of the labels.
     :param mount: where it is on the robot.
     :param plane_z: height of the ground in the base frame [m].
-    :param max_range: how far from the base frame's origin the ground is looked at [m].
-    :param ego_mask: (H, W), not 0 where the vehicle itself is in the picture.
+    :param max_range: largest distance of ground from the base frame's origin [m].
+    :param ego_mask: (H, W), not 0 where the vehicle itself is in the image; None for nowhere.
     :raises CalibrationError: when the camera is not above the ground, or sees none of it.
     """
     height = mount.position[2] - plane_z
     if not height > 0:
         raise CalibrationError(
-            f'the camera is {height:g} m above the ground; set ground.height, or ground.plane_z '
-            'to the height of the ground in the base frame'
+            f'the camera is {height:g} m above the ground',
+            'set ground.height, or set '
+            'ground.plane_z to the height of the ground in the base frame',
         )
-    view = GroundView(camera, mount, height, max_range, ego_mask)
-    azimuth = view.bearings()
+    ground = GroundPixels(camera, mount, height, max_range, ego_mask)
+    azimuth = ground.bearings()
     parts = [
-        view.trace(part)
-        for part in np.array_split(azimuth, -(-len(azimuth) * view.steps // _POINTS))
+        ground.trace(part)
+        for part in np.array_split(azimuth, -(-len(azimuth) * ground.steps // _POINTS))
     ]
     most = max(pixels.shape[1] for pixels, *_ in parts)
     end = camera.width * camera.height
@@ -114,13 +117,13 @@ def ground_rays(
     return GroundRays(
         foot=mount.position[:2],
         height=height,
-        heading=view.heading,
+        heading=ground.heading,
         azimuth=azimuth,
         pixels=np.concatenate([_widened(pixels, most, end) for pixels, *_ in parts]),
         near=np.concatenate([_widened(near, most, 0) for _, near, *_ in parts]),
         reaches=np.concatenate([reaches for _, _, reaches, _ in parts]),
         gaps=np.concatenate([gaps for *_, gaps in parts]),
-        pixel_angle=view.pixel_angle,
+        pixel_angle=ground.pixel_angle,
     )
 
 

@@ -1,4 +1,4 @@
-"""The contacts as a laser would measure them from the robot's origin."""
+"""The contacts as a laser scanner at the robot's origin would measure them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from linknet_ros.ground.contacts import OPEN, Contacts, outline
 from linknet_ros.ground.grid import RangeMinimum
 from linknet_ros.ground.rays import Doubles, Floats, GroundRays, Indices
 
-#: Smallest step of the scan, as fine as usual lasers [rad].
+#: Smallest angular step of the scan, that of common laser scanners [rad].
 _FINEST = math.radians(0.25)
-#: Points from one contact to the next, for a scan from a place nearer to them than the camera.
+#: Points from one contact to the next, for an origin that is nearer to them than the camera is.
 _PARTS = 4
 
 
 class GroundScan:
-    """A scan around the base frame's origin, of the bearings that the camera sees.
+    """A scan around the base frame's origin, over the bearings that the camera sees.
 
-    :param max_range: as of the rays [m].
+    :param rays: rays of the camera.
+    :param max_range: the one that the rays were made with [m].
     """
 
     def __init__(self, rays: GroundRays, max_range: float) -> None:
@@ -27,31 +28,31 @@ class GroundScan:
         #: Furthest distance that counts as measured [m].
         self.range_max = max_range
         ends = rays.near.max(1)
-        # Where the vehicle hides all of it, a scan of nothing.
+        # If the vehicle hides all the ground, the scan has every ray and sees nothing.
         seen = np.flatnonzero(ends > 0) if ends.any() else np.arange(len(rays))
         starts, ends = rays.near[seen, 0].astype(np.float64), ends[seen].astype(np.float64)
         directions = rays.directions()[seen]
         shares = np.linspace(0, 1, 5)[:, None]
         distances = (starts + (ends - starts) * shares)[..., None]
         points = np.array(rays.foot) + distances * directions
-        towards = rays.heading
-        bearings = np.arctan2(points[..., 1], points[..., 0]) - towards
+        heading = rays.heading
+        bearings = np.arctan2(points[..., 1], points[..., 0]) - heading
         bearings = (bearings + math.pi) % (2 * math.pi) - math.pi
         #: Step from one bearing to the next [rad].
         self.increment = max(_FINEST, float(np.median(np.diff(rays.azimuth))))
         first = math.floor(bearings.min() / self.increment)
         count = math.ceil(bearings.max() / self.increment) - first
         count = min(max(count, 1), int(2 * math.pi / self.increment))
-        #: Bearing of the first and the last range in the base frame, in the middles of their
-        #: steps [rad]; both may be beyond pi, as a scan that looks back needs.
-        self.angle_min = towards + (first + 0.5) * self.increment
+        #: Bearings of the first and the last range in the base frame, in the middle of their steps
+        #: [rad]. They may exceed pi, as a scan that looks backwards needs.
+        self.angle_min = heading + (first + 0.5) * self.increment
         self.angle_max = self.angle_min + (count - 1) * self.increment
         self._ranges = np.empty(count, np.float32)
-        self._first = towards + first * self.increment
-        self._open_bins()
+        self._first = heading + first * self.increment
+        self._find_open_bins()
 
-    def _open_bins(self) -> None:
-        """Tables: through which rays each bearing of the scan passes where the camera sees it."""
+    def _find_open_bins(self) -> None:
+        """Tabulate the rays that each bearing of the scan crosses where the camera sees it."""
         rays, count = self._rays, len(self._ranges)
         edges = self._first + self.increment * np.arange(count + 1)
         first = np.full(count, len(rays), np.intp)
@@ -61,23 +62,22 @@ class GroundScan:
             azimuth, away = rays.polar(distance * np.cos(edges), distance * np.sin(edges))
             ray = np.searchsorted(rays.azimuth, azimuth)
             inside = (ray > 0) & (ray < len(rays))
-            # What is before the first pixel is not seen by any bearing, and stops none.
+            # No bearing sees what is nearer than the first pixel, and none is stopped by it.
             inside &= away >= starts[np.minimum(ray, len(rays) - 1)]
             both = inside[:-1] & inside[1:] & (np.abs(np.diff(azimuth)) < math.pi / 2)
             low = np.minimum(ray[:-1], ray[1:]) - 1
             high = np.maximum(ray[:-1], ray[1:])
             first = np.where(both, np.minimum(first, low), first)
             last = np.where(both, np.maximum(last, high), last)
-        # Only where the bearing is seen as far as the range goes can nothing be a measurement.
+        # Only a bearing that is seen out to the largest range can be known to be free.
         self._seen = np.flatnonzero(both & (last >= first))
         self._minimum = RangeMinimum(first[self._seen], last[self._seen], len(rays))
 
     def fill(self, contacts: Contacts) -> Floats:
-        """Ranges of a frame.
+        """Compute the ranges of a frame.
 
-        :returns: (n,) float32 [m]: the nearest contact; inf where the ground is free as far as
-            the range goes; NaN where it is unknown (REP 117 knows -inf, inf and NaN). Overwritten
-            by the next frame.
+        :returns: (n,) float32 [m]: the nearest contact; inf where the ground is free out to the
+            largest range; NaN where it is unknown (REP 117). The next call overwrites it.
         """
         ranges = self._ranges
         ranges.fill(np.nan)

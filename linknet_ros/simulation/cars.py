@@ -1,4 +1,4 @@
-"""Cars of the street drive, as a few polygons each.
+"""Cars of the street drive, a few polygons each.
 
 Colours are B, G, R; lengths are metres.
 """
@@ -23,8 +23,8 @@ from linknet_ros.simulation.figures import (
     pick,
 )
 
-#: Side outline of a car from tail to nose, (x, z) in shares of its length and height, and which
-#: of its pieces are glass.
+#: Side outline of a car from tail to nose: (x, z) as shares of its length and height, and which
+#: segments are glass.
 _HATCHBACK = (
     ((0, 0.2), (0, 0.62), (0.1, 0.97), (0.22, 1), (0.52, 0.98), (0.74, 0.64), (1, 0.5), (1, 0.2)),
     (0, 1, 0, 0, 1, 0, 0),
@@ -39,10 +39,10 @@ _VAN = (
 class Mesh:
     """Polygons in drawing order; the origin is on the ground, at the near end.
 
-    :param corners: (n, 3) float32: x ahead, y left, z up [m].
-    :param starts: index of the first corner of each face; a face is seen when its corners run
-        clockwise in the picture.
-    :param colors: (faces, 4) uint8: blue, green, red and class.
+    :param corners: (n, 3) float32 x ahead, y left, z up [m].
+    :param starts: (faces,) int64 index of each face's first corner; a face is visible if its
+        corners run clockwise in the image.
+    :param colors: (faces, 4) uint8 blue, green, red and class id.
     """
 
     corners: Floats
@@ -51,7 +51,7 @@ class Mesh:
 
 
 def car(rng: np.random.Generator, light: Light, oncoming: bool) -> Mesh:
-    """A car of about 4.2 by 1.7 by 1.5 m, or a van; seen from its tail unless oncoming."""
+    """Make a car of about 4.2 by 1.7 by 1.5 m, or a van; seen from behind unless oncoming."""
     van = rng.random() < 0.1
     length, width, height = (4.9, 1.95, 2.2) if van else (rng.uniform(3.8, 4.5), 1.72, 1.48)
     outline, glass = _VAN if van else _HATCHBACK
@@ -67,7 +67,7 @@ def car(rng: np.random.Generator, light: Light, oncoming: bool) -> Mesh:
         colors.append(((color[0] * gain, color[1] * gain, color[2] * gain), CAR))
 
     def half(z: float) -> float:
-        # The cabin leans inwards above the belt line.
+        # Above the belt line the cabin leans inwards.
         return width / 2 * (1 - 0.3 * max(0.0, z - belt) / height)
 
     def across(x0: float, z0: float, x1: float, z1: float) -> list[tuple[float, float, float]]:
@@ -82,7 +82,7 @@ def car(rng: np.random.Generator, light: Light, oncoming: bool) -> Mesh:
         )
     turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     for hand in (1, -1):
-        # Clockwise as seen from the face's own side.
+        # Clockwise as seen from outside.
         flank = [(x, hand * half(z), z) for x, z in side][::-hand]
         face(flank, paint, 0.95)
         cabin = [(x, y, min(z, 0.95 * height)) for x, y, z in flank if z > belt]
@@ -102,7 +102,7 @@ def car(rng: np.random.Generator, light: Light, oncoming: bool) -> Mesh:
     for y, low, reach, high, tint in details:
         corners = [(y + reach, low), (y + reach, high), (y - reach, high), (y - reach, low)]
         face([(0, j, z) for j, z in corners], tint, 0.5 if tint is paint else 1.0)
-    # Nothing but road lies below a car, so its shadow is road that is dark.
+    # Below a car is only road, so its shadow is dark road.
     edge = width / 2 + 0.08
     faces.insert(0, [(-0.15, edge, 0), (length, edge, 0), (length, -edge, 0), (-0.15, -edge, 0)])
     colors.insert(0, ((28, 27, 27), ROAD))

@@ -1,4 +1,4 @@
-"""What stands in the street of the street drive: people, trees, posts and signs.
+"""Figures of the street drive: people, trees, posts and signs.
 
 Each is drawn once, in daylight, as a flat picture that faces the camera (`Sprite`). Colours are
 B, G, R; lengths are metres.
@@ -36,7 +36,14 @@ BLACK, _GREY, _WHITE = (24, 24, 26), (104, 106, 104), (225, 225, 225)
 
 @dataclass(frozen=True)
 class Light:
-    """Gain per channel and gamma by which the camera sees daylight; the share of direct sun."""
+    """The light of a street.
+
+    :param gain: gain of the camera for daylight, for blue, green and red.
+    :param gamma: gamma of the camera.
+    :param sky_top: colour of the sky at the top.
+    :param sky_bottom: colour of the sky at the horizon.
+    :param sun: share of direct sunlight, 0 to 1.
+    """
 
     gain: Color
     gamma: float
@@ -45,7 +52,7 @@ class Light:
     sun: float
 
     def expose(self, bgr: Bytes) -> Bytes:
-        """Daylight colours as the camera sees them, same shape (..., 3), uint8 BGR."""
+        """Convert daylight colours, uint8 BGR (..., 3), to those that the camera sees."""
         ramp = (np.arange(256)[:, None] / 255) ** self.gamma
         table = np.clip(255 * ramp * np.array(self.gain), 0, 255).astype(np.uint8)
         return np.asarray(cv2.LUT(bgr, table[None]), np.uint8)
@@ -53,7 +60,9 @@ class Light:
 
 @dataclass(frozen=True)
 class Texture:
-    """Colours and classes: bgr uint8 (rows, columns, 3), labels uint8, 255 see-through."""
+    """Colours, uint8 BGR (rows, columns, 3), and class ids, uint8 (rows, columns); 255 is
+    see-through.
+    """
 
     bgr: Bytes
     labels: Bytes
@@ -61,7 +70,12 @@ class Texture:
 
 @dataclass(frozen=True)
 class Sprite:
-    """An upright picture at full, half, quarter size and so on; its foot is its middle below."""
+    """An upright picture at full, half, quarter size, and so on.
+
+    :param levels: the picture at each size; its foot is the middle of its lower edge.
+    :param width: width of the picture [m].
+    :param height: height of the picture [m].
+    """
 
     levels: tuple[Texture, ...]
     width: float
@@ -69,7 +83,7 @@ class Sprite:
 
 
 def clouds(rng: np.random.Generator, rows: int, cols: int, cell: int, octaves: int = 3) -> Floats:
-    """Soft noise around 0, about -1 to 1, shape (rows, cols), that wraps along the columns."""
+    """Smooth noise of about -1 to 1, float32 (rows, cols), that wraps around along the columns."""
     noise = np.zeros((rows, cols), np.float32)
     for octave in range(octaves):
         size = max(1, cell >> octave)
@@ -80,7 +94,7 @@ def clouds(rng: np.random.Generator, rows: int, cols: int, cell: int, octaves: i
 
 
 def weathered(rng: np.random.Generator, bgr: Bytes, grain: float, blotches: float) -> Bytes:
-    """The colours under fine grain and large blotches of the given strengths, 0 to 1."""
+    """Add fine grain and large blotches of the given strengths, 0 to 1, to colours."""
     rows, cols = bgr.shape[:2]
     gain = 1 + blotches * clouds(rng, rows, cols, 64)
     gain += grain * rng.standard_normal((rows, cols), np.float32)
@@ -89,14 +103,14 @@ def weathered(rng: np.random.Generator, bgr: Bytes, grain: float, blotches: floa
 
 
 def pick(rng: np.random.Generator, colors: tuple[Color, ...], spread: float = 0.25) -> Color:
-    """One of the colours, a little lighter or darker."""
+    """Pick one of the colours, a little lighter or darker."""
     gain = rng.uniform(1 - spread, 1 + spread)
     b, g, r = (min(255.0, gain * value) for value in colors[rng.integers(len(colors))])
     return (b, g, r)
 
 
 class _Easel:
-    """A sprite being drawn, colour and class at once: x from the middle, z from the ground."""
+    """A sprite being drawn, colour and class at once; x from the middle, z from the ground."""
 
     def __init__(self, label: int, width: float, height: float, texels: int = 48) -> None:
         self.label, self.width, self.height, self.texels = label, width, height, texels
@@ -106,19 +120,19 @@ class _Easel:
         self.picture[..., 3] = UNLABELED
 
     def polygon(self, points: Points, color: Color) -> None:
-        """A filled polygon."""
+        """Draw a filled polygon."""
         pixels = [((x + self.width / 2), (self.height - z)) for x, z in points]
         corners = (np.array(pixels) * self.texels * 16).round().astype(np.int32)
         cv2.fillPoly(self.picture, [corners], (*color, self.label), shift=4)
 
     def disc(self, x: float, z: float, radius: float, color: Color, stretch: float = 1) -> None:
-        """A filled circle, or an ellipse when stretched in height."""
+        """Draw a filled circle; `stretch` scales its height."""
         turn = np.linspace(0, 2 * np.pi, 16, endpoint=False)
         rim = x + radius * np.cos(turn), z + stretch * radius * np.sin(turn)
         self.polygon(list(zip(*(axis.tolist() for axis in rim), strict=True)), color)
 
     def stroke(self, points: Points, width: float, color: Color) -> None:
-        """A line of a width, through points."""
+        """Draw a line through points."""
         for (x0, z0), (x1, z1) in pairwise(points):
             reach = width / 2 / max(1e-6, float(np.hypot(x1 - x0, z1 - z0)))
             i, k = reach * (z1 - z0), reach * (x0 - x1)
@@ -127,13 +141,13 @@ class _Easel:
             )
 
     def sprite(self, rng: np.random.Generator, light: Light) -> Sprite:
-        """The finished picture in a light."""
+        """The finished sprite in a light."""
         bgr = light.expose(weathered(rng, np.ascontiguousarray(self.picture[..., :3]), 0.08, 0.15))
         return Sprite(pyramid(Texture(bgr, self.picture[..., 3].copy())), self.width, self.height)
 
 
 def pyramid(texture: Texture) -> tuple[Texture, ...]:
-    """A see-through texture at full, half, quarter size and so on."""
+    """Scale a texture to full, half, quarter size, and so on."""
     levels = [texture]
     while min(levels[-1].labels.shape) >= 8:
         bgr, labels = levels[-1].bgr, levels[-1].labels
@@ -143,8 +157,8 @@ def pyramid(texture: Texture) -> tuple[Texture, ...]:
         seen = cv2.resize(
             cv2.bitwise_and(bgr, bgr, mask=opaque), size, interpolation=cv2.INTER_AREA
         )
-        # Colour is the mean of what is opaque, and any opaque texel makes its block opaque (255
-        # is see-through): thin posts neither darken nor vanish with the distance.
+        # The colour is the mean of the opaque texels, and any of them makes its block opaque (255
+        # is see-through): thin posts neither darken nor vanish with distance.
         mean = seen * (255 / np.maximum(cover, 1))[..., None]
         least = cv2.erode(labels, np.ones((2, 2), np.uint8), anchor=(0, 0))[::2, ::2]
         thinned = least[: size[1], : size[0]].copy()
@@ -153,7 +167,7 @@ def pyramid(texture: Texture) -> tuple[Texture, ...]:
 
 
 def person(rng: np.random.Generator, light: Light, bicycle: str = '') -> Sprite:
-    """A pedestrian of about 1.7 m, or a bicyclist seen from `behind` or `beside`."""
+    """Draw a pedestrian of about 1.7 m, or a bicyclist from 'behind' or from 'beside'."""
     beside = bicycle == 'beside'
     easel = _Easel(BICYCLIST if bicycle else PEDESTRIAN, 1.9 if beside else 0.8, 1.85, 64)
     trousers, coat, frame = pick(rng, _CLOTHES), pick(rng, _CLOTHES, 0.5), pick(rng, PAINTS)
@@ -193,7 +207,7 @@ def person(rng: np.random.Generator, light: Light, bicycle: str = '') -> Sprite:
 
 
 def tree(rng: np.random.Generator, light: Light) -> Sprite:
-    """A tree of 6 to 10 m, in leaf or nearly bare."""
+    """Draw a tree of 6 to 10 m, in leaf or nearly bare."""
     height, width, bare = rng.uniform(6, 10), rng.uniform(4, 6.5), rng.random() < 0.5
     easel = _Easel(TREE, width, height, 24)
     rows, cols = easel.picture.shape[:2]
@@ -214,7 +228,7 @@ def tree(rng: np.random.Generator, light: Light) -> Sprite:
 
 
 def lamp_post(rng: np.random.Generator, light: Light, arm: float) -> Sprite:
-    """A lamp post of 6 m; `arm` is how far its lamp reaches to the right."""
+    """Draw a lamp post of 6 m; `arm` is how far its lamp reaches to the right [m]."""
     easel = _Easel(POLE, 3.4, 6.2, 32)
     grey = pick(rng, ((96, 100, 100), (62, 66, 60), (130, 132, 132)))
     easel.stroke([(0, 0), (0, 1.2)], 0.22, grey)
@@ -224,7 +238,7 @@ def lamp_post(rng: np.random.Generator, light: Light, arm: float) -> Sprite:
 
 
 def sign(rng: np.random.Generator, light: Light, post: bool = True) -> Sprite:
-    """A board or traffic light on a post; without the post, a board for a shop."""
+    """Draw a sign or a traffic light on a post; without the post, a sign for a shop."""
     foot = 2.0 if post else 0.0
     easel = _Easel(POLE, 1.5, foot + 1.1)
     if post:

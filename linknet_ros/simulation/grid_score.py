@@ -1,4 +1,4 @@
-"""A drivable grid beside the truth: numbers and a picture."""
+"""Compares a drivable grid with the truth, in numbers and as a picture."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Bools = NDArray[np.bool_]
 class GridScore:
     """Numbers of cells, summed over grids.
 
-    :param both: free in the grid and in truth.
-    :param found: free in the grid.
-    :param true: free in truth.
+    :param both: cells that are free in the grid and in truth.
+    :param found: cells that are free in the grid.
+    :param true: cells that are free in truth.
     """
 
     both: int = 0
@@ -31,8 +31,8 @@ class GridScore:
     def add(self, cells: Cells, truth: Bools) -> None:
         """Count the cells of a grid.
 
-        :param cells: (H, W) int8, as of nav_msgs/OccupancyGrid.
-        :param truth: (H, W) whether a cell is free.
+        :param cells: (H, W) int8 cells of an OccupancyGrid.
+        :param truth: (H, W) bool, whether a cell is truly free.
         """
         free = cells == FREE_CELL
         self.both += int((free & truth).sum())
@@ -41,27 +41,28 @@ class GridScore:
 
     @property
     def iou(self) -> float:
-        """Intersection over union of free space, 0 to 1; 0 where there is none."""
+        """Intersection over union of free space, 0 to 1; 0 without any."""
         return self.both / max(self.found + self.true - self.both, 1)
 
     @property
     def falsely_free(self) -> float:
-        """Share of what is said to be free and is not, 0 to 1."""
+        """Share of the grid's free cells that are not free in truth, 0 to 1."""
         return (self.found - self.both) / max(self.found, 1)
 
     @property
     def recall(self) -> float:
-        """Share of what is free that is said to be, 0 to 1."""
+        """Share of the truly free cells that are free in the grid, 0 to 1."""
         return self.both / max(self.true, 1)
 
 
 def truth_picture(picture: Bytes, cells: Cells, truth: Bools) -> Bytes:
-    """A camera's picture, the grid, and the truth side by side, ahead at the top.
+    """Put a camera frame, the grid and the truth side by side, ahead at the top.
 
-    In the truth, free is white, and what the grid falsely says to be free is red.
+    In the truth, free cells are white, and cells that the grid has falsely as free are red.
 
-    :param picture: (H, W, 3) uint8 BGR; scaled to the height of the grids.
-    :param cells: see GridScore.add, truth likewise.
+    :param picture: (H, W, 3) uint8 BGR, scaled to the height of the grids.
+    :param cells: see GridScore.add.
+    :param truth: see GridScore.add.
     :returns: (H, W, 3) uint8 BGR, three pixels per cell.
     """
     found = grid_picture(cells)
@@ -74,7 +75,7 @@ def truth_picture(picture: Bytes, cells: Cells, truth: Bools) -> Bytes:
 
 
 def marked_truth(cells: Cells, truth: Bools) -> Cells:
-    """The truth as a grid: free or unknown, and occupied where a grid falsely says free."""
+    """The truth as a grid: free or unknown, and occupied where `cells` are falsely free."""
     marked = np.where(truth, FREE_CELL, UNKNOWN_CELL).astype(np.int8)
     marked[(cells == FREE_CELL) & ~truth] = OCCUPIED_CELL
     return marked

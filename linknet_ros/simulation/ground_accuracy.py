@@ -1,7 +1,7 @@
-"""How exact the ground projection is, on the procedural street, whose geometry is known.
+"""Measures how accurate the ground projection is, on the procedural street.
 
 Prints the IoU of free space, the errors of contacts by range, and the time per frame, with the
-street's own labels and with those of a model; writes bird's-eye pictures beside their truth.
+street's own labels and with those of a model; writes bird's-eye pictures next to the truth.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -28,29 +29,35 @@ from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.simulation.grid_score import GridScore, truth_picture
 from linknet_ros.simulation.street import PinholeCamera, StreetDrive
 from linknet_ros.simulation.truth import CAR, KERB, OTHER, FreeGround, StreetTruth, open_finer
+from linknet_ros.system.arguments import count
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
 Bytes = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
 
-#: Ranges by which errors are told [m].
+#: Ranges by which errors are reported [m].
 RANGES = ((0, 5), (5, 10), (10, 20))
 _OVERHANGING = ('car', 'truck', 'bus')
 
 
 def camera_model(camera: PinholeCamera) -> CameraModel:
-    """The street's camera as one without distortion."""
+    """The street's camera as a CameraModel without distortion."""
     return CameraModel(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
 
 
 def camera_mount(camera: PinholeCamera) -> Mount:
-    """Where the street's camera is above its vehicle frame."""
+    """The mount of the street's camera in its vehicle frame."""
     return Mount.from_angles(z=camera.height_m, pitch=camera.pitch)
 
 
 @dataclass
-class Report:
-    """Sums over frames."""
+class Accuracy:
+    """Accuracy of the ground projection, summed over frames.
+
+    :param grid: free space compared with the truth.
+    :param errors: per frame (n, 3): true distance, error (NaN if not found) [m], and reason.
+    :param milliseconds: time of each frame.
+    """
 
     grid: GridScore = field(default_factory=GridScore)
     errors: list[Doubles] = field(default_factory=list)
@@ -59,10 +66,9 @@ class Report:
     def add_contacts(
         self, projection: GroundProjection, contacts: Contacts, truth: FreeGround
     ) -> None:
-        """Take the true distance, the error and the reason of each ray's contact."""
+        """Compare the contacts of a frame with the truth."""
         rays = projection.rays
         at = truth.nearest(rays.azimuth)
-        # NaN where there is none.
         found = np.where(contacts.kind == CONTACT, contacts.limit, np.nan)
         real = np.isfinite(truth.limit[at]) & ~truth.cut[at] & (rays.near[:, 1] > 0)
         self.errors.append(
@@ -70,11 +76,11 @@ class Report:
         )
 
     def lines(self) -> list[str]:
-        """The report as text."""
+        """The accuracy as text."""
         grid = self.grid
         lines = [
-            f'free space: IoU {grid.iou:.3f}; of what is said to be free {grid.falsely_free:.2%} '
-            f'is not; of what is free {grid.recall:.1%} is found',
+            f'free space: IoU {grid.iou:.3f}; {grid.falsely_free:.2%} of the cells reported as '
+            f'free are not; {grid.recall:.1%} of the free cells are found',
             f'time per frame: {np.median(self.milliseconds):.2f} ms (median), '
             f'{max(self.milliseconds):.2f} ms (longest)',
             'contact      range [m]   rays  found  median error [m]  |error| median, p90 [m]',
@@ -98,21 +104,21 @@ class Report:
 def measure(
     label: Callable[[Bytes, Bytes], tuple[Bytes, Bytes | None]],
     classes: ClassTable,
-    seeds: list[int],
+    seeds: Sequence[int],
     frames: int,
     pictures: Path | None,
     clearance: float = 0.0,
-) -> Report:
+) -> Accuracy:
     """Compare the projection with the street.
 
-    :param label: from a frame (H, W, 3) uint8 BGR and its true labels to labels and confidence.
-    :param classes: of the labels.
-    :param seeds: streets.
-    :param frames: of each street, three seconds apart.
+    :param label: makes labels and confidence of a frame (H, W, 3) uint8 BGR and its true labels.
+    :param classes: classes of the labels.
+    :param seeds: seeds of the streets.
+    :param frames: number of frames of each street, three seconds apart.
     :param pictures: folder for bird's-eye pictures, or None.
-    :param clearance: of cars, see ContactFinder.find [m].
+    :param clearance: clearance of cars, see ContactFinder.find [m].
     """
-    report = Report()
+    accuracy = Accuracy()
     sky = classes.ids([name for name in classes.names if name == 'sky'])
     cars = classes.ids([name for name in classes.names if name in _OVERHANGING])
     table = kind_table(len(classes), classes.ids(classes.drivable_names), sky, cars)
@@ -133,25 +139,25 @@ def measure(
             cells = projection.grid.fill(contacts)
             projection.scan.fill(contacts)
             projection.points(contacts)
-            report.milliseconds.append(1000 * (time.perf_counter() - start))
+            accuracy.milliseconds.append(1000 * (time.perf_counter() - start))
             truth = street.at(3.0 * i, finer.frame(3.0 * i).labels)
             free = truth.free(grid_x, grid_y)
-            report.grid.add(cells, free)
-            report.add_contacts(projection, contacts, truth)
+            accuracy.grid.add(cells, free)
+            accuracy.add_contacts(projection, contacts, truth)
             if pictures is not None and i == 0:
                 picture = truth_picture(frame.bgr, cells, free)
                 cv2.imwrite(str(pictures / f'street_{seed}.png'), picture)
-    return report
+    return accuracy
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog='ground_accuracy', description=__doc__)
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2, 3, 4, 5])
-    parser.add_argument('--frames', type=int, default=10, help='of each street')
-    parser.add_argument('--model', default='', help="model file; empty: the package's")
+    parser.add_argument('--seeds', type=partial(count, least=0), nargs='+', default=range(6))
+    parser.add_argument('--frames', type=count, default=10, help='number per street')
+    parser.add_argument('--model', default='', help="model file; by default the package's")
     parser.add_argument('--backend', default='auto')
-    parser.add_argument('--clearance', type=float, default=0.0, help='of cars [m]')
+    parser.add_argument('--clearance', type=float, default=0.0, help='clearance of cars [m]')
     parser.add_argument('--pictures', type=Path, help="folder for bird's-eye pictures")
     options = parser.parse_args(arguments)
     try:
@@ -170,11 +176,11 @@ def main(arguments: list[str] | None = None) -> None:
             if options.pictures is not None:
                 folder = options.pictures / ('model' if label is inferred else 'true')
                 folder.mkdir(parents=True, exist_ok=True)
-            report = measure(
+            accuracy = measure(
                 label, classes, options.seeds, options.frames, folder, options.clearance
             )
             print(f'With {title}, {len(options.seeds)} streets, {options.frames} frames each:')
-            print('\n'.join(report.lines()) + '\n')
+            print('\n'.join(accuracy.lines()) + '\n')
         segmenter.close()
     except LinknetError as error:
         sys.exit(f'error: {error}')

@@ -1,4 +1,4 @@
-"""A camera for people without one: replays images, a video or the procedural street."""
+"""A camera for people without one: replays images, a video, or the procedural street."""
 
 from __future__ import annotations
 
@@ -23,37 +23,40 @@ from linknet_ros.ros.compressed import SUFFIX, bgr_to_jpeg
 from linknet_ros.ros.ground_messages import grid_message
 from linknet_ros.ros.images import array_to_image
 from linknet_ros.ros.parameters import Spec, declare_read_once
-from linknet_ros.ros.process import ros_process
+from linknet_ros.ros.process import ros_process, spin_once
 from linknet_ros.simulation.sources import STREET, StreetSource, StreetSourceFrame, open_source
 from linknet_ros.simulation.street import PinholeCamera
 from linknet_ros.simulation.truth import FreeGround
 
-#: Of the compressed images, as image_transport's.
+#: That of image_transport.
 _JPEG_QUALITY = 95
 
-#: Frame of the true ground: the street's vehicle, whose origin is below the camera.
+#: Frame of the true grid: the street's vehicle, whose origin is below the camera.
 BASE_FRAME = 'base_link'
 
 SPECS = (
     Spec('source', STREET, "'street', a folder of images, or a video file."),
     Spec('rate', 10.0, 'Frames per second.', (0.1, 1000.0)),
-    Spec('loop', True, 'Start again at the end; false ends the node.'),
-    Spec('count', 0, 'End after this many frames; 0 for no end.', (0, 1_000_000_000)),
+    Spec('loop', True, 'Start again at the end; if false, the node ends.'),
+    Spec('count', 0, 'Number of frames after which the node ends; 0 for no limit.', (0, 10**9)),
     Spec(
-        'wait_for', 0, 'Start once the image has this many subscribers, of both kinds.', (0, 100)
+        'wait_for',
+        0,
+        'Number of subscribers to wait for, of raw and compressed images together.',
+        (0, 100),
     ),
     Spec('frame_id', 'camera_optical_frame', 'Frame of the camera, in all headers.'),
-    Spec('seed', 0, 'Another seed is another street.', (0, 1_000_000)),
-    Spec('width', 480, 'Width of the street, pixels.', (16, 8192)),
-    Spec('height', 360, 'Height of the street, pixels.', (16, 8192)),
+    Spec('seed', 0, 'Which street.', (0, 1_000_000)),
+    Spec('width', 480, "Width of the street's frames [px].", (16, 8192)),
+    Spec('height', 360, "Height of the street's frames [px].", (16, 8192)),
 )
 
 
 class ReplayNode(Node):
-    """Node `replay`: publishes `image_raw`, `camera_info` and, where known, true labels.
+    """Node `replay`: publishes `image_raw`, `camera_info` and, if known, the true labels.
 
-    The image goes out on `image_raw/compressed` as well (JPEG), and what of the street's ground is
-    truly free on `ground_truth/drivable_grid`, where somebody subscribes to them.
+    If somebody subscribes to them, also `image_raw/compressed` (JPEG) and, for the street, the
+    truly free ground, `ground_truth/drivable_grid`.
     """
 
     def __init__(self) -> None:
@@ -70,7 +73,7 @@ class ReplayNode(Node):
             'qos_overriding_options': QoSOverridingOptions.with_default_policies(),
         }
         self._image = self.create_publisher(Image, 'image_raw', **options)
-        # Beside the image, wherever that is remapped to.
+        # Next to the image, wherever that is remapped to.
         topic = self._image.topic_name + SUFFIX
         self._compressed = self.create_publisher(CompressedImage, topic, **options)
         self._camera_info = self.create_publisher(CameraInfo, 'camera_info', **options)
@@ -105,13 +108,13 @@ class ReplayNode(Node):
         if frame is None:
             self.finished = True
             return
-        # It takes longer than all else here, so the frame gets its stamp afterwards.
+        # Before the stamp is taken, since this takes longer than everything else here.
         ground = None
         if isinstance(frame, StreetSourceFrame) and self._true_grid.get_subscription_count():
             ground = frame.ground()
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._value('frame_id'))
         height, width = frame.bgr.shape[:2]
-        # The truth goes first, so that who compares has it when the labels come.
+        # The truth first, so that it arrives before the labels that are compared with it.
         if frame.labels is not None and self._truth.get_subscription_count():
             self._truth.publish(array_to_image(frame.labels, 'mono8', header))
         if ground is not None:
@@ -136,7 +139,7 @@ class ReplayNode(Node):
                 return item
             elif not self._any_in_this_pass:
                 self.get_logger().error(
-                    f"'{self._value('source')}' has no frame that can be read; give another source"
+                    f"'{self._value('source')}' has no readable frame; use another source"
                 )
                 return None
             elif not self._value('loop'):
@@ -160,23 +163,23 @@ class ReplayNode(Node):
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
 
-    def say_goodbye(self) -> None:
-        """Last diagnostics and a line in the log, once the last frame has arrived."""
+    def finish(self) -> None:
+        """Publish the last diagnostics, wait until everything has arrived, and log a summary."""
         self._publish_diagnostics()
         images = (self._truth, self._true_grid, self._image, self._compressed)
         for publisher in (*images, self._camera_info, self._diagnostics):
-            # A publisher that goes away takes with it what is still on its way.
+            # Destroying a publisher drops what is still in flight.
             publisher.wait_for_all_acked(Duration(seconds=1))
         unreadable = f', {self.failed} unreadable' if self.failed else ''
         self.get_logger().info(f'{self.sent} frames sent{unreadable}')
 
 
 def true_grid(ground: FreeGround, header: Header) -> OccupancyGrid:
-    """Free cells around the point below the camera, all others unknown.
+    """The truly free cells around the point below the camera; all others are unknown.
 
-    Size and resolution are those of the segmentation node's grid, if nobody changes them.
+    Size and resolution are the defaults of the segmentation node's grid.
 
-    :param header: of the frame; its frame_id is replaced.
+    :param header: header of the frame; its frame_id is replaced.
     """
     area = GridArea()
     free = ground.free(*area.centres())
@@ -187,7 +190,7 @@ def true_grid(ground: FreeGround, header: Header) -> OccupancyGrid:
 def camera_info(
     camera: PinholeCamera | None, header: Header, width: int, height: int
 ) -> CameraInfo:
-    """CameraInfo of a pinhole camera without distortion; K is zero (uncalibrated) for None."""
+    """CameraInfo of a pinhole camera without distortion; for None an uncalibrated one (K is 0)."""
     info = CameraInfo(header=header, width=width, height=height)
     if camera is not None:
         info.distortion_model = 'plumb_bob'
@@ -207,8 +210,8 @@ def main(arguments: list[str] | None = None) -> None:
         executor.add_node(node)
         try:
             while not node.finished:
-                executor.spin_once(timeout_sec=0.1)
-            node.say_goodbye()
+                spin_once(executor, 0.1)
+            node.finish()
             if not node.sent:
                 sys.exit(1)
         finally:

@@ -1,4 +1,4 @@
-"""Frames to replay: the procedural street with its truth, a folder of images, or a video file."""
+"""Sources of frames: the procedural street with its truth, a folder of images, or a video."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from linknet_ros.frames.files import FolderSource, SourceFrame, VideoSource, ope
 from linknet_ros.simulation.street import PinholeCamera, StreetDrive
 from linknet_ros.simulation.truth import FreeGround, StreetTruth
 
-#: Name of the procedural street where a source is asked for.
+#: Name of the procedural street as a source.
 STREET = 'street'
 
 
@@ -21,23 +21,23 @@ STREET = 'street'
 class StreetSourceFrame(SourceFrame):
     """A frame of the street.
 
-    :param ground: finds out what of the ground is free, in some milliseconds.
+    :param ground: computes the true free ground, which takes some milliseconds.
     """
 
     ground: Callable[[], FreeGround] = field(kw_only=True)
 
 
 class StreetSource:
-    """The procedural street with its true labels; never ends.
+    """The procedural street with its true labels; it never ends.
 
-    :param seed: of the street.
-    :param size: (width, height) of the frames, pixels.
-    :param rate: frames per second at which the street moves past.
+    :param seed: which street.
+    :param size: (width, height) of the frames [px].
+    :param rate: frames per second of the drive.
     """
 
     def __init__(self, seed: int, size: tuple[int, int], rate: float) -> None:
         self._drive = StreetDrive(seed, *size)
-        # Half a cell of the grid: what stands there is known to a pixel, kerbs exactly.
+        # Half a cell of the grid is fine enough.
         self._truth = StreetTruth(self._drive, self._drive.camera, step=0.05)
         self._rate = rate
 
@@ -58,14 +58,16 @@ class StreetSource:
 def open_source(
     source: str, *, seed: int = 0, size: tuple[int, int] = (480, 360), rate: float = 10.0
 ) -> StreetSource | FolderSource | VideoSource:
-    """Open what the name stands for.
+    """Open a source of frames.
 
     :param source: 'street', a folder of images, or a video file.
-    :param seed, size, rate: of the street, see StreetSource.
+    :param seed: of the street, see StreetSource.
+    :param size: of the street's frames.
+    :param rate: of the street.
     :raises SourceError: when there is nothing to replay.
     """
     if source == STREET:
         return StreetSource(seed, size, rate)
     if not os.path.exists(source):
-        raise SourceError(f"no folder or video '{source}'; give an existing path, or '{STREET}'")
+        raise SourceError(f"no folder or video '{source}'", f"use an existing path, or '{STREET}'")
     return open_files(source)

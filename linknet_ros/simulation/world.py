@@ -1,7 +1,7 @@
 """The seeded world of the street drive: light, ground, facades, and where everything stands.
 
-All of it is made once, when a drive is opened. Coordinates are metres: u along the street, y to
-the left of the camera's path, z up.
+It is made once, when a drive is opened. Coordinates are metres: u along the street, y to the left
+of the camera's path, z up.
 """
 
 from __future__ import annotations
@@ -14,41 +14,11 @@ import numpy as np
 from linknet_ros.classes import UNLABELED
 from linknet_ros.simulation import figures
 from linknet_ros.simulation.cars import Mesh, car
-from linknet_ros.simulation.figures import (
-    BUILDING,
-    FENCE,
-    PAVEMENT,
-    ROAD,
-    TREE,
-    Bytes,
-    Color,
-    Light,
-    Sprite,
-    Texture,
-)
+from linknet_ros.simulation.facade import FACADE_M, PERIOD_M, TEXELS, Facade
+from linknet_ros.simulation.figures import PAVEMENT, ROAD, Bytes, Light, Sprite, Texture
 
-#: The world repeats after this distance [m].
-PERIOD_M = 192
-#: Texels per metre of the ground and the facades.
-TEXELS = 24
-#: Height of the facade textures [m]; what is above a roof line is see-through.
-FACADE_M = 15
-
-_BRICKS = ((70, 88, 128), (105, 150, 172), (62, 70, 105), (95, 118, 140))
-_RENDERS = ((178, 198, 205), (196, 200, 200), (140, 160, 172), (120, 124, 126))
-_ROOFS = ((78, 76, 76), (62, 72, 98), (92, 90, 92))
-_FENCES = ((45, 48, 45), (62, 82, 104), (92, 96, 98))
-_SHOPS = (
-    (120, 40, 30),
-    (40, 36, 140),
-    (50, 90, 40),
-    (150, 150, 150),
-    (30, 30, 30),
-    (40, 150, 180),
-)
-_TRIM = (202, 205, 206)
-#: Kind of light: lowest and highest gain, share of direct sun, colours of the sky at the top and
-#: towards the horizon.
+#: Kinds of light: lowest and highest gain, share of direct sun, colours of the sky at the top and
+#: at the horizon.
 _LIGHTS = {
     'bright': (1.05, 1.35, 1.0, (238, 205, 170), (255, 250, 244)),
     'overcast': (0.75, 1.05, 0.15, (214, 208, 204), (250, 248, 246)),
@@ -58,9 +28,14 @@ _LIGHTS = {
 
 @dataclass(frozen=True)
 class Placed:
-    """A thing in the world: where it is at time 0 and how fast it moves along the street [m/s].
+    """A thing in the world, and where it is at the start.
 
-    One that `follows` has the camera's speed, as a car ahead in the same lane.
+    :param look: what it looks like.
+    :param u: position along the street [m].
+    :param y: position to the left of the camera's path [m].
+    :param z: height of its foot [m].
+    :param speed: speed along the street [m/s].
+    :param follows: it has the camera's speed instead, like a car ahead in the same lane.
     """
 
     look: Sprite | Mesh
@@ -71,128 +46,12 @@ class Placed:
     follows: bool = False
 
 
-class _Facade:
-    """One side of the street, drawn house by house: B, G, R and class, `FACADE_M` high."""
-
-    def __init__(self, rng: np.random.Generator, park_share: float, shop_share: float) -> None:
-        self.rng = rng
-        self.picture: Bytes = np.zeros((FACADE_M * TEXELS, PERIOD_M * TEXELS, 4), np.uint8)
-        self.picture[..., 3] = UNLABELED
-        #: (start, end) of the stretches with trees, and of the gateways in them [m].
-        self.parks: list[tuple[int, int]] = []
-        self.gateways: list[tuple[int, int]] = []
-        u = 0
-        while u < PERIOD_M:
-            # Every street has a fence somewhere: a drive shows all the classes.
-            if rng.random() < park_share or (u > PERIOD_M / 2 and not self.parks):
-                width = min(2 * int(rng.integers(5, 15)), PERIOD_M - u)
-                self._park(u, width)
-                u += width
-            else:
-                u = self._terrace(u, shop=rng.random() < shop_share)
-
-    def _box(
-        self, u: float, z: float, width: float, height: float, color: Color, label: int = BUILDING
-    ) -> None:
-        """A rectangle, by its lower left corner and size."""
-        rows = slice(round((FACADE_M - z - height) * TEXELS), round((FACADE_M - z) * TEXELS))
-        cols = slice(round(u * TEXELS), round((u + width) * TEXELS))
-        self.picture[rows, cols] = (*color, label)
-
-    def _terrace(self, u: int, shop: bool) -> int:
-        """One to four houses of a kind; returns where they end."""
-        rng = self.rng
-        wall = figures.pick(rng, _BRICKS if rng.random() < 0.6 else _RENDERS)
-        roof, pitch = figures.pick(rng, _ROOFS), float(rng.choice((0.0, 0.5, 1.6, 2.2)))
-        width, floors = 2 * int(rng.integers(3, 7)), int(rng.choice((2, 2, 3, 3, 4)))
-        columns = max(2, round(width / rng.uniform(2.0, 3.2)))
-        glass = width / columns * rng.uniform(0.4, 0.62)
-        for _ in range(int(rng.integers(1, 5))):
-            if u + width > PERIOD_M:
-                width = columns = PERIOD_M - u
-                glass = 0.5
-            if width:
-                self._house(u, width, floors, figures.pick(rng, (wall,), 0.1), roof, pitch)
-                self._windows(u, width, floors, columns, glass, shop)
-            u += width
-        return u
-
-    def _house(
-        self, u: int, width: int, floors: int, wall: Color, roof: Color, pitch: float
-    ) -> None:
-        eaves = floors * 2.9 + 0.4
-        self._box(u, 0, width, eaves + pitch, roof)
-        self._box(u + 0.3, eaves, 0.9, pitch + 0.6 * (pitch > 1), wall)
-        self._box(u, 0, width, eaves, wall)
-        courses = self.picture[:: TEXELS // 6, u * TEXELS : (u + width) * TEXELS, :3]
-        courses -= courses // 7
-        self._box(u, eaves - 0.18, width, 0.2, _TRIM if pitch else wall)
-        self._box(u + width - 0.12, 0, 0.1, eaves, (50, 50, 50))
-
-    def _windows(
-        self, u: int, width: int, floors: int, columns: int, glass: float, shop: bool
-    ) -> None:
-        rng = self.rng
-        if shop:
-            sill, fascia = figures.pick(rng, _SHOPS), figures.pick(rng, _SHOPS)
-            self._box(u + 0.1, 0, width - 0.2, 2.5, sill)
-            self._box(u + 0.3, 0.5, width - 0.6, 1.9, (52, 48, 44))
-            for pane in range(width - 1):
-                color = figures.pick(rng, _SHOPS, 0.6)
-                self._box(u + 0.5 + pane, 0.6, 0.8, rng.uniform(0.6, 1.7), color)
-            self._box(u + 0.1, 2.5, width - 0.2, 0.65, fascia)
-            self._box(u + width * 0.3, 2.68, width * 0.4, 0.28, (225, 225, 225))
-        for floor in range(int(shop), floors):
-            for column in range(columns):
-                left = u + (column + 0.5) * width / columns - glass / 2
-                z = 0.9 + 2.9 * floor
-                if floor == column == 0:
-                    self._box(left - 0.12, 0, 1.2, 2.35, _TRIM)
-                    self._box(left, 0, 0.96, 2.2, figures.pick(rng, _SHOPS))
-                    continue
-                level = rng.uniform(25, 95)
-                self._box(left - 0.1, z - 0.14, glass + 0.2, 1.78, _TRIM)
-                self._box(left, z, glass, 1.5, (level * 1.1, level, level * 0.95))
-                self._box(left, z + 1.0, glass, 0.5, (level * 1.6, level * 1.5, level * 1.4))
-                self._box(left + glass / 2 - 0.04, z, 0.08, 1.5, _TRIM)
-                self._box(left, z + 0.72, glass, 0.08, _TRIM)
-
-    def _park(self, u: int, width: int) -> None:
-        """A fence with trees behind it, and in a long one a gateway."""
-        rng = self.rng
-        self.parks.append((u, u + width))
-        view = self.picture[:, u * TEXELS : (u + width) * TEXELS]
-        rows, cols = view.shape[:2]
-        depth = figures.clouds(rng, rows, cols, 40, 5)
-        leaves = np.array(figures.pick(rng, figures.LEAVES))
-        view[..., :3] = np.clip(leaves * (1 + 0.5 * depth[..., None]), 8, 255)
-        tops = rng.uniform(4, 9) + 1.6 * figures.clouds(rng, 1, cols, 96, 4)
-        view[FACADE_M - np.arange(rows)[:, None] / TEXELS + depth < tops, 3] = TREE
-        height, (b, g, r) = rng.uniform(1.0, 1.9), figures.pick(rng, _FENCES)
-        view[-round(height * TEXELS) :, :, 3] = FENCE
-        planks = rng.random() < 0.5
-        if planks:
-            self._box(u, 0, width, height, (b, g, r), FENCE)
-        for post in np.arange(u, u + width, 0.3 if planks else 0.16):
-            self._box(post, 0, 0.06, height, (b * 0.6, g * 0.6, r * 0.6), FENCE)
-        for rail in (0.15, height - 0.12):
-            self._box(u, rail, width, 0.1, (b, g, r), FENCE)
-        if width >= 14:
-            self.gateways.append((u + 4, u + 10))
-
-    def texture(self, light: Light, gain: float) -> Texture:
-        """The finished wall in a light; `gain` darkens the side away from the sun."""
-        bgr = cv2.convertScaleAbs(self.picture[..., :3], alpha=gain)
-        worn = figures.weathered(self.rng, np.asarray(bgr, np.uint8), 0.09, 0.1)
-        return Texture(light.expose(worn), self.picture[..., 3].copy())
-
-
 class StreetWorld:
-    """Everything of a drive that does not depend on the time."""
+    """Everything in a drive that does not depend on time."""
 
     def __init__(self, seed: int) -> None:
         rng = self._rng = np.random.default_rng(seed)
-        # Seed 0 is the demo's: a bright street with something of everything.
+        # Seed 0 is the demo's: a bright street with every class.
         demo = seed == 0
         kind = 'bright' if demo else str(rng.choice(list(_LIGHTS), p=(0.45, 0.33, 0.22)))
         low, high, sun, top, bottom = _LIGHTS[kind]
@@ -203,21 +62,21 @@ class StreetWorld:
         left = self._lane / 2 + 2.2 * self._parking[0] + 0.3
         right = -(1.5 * self._lane + 2.2 * self._parking[1] + 0.3)
         edges = (left + rng.uniform(1.8, 4), left, right, right - rng.uniform(1.8, 4))
-        # Whole texels of even the coarsest level of detail, so that kerbs are exact in all.
+        # Whole texels of the coarsest level of detail, so that kerbs are exact at all levels.
         self.left_wall, self.left_kerb, self.right_kerb, self.right_wall = (
             round(edge * TEXELS / 4) * 4 / TEXELS for edge in edges
         )
         park = 0.2 if demo else float(rng.uniform(0.05, 0.35))
-        self._facades = [_Facade(rng, park, rng.uniform(0.1, 0.9)) for _ in range(2)]
+        self._facades = [Facade(rng, park, rng.uniform(0.1, 0.9)) for _ in range(2)]
         shaded = int(rng.integers(2)) or int(demo)
         gains = [1.0, 1.0]
         gains[shaded] -= 0.4 * sun
-        #: Left and right facade, row 0 at the top, column 0 at the start of the drive.
+        #: Left and right facade; row 0 is at the top, column 0 at the start of the drive.
         self.walls = [
             facade.texture(self.light, gain)
             for facade, gain in zip(self._facades, gains, strict=True)
         ]
-        #: The ground from the left wall, row 0, to the right wall.
+        #: The ground from the left wall (row 0) to the right wall.
         self.ground = self._ground(shaded, shadow=0.35 if demo else rng.uniform(0.35, 1))
         far = self.walls[0]
         end = Texture(far.bgr[:, : 60 * TEXELS], far.labels[:, : 60 * TEXELS].copy())
@@ -230,7 +89,7 @@ class StreetWorld:
         return round((self.left_wall - y) * TEXELS)
 
     def _ground(self, shaded: int, shadow: float) -> Texture:
-        """Road and pavements; `shadow` is the length of the shadows, in heights of the houses."""
+        """Road and pavements; `shadow` is the length of a house's shadow per metre of height."""
         rng = self._rng
         shape = (self._row(self.right_wall), PERIOD_M * TEXELS)
         left, right = self._row(self.left_kerb), self._row(self.right_kerb)
@@ -248,7 +107,7 @@ class StreetWorld:
         bgr[labels == ROAD] = rng.uniform(88, 116)
         self._paint_road(bgr, left, right)
         bgr = figures.weathered(rng, bgr, 0.1, 0.13)
-        # The shadow of the houses on the side away from the sun follows their roof line.
+        # The shadow of the houses on the shaded side follows their roof line.
         roofs = (self.walls[shaded].labels != UNLABELED).sum(0) * shadow
         near = np.arange(shape[0])[:, None]
         shade = ((shape[0] - near if shaded else near) < roofs).astype(np.uint8)
@@ -257,7 +116,7 @@ class StreetWorld:
         return Texture(self.light.expose(bgr), labels)
 
     def _paint_road(self, bgr: Bytes, left: int, right: int) -> None:
-        """Wheel tracks, repairs, lines along the kerbs, centre line and zebra crossings."""
+        """Paint wheel tracks, repairs, lines along the kerbs, centre line and zebra crossings."""
         rng = self._rng
         white = rng.uniform(150, 235)
         for track in (0.75, -0.75, 0.75 - self._lane, -0.75 - self._lane):
@@ -290,7 +149,7 @@ class StreetWorld:
         z: float = 0.0,
         speed: float = 0.0,
     ) -> None:
-        """Put figures about every `spacing` metres, but not on the stretches to avoid."""
+        """Place figures about every `spacing` metres, except on the stretches to avoid."""
         rng = self._rng
         for u in np.arange(rng.uniform(0, spacing), PERIOD_M - spacing / 2, spacing):
             at = float(u + rng.uniform(-0.15, 0.15) * (spacing - 6))
@@ -299,7 +158,7 @@ class StreetWorld:
                 self.placed.append(Placed(look, at, y, z, speed))
 
     def _furnish(self, tree_spacing: float) -> None:
-        """Trees, lamp posts and signs on the pavements, boards on the walls."""
+        """Place trees, lamp posts and signs on the pavements, and boards on the walls."""
         rng, light = self._rng, self.light
         trees = [figures.tree(rng, light) for _ in range(3)]
         signs = [figures.sign(rng, light) for _ in range(5)]
@@ -314,7 +173,7 @@ class StreetWorld:
             self._place(boards, wall - side * 0.75, rng.uniform(10, 24), facade.parks, z=2.7)
 
     def _populate(self, crowd: float) -> None:
-        """Parked and moving cars, pedestrians and bicyclists; `crowd` is 0 to 1."""
+        """Place parked and moving cars, pedestrians and bicyclists; `crowd` is 0 to 1."""
         rng, light, lane = self._rng, self.light, self._lane
         ahead, towards = (
             [car(rng, light, oncoming) for _ in range(6)] for oncoming in (False, True)

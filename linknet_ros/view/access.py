@@ -1,7 +1,7 @@
-"""Who may talk to the view: web pages that the user visits elsewhere may not.
+"""Which requests the web server accepts: those of its own page, not those of other web sites.
 
-A browser sends requests to a robot's address for any page that asks it to. It says where they come
-from (Origin), and which name they were for (Host); a page cannot change either.
+Any web page can make a browser send requests to a robot's address. The browser says which page
+sent them (Origin) and which name they were for (Host); a page can change neither.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _HOST = re.compile(r'(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^\s:\[\]/@]+))(?::\d{1
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches a server that listens there."""
+    """Whether only this machine can reach a server at this address."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -22,12 +22,13 @@ def is_loopback(address: str) -> bool:
 
 
 def host_allowed(host: str, names: Collection[str]) -> bool:
-    """Whether a Host header names this server in a way that nobody else can.
+    """Whether a Host header names this server in a way that no other site can.
 
-    An address is what it says. A name may be anybody's, who lets it mean another machine first and
-    this one then (DNS rebinding), so it has to be known here. The port may be that of a tunnel.
+    An address always means this machine. A name may belong to an attacker, who lets it resolve to
+    another machine first and to this one later (DNS rebinding), so only known names are accepted.
+    Any port is, since the request may come through a tunnel.
 
-    :param host: as 'localhost:8080'.
+    :param host: value of the header, e.g. 'localhost:8080'.
     :param names: further names of this machine, in lower case.
     """
     match = _HOST.fullmatch(host)
@@ -46,16 +47,17 @@ def host_allowed(host: str, names: Collection[str]) -> bool:
 def origin_allowed(origin: str, host: str) -> bool:
     """Whether a request comes from the view's own page.
 
-    :param origin: the Origin header; https where a proxy adds it.
-    :param host: the Host header of the same request.
+    :param origin: value of the Origin header; https if a proxy adds it.
+    :param host: value of the Host header of the same request.
     """
     return origin.lower() in (f'http://{host}'.lower(), f'https://{host}'.lower())
 
 
 def response_headers(host: str) -> dict[str, str]:
-    """What a browser is told of every answer: nothing from elsewhere, and in nobody's frame.
+    """Headers of every response: load nothing from elsewhere, show the page in no frame.
 
-    :param host: the Host header, allowed before. Some browsers do not take 'self' for WebSockets.
+    :param host: value of the Host header, checked before. Some browsers do not take 'self' for
+        WebSockets.
     """
     return {
         'Content-Security-Policy': (

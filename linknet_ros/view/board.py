@@ -1,4 +1,4 @@
-"""What the view has to show: the newest of everything, left by one thread and taken by others."""
+"""The newest pictures and facts, put here by the ROS thread and read by the web server's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from linknet_ros.view.status import CHANNELS, Facts
 
 
 class Board:
-    """Newest picture of each channel, and the facts around them; safe between threads.
+    """The newest picture of each channel and the facts around them; thread-safe.
 
     :param node: full name of the segmentation node.
     """
@@ -21,42 +21,45 @@ class Board:
         self._lock = threading.Lock()
         self._pictures: dict[str, Picture] = {}
         self._facts = Facts(node)
-        self._tell: Callable[[], None] = lambda: None
+        self._callback: Callable[[], None] = lambda: None
 
-    def on_picture(self, tell: Callable[[], None]) -> None:
-        """Call `tell` after every new picture, from the thread that brings it."""
-        self._tell = tell
+    def on_picture(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after every new picture, in the thread that puts it."""
+        self._callback = callback
 
-    def show(self, channel: str, picture: Picture) -> None:
-        """Leave a picture in place of the one before."""
+    def put(self, channel: str, picture: Picture) -> None:
+        """Replace the picture of a channel.
+
+        :raises ValueError: for an unknown channel.
+        """
         if channel not in CHANNELS:
-            raise ValueError(f'{channel!r} is none of {CHANNELS}')
+            raise ValueError(f'unknown channel {channel!r} (expected one of {CHANNELS})')
         with self._lock:
             self._pictures[channel] = picture
-        self._tell()
+        self._callback()
 
     def picture(self, channel: str) -> Picture | None:
-        """The newest picture, None before the first."""
+        """The newest picture of a channel, None before the first."""
         with self._lock:
             return self._pictures.get(channel)
 
     def times(self) -> dict[str, float]:
-        """When the newest picture of each channel came, of time.monotonic."""
+        """When the newest picture of each channel arrived, on the clock of time.monotonic [s]."""
         with self._lock:
             return {channel: picture.time for channel, picture in self._pictures.items()}
 
     @property
     def facts(self) -> Facts:
-        """What is known besides."""
+        """Everything known apart from the pictures."""
         return self._facts
 
-    def learn(self, **changes: Any) -> None:
-        """Replace some of the facts."""
+    def update(self, **changes: Any) -> None:
+        """Replace some fields of the facts."""
         with self._lock:
             self._facts = replace(self._facts, **changes)
 
     def clear(self, **changes: Any) -> None:
-        """Forget pictures and facts but for `changes`: nobody must see old ones as new."""
+        """Remove all pictures and facts but for `changes`, so that old ones never look new."""
         with self._lock:
             self._pictures.clear()
             self._facts = Facts(self._facts.node, **changes)

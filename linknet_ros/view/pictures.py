@@ -1,4 +1,4 @@
-"""Pictures for the view, encoded only when somebody is about to see them."""
+"""Pictures of the page, encoded only when a browser asks for them."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from numpy.typing import NDArray
 from linknet_ros.errors import FrameError
 from linknet_ros.products.colors import grid_picture
 
-#: Camera frames wider than this are made smaller first, pixels; the overlay has the frame's size.
+#: Wider camera frames are reduced to this width [px]; the overlay keeps the frame's size.
 MAX_WIDTH = 960
 
-#: Of the camera's frames.
+#: Of camera frames.
 JPEG_QUALITY = 80
 
-#: Longest side of the grid's picture, pixels, and what a grid may have, cells.
+#: Longest side of the grid's picture [px], and the largest grid that is drawn [cells].
 _GRID_SIDE, _MAX_CELLS = 640, 4_000_000
 
 
 class Picture:
-    """One picture, whose bytes are made once, when they are first asked for.
+    """A picture that is encoded once, on first use.
 
-    :param encode: makes them; may raise LinknetError. Called from any thread.
+    :param encode: returns the encoded bytes, or raises LinknetError; called from any thread.
     :param kind: MIME type of the bytes.
-    :param caption: a line of text about it.
+    :param caption: a line of text below the picture.
     """
 
     def __init__(
         self, encode: Callable[[], bytes], kind: str = 'image/jpeg', caption: str = ''
     ) -> None:
-        #: When it came, of time.monotonic.
+        #: When it arrived, on the clock of time.monotonic [s].
         self.time = time.monotonic()
         self.kind = kind
         self.caption = caption
@@ -45,7 +45,7 @@ class Picture:
     def data(self) -> bytes:
         """The encoded bytes.
 
-        :raises LinknetError: as `encode` does.
+        :raises LinknetError: if `encode` does.
         """
         with self._lock:
             if self._bytes is None:
@@ -54,7 +54,7 @@ class Picture:
 
 
 def frame_jpeg(frame: NDArray[np.uint8]) -> bytes:
-    """A camera frame as JPEG, at most MAX_WIDTH pixels wide.
+    """Encode a camera frame as JPEG, at most MAX_WIDTH pixels wide.
 
     :param frame: (H, W, 3) uint8 BGR.
     """
@@ -67,15 +67,16 @@ def frame_jpeg(frame: NDArray[np.uint8]) -> bytes:
 
 
 def grid_png(cells: NDArray[np.int8]) -> bytes:
-    """A grid as PNG, see rendering.grid_picture.
+    """Encode a grid as PNG, see products.colors.grid_picture.
 
-    :param cells: (rows along y, columns along x) int8.
-    :raises FrameError: when it is empty, or too large to be drawn.
+    :param cells: (rows along y, columns along x) int8 cells of an OccupancyGrid.
+    :raises FrameError: for a grid that is empty, or too large to be drawn.
     """
     if not 0 < cells.size <= _MAX_CELLS:
         raise FrameError(
-            f'the grid has {cells.shape[1]}x{cells.shape[0]} cells, 1 to {_MAX_CELLS} can be '
-            'drawn; set ground.resolution, ground.forward and ground.sideways'
+            f'cannot draw a grid of {cells.shape[1]}x{cells.shape[0]} cells (1 to {_MAX_CELLS} '
+            'can be drawn)',
+            'set ground.resolution, ground.forward and ground.sideways',
         )
     scale = max(1, _GRID_SIDE // max(cells.shape))
     _, encoded = cv2.imencode('.png', grid_picture(cells, scale))

@@ -1,4 +1,4 @@
-"""Parameters of another node, read and set over its services; nothing here waits."""
+"""Reads and sets parameters of another node over its services, without blocking."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.task import Future
 
-#: Seconds after which an answer is no longer expected.
-_PATIENCE = 3.0
+#: Seconds after which a response is no longer expected.
+_TIMEOUT = 3.0
 
-#: Field of ParameterValue by its type.
+#: Field of ParameterValue that has the value, by its type.
 _FIELDS = {
     ParameterType.PARAMETER_BOOL: 'bool_value',
     ParameterType.PARAMETER_INTEGER: 'integer_value',
@@ -26,10 +26,10 @@ _FIELDS = {
 
 
 class RemoteParameters:
-    """Of one node. All calls and callbacks are on the executor's thread.
+    """Parameters of one other node. All calls and callbacks are on the executor's thread.
 
-    :param node: that asks.
-    :param target: full name of the node that is asked.
+    :param node: node that sends the requests.
+    :param target: full name of the other node.
     """
 
     def __init__(self, node: Node, target: str) -> None:
@@ -42,29 +42,29 @@ class RemoteParameters:
         self._open: list[tuple[float, Client, Future]] = []
 
     def get(self, names: Sequence[str], done: Callable[[dict[str, Any]], None]) -> None:
-        """Ask for values; one request at a time, so nothing where the last is not answered yet.
+        """Request values; does nothing while the last request is open or the node is missing.
 
-        :param done: gets the values by name; none at all where the node lacks one of them.
+        :param done: called with the values by name; with none if the node misses one of them.
         """
         if any(client is self._get for _, client, _ in self._open):
             return
         if not self._get.service_is_ready():
             return
 
-        def take(response: GetParameters.Response) -> None:
+        def on_response(response: GetParameters.Response) -> None:
             pairs = zip(names, response.values, strict=False)
             values = {name: _plain(value) for name, value in pairs}
             done({name: value for name, value in values.items() if value is not None})
 
-        self._call(self._get, GetParameters.Request(names=list(names)), take)
+        self._call(self._get, GetParameters.Request(names=list(names)), on_response)
 
     def set(self, values: Mapping[str, float], done: Callable[[str], None]) -> None:
         """Set numbers, all or none.
 
-        :param done: gets the reason of a refusal, or ''.
+        :param done: called with the reason of a refusal, or ''.
         """
         if not self._set.service_is_ready():
-            done(f'{self._target} is not there')
+            done(f'{self._target} is not running')
             return
         kind = ParameterType.PARAMETER_DOUBLE
         request = SetParametersAtomically.Request(
@@ -74,41 +74,41 @@ class RemoteParameters:
             ]
         )
 
-        def take(response: SetParametersAtomically.Response) -> None:
+        def on_response(response: SetParametersAtomically.Response) -> None:
             result = response.result
-            done('' if result.successful else result.reason or 'refused, without a reason')
+            done('' if result.successful else result.reason or 'refused without a reason')
 
-        self._call(self._set, request, take)
+        self._call(self._set, request, on_response)
 
     def forget_unanswered(self) -> None:
-        """Give up what was asked too long ago, as of a node that died meanwhile."""
+        """Give up requests that are open too long, e.g. since the node has died."""
         now = time.monotonic()
-        for entry in [e for e in self._open if now - e[0] > _PATIENCE]:
+        for entry in [e for e in self._open if now - e[0] > _TIMEOUT]:
             self._open.remove(entry)
             _, client, future = entry
             client.remove_pending_request(future)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Destroy the clients."""
         for client in (self._get, self._set):
             self._node.destroy_client(client)
         self._open.clear()
 
-    def _call(self, client: Client, request: Any, take: Callable[[Any], None]) -> None:
+    def _call(self, client: Client, request: Any, on_response: Callable[[Any], None]) -> None:
         future = client.call_async(request)
         entry = (time.monotonic(), client, future)
         self._open.append(entry)
 
-        def answered(future: Future) -> None:
+        def on_done(future: Future) -> None:
             if entry in self._open:
                 self._open.remove(entry)
-                take(future.result())
+                on_response(future.result())
 
-        future.add_done_callback(answered)
+        future.add_done_callback(on_done)
 
 
 def _plain(value: ParameterValue) -> Any:
-    """The value itself; None for one that is not set, or of a type that nobody here asks for."""
+    """The value itself; None if it is not set or has a type not in _FIELDS."""
     field = _FIELDS.get(value.type)
     found: Any = None if field is None else getattr(value, field)
     return tuple(found) if field == 'string_array_value' else found

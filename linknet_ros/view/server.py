@@ -1,4 +1,4 @@
-"""The view's web server: a page of four files, and a WebSocket for what moves on it.
+"""The web server: a page of four files, and a WebSocket for what changes on it.
 
 It runs in a thread of its own and knows no ROS.
 """
@@ -21,19 +21,19 @@ from linknet_ros.view.access import host_allowed, origin_allowed, response_heade
 from linknet_ros.view.board import Board
 from linknet_ros.view.session import Session
 
-#: The page's files.
+#: Folder of the page's files.
 PAGE = Path(__file__).with_name('page')
 
-#: Browsers at a time.
+#: Most browsers at a time.
 MAX_SESSIONS = 8
 
-#: Seconds that a node has to answer.
-_PATIENCE = 3.0
+#: Seconds that the node has to answer.
+_TIMEOUT = 3.0
 
-#: A message of the page is shorter, bytes.
+#: Longest message that the page sends [bytes].
 _MAX_MESSAGE = 1024
 
-#: Seconds without an answer after which a browser counts as gone; doubled at worst.
+#: Seconds between two pings; a browser that does not answer for up to twice as long is gone.
 _HEARTBEAT = 10.0
 
 _KINDS = {'.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css'}
@@ -43,23 +43,25 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Control(Protocol):
-    """What the page can do to the robot; called from the server's thread, must not wait."""
+    """What the page can do to the robot; called from the server's thread, must not block."""
 
-    def look(self, looking: bool) -> None:
-        """Somebody looks now, or nobody any more."""
+    def set_watched(self, watched: bool) -> None:
+        """Called when the first page becomes visible, and when the last one no longer is."""
 
     def set_parameter(self, name: str, value: float) -> Future[str]:
-        """Ask the node; the future has the reason of a refusal, or ''."""
+        """Set a parameter of the node; the future has the reason of a refusal, or ''."""
 
 
 class ViewServer:
-    """Serves the view until it is stopped.
+    """Serves the page until it is stopped.
 
-    :param host: address to listen on.
-    :param port: to listen on; 0 for any that is free.
-    :param names: of this machine, beside its addresses and localhost; see host_allowed.
-    :param rate: of each picture, per second, at most.
-    :raises ServeError: when a file of the page is missing, or the address cannot be had.
+    :param board: what the page shows.
+    :param control: what the page can do.
+    :param host: address to serve on.
+    :param port: port to serve on; 0 for any free one.
+    :param names: names of this machine, beside its addresses and localhost; see host_allowed.
+    :param rate: most pictures of a channel per second.
+    :raises ServeError: when a file of the page is missing, or the address cannot be used.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class ViewServer:
         self._rate = rate
         self._files = _page_files()
         self._sessions: set[Session] = set()
-        self._looking = False
+        self._watched = False
         self._encoder = ThreadPoolExecutor(1, 'view_encoder')
         self._ready: Future[int] = Future()
         self._stop = asyncio.Event()
@@ -99,7 +101,7 @@ class ViewServer:
         return f'http://{host}:{self._port}/'
 
     def stop(self) -> None:
-        """Close everything."""
+        """Close all connections and end the thread."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
@@ -129,8 +131,8 @@ class ViewServer:
             except (OSError, UnicodeError) as error:
                 reason = getattr(error, 'strerror', None) or str(error)
                 raise ServeError(
-                    f'cannot listen on {self._host}:{self._port} ({reason}); set the '
-                    "parameters host, to an address of this machine, and port, to one that's free"
+                    f'cannot serve on {self._host}:{self._port} ({reason})',
+                    'set the parameters host to an address of this machine and port to a free one',
                 ) from error
             self._board.on_picture(self._wake)
             self._ready.set_result(int(runner.addresses[0][1]))
@@ -145,11 +147,11 @@ class ViewServer:
         host, origin = request.headers.get('Host', ''), request.headers.get('Origin')
         if not host_allowed(host, self._names):
             raise web.HTTPForbidden(
-                text='This is not a name of the view. Use its address, or put the name into its '
-                'parameter allowed_hosts.'
+                text='Unknown host name. Use the address of this machine, or add the name to the '
+                'parameter allowed_hosts of the view.'
             )
         if origin is not None and not origin_allowed(origin, host):
-            raise web.HTTPForbidden(text='Requests of other pages are refused.')
+            raise web.HTTPForbidden(text='Requests from other pages are refused.')
         response = await handler(request)
         if not response.prepared:
             response.headers.update(response_headers(host))
@@ -164,45 +166,45 @@ class ViewServer:
 
     async def _open_socket(self, request: web.Request) -> web.StreamResponse:
         if 'Origin' not in request.headers:
-            # Browsers always say it here, and nobody else has to be served.
-            raise web.HTTPForbidden(text='A WebSocket needs an Origin.')
+            # Browsers always send one, and nobody else needs to be served.
+            raise web.HTTPForbidden(text='A WebSocket needs an Origin header.')
         if len(self._sessions) >= MAX_SESSIONS:
-            raise web.HTTPServiceUnavailable(text=f'{MAX_SESSIONS} browsers look already.')
-        # Most of what goes out is JPEG: nothing is left to compress.
+            raise web.HTTPServiceUnavailable(text=f'{MAX_SESSIONS} browsers are connected.')
+        # Most of the data is JPEG: compressing it again gains nothing.
         socket = web.WebSocketResponse(
             timeout=0.5, heartbeat=_HEARTBEAT, compress=False, max_msg_size=_MAX_MESSAGE
         )
         await socket.prepare(request)
         session = Session(
-            socket, self._board, self._set_parameter, self._encoder, self._rate, self._look
+            socket, self._board, self._set_parameter, self._encoder, self._rate, self._on_visible
         )
         self._sessions.add(session)
         try:
             await session.run()
         finally:
             self._sessions.discard(session)
-            self._look()
+            self._on_visible()
         return socket
 
-    def _look(self) -> None:
-        looking = any(session.looking for session in self._sessions)
-        if looking != self._looking:
-            self._looking = looking
-            self._control.look(looking)
+    def _on_visible(self) -> None:
+        watched = any(session.visible for session in self._sessions)
+        if watched != self._watched:
+            self._watched = watched
+            self._control.set_watched(watched)
 
     async def _set_parameter(self, name: str, value: float) -> str:
         answer = asyncio.wrap_future(self._control.set_parameter(name, value))
         try:
-            return await asyncio.wait_for(answer, _PATIENCE)
+            return await asyncio.wait_for(answer, _TIMEOUT)
         except asyncio.TimeoutError:
-            return f'the node did not answer within {_PATIENCE:g} s'
+            return f'the node did not answer within {_TIMEOUT:g} s'
 
     def _wake(self) -> None:
-        """From any thread."""
+        """Send what is new; called from any thread."""
         try:
             self._loop.call_soon_threadsafe(self._wake_sessions)
         except RuntimeError:
-            # The loop has just been closed: nobody is left to wake.
+            # Harmless if the loop has just been closed: no session is left.
             if not self._loop.is_closed():
                 raise
 
@@ -212,19 +214,19 @@ class ViewServer:
 
 
 def _logger() -> logging.Logger:
-    """What is wrong here goes into the log, but not a page for each request that is no HTTP."""
+    """A logger for bugs, but not for requests that are not valid HTTP."""
 
-    def wanted(record: logging.LogRecord) -> bool:
+    def is_bug(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         return not isinstance(error, HttpProcessingError)
 
     logger = logging.getLogger('linknet_ros.view')
-    logger.filters = [wanted]
+    logger.filters = [is_bug]
     return logger
 
 
 def _page_files() -> dict[str, tuple[str, bytes]]:
-    """MIME type and bytes of the page's files, by name."""
+    """MIME type and contents of the page's files, by name."""
     files = {}
     try:
         for path in PAGE.iterdir():
@@ -232,6 +234,6 @@ def _page_files() -> dict[str, tuple[str, bytes]]:
                 files[path.name] = (_KINDS[path.suffix], path.read_bytes())
     except OSError as error:
         raise ServeError(
-            f'cannot read {error.filename} ({error.strerror}); install again'
+            f'cannot read {error.filename} ({error.strerror})', 'install linknet_ros again'
         ) from error
     return files

@@ -1,7 +1,7 @@
-"""One browser that looks: pictures as fast as it takes them, and no faster.
+"""The connection of one browser: pictures as fast as it draws them, and no faster.
 
-The browser asks for the next picture of a channel once it has drawn the one before, so there is at
-most one of each on its way, and a slow browser gets fewer. All of it runs in the server's loop.
+The browser requests the next picture of a channel once it has drawn the last one, so at most one
+of each is in flight, and a slow browser gets fewer. Everything runs in the server's event loop.
 """
 
 from __future__ import annotations
@@ -22,24 +22,27 @@ from linknet_ros.view.board import Board
 from linknet_ros.view.pictures import Picture
 from linknet_ros.view.status import CHANNELS, SLIDERS, status_of
 
-#: Seconds between two states of the numbers.
-_STATUS_EVERY = 0.5
+#: Seconds between two status messages.
+_STATUS_PERIOD = 0.5
 
-#: Sets a parameter; says why it was refused, '' where it was not.
+#: Sets a parameter; returns why it was refused, or ''.
 SetParameter = Callable[[str, float], Awaitable[str]]
 
 
 class Session:
     """The WebSocket of one page.
 
-    It sends states as text (`type` is status, or answer to a change of a parameter) and pictures
-    as bytes: the length of a JSON header, 4 bytes big endian, the header, the encoded picture. It
-    takes {"looking": bool}, {"next": channel} and {"set": parameter, "value": number}.
+    It sends text messages (`type` is 'status', or 'answer' to a change of a parameter), and
+    pictures as bytes: the length of a JSON header (4 bytes, big endian), the header, the encoded
+    picture. It accepts {"visible": bool}, {"next": channel} and {"set": parameter, "value":
+    number}.
 
-    :param socket: prepared.
-    :param encoder: where pictures are encoded.
-    :param rate: of pictures of one channel, per second, at most.
-    :param on_looking: called when `looking` has changed.
+    :param socket: a prepared WebSocket.
+    :param board: what the page shows.
+    :param set_parameter: sets a parameter of the node.
+    :param encoder: executor that encodes pictures.
+    :param rate: most pictures of a channel per second.
+    :param on_visible: called when `visible` has changed.
     """
 
     def __init__(
@@ -49,18 +52,18 @@ class Session:
         set_parameter: SetParameter,
         encoder: Executor,
         rate: float,
-        on_looking: Callable[[], None],
+        on_visible: Callable[[], None],
     ) -> None:
-        #: Whether the page is in sight.
-        self.looking = False
+        #: Whether the page is visible, i.e. not in a hidden tab.
+        self.visible = False
         self._socket = socket
         self._board = board
         self._set_parameter = set_parameter
         self._encoder = encoder
         self._period = 1 / rate
-        self._on_looking = on_looking
-        self._news = asyncio.Event()
-        self._asked: set[str] = set()
+        self._on_visible = on_visible
+        self._woken = asyncio.Event()
+        self._requested: set[str] = set()
         self._sent: dict[str, Picture] = {}
         self._earliest = dict.fromkeys(CHANNELS, 0.0)
         self._status_due = 0.0
@@ -68,80 +71,80 @@ class Session:
         self._answer: dict[str, Any] | None = None
 
     def wake(self) -> None:
-        """There may be something to send."""
-        self._news.set()
+        """Check for something new to send."""
+        self._woken.set()
 
     async def close(self) -> None:
-        """Say goodbye."""
+        """Close the socket with a reason."""
         await self._socket.close(code=1001, message=b'the view ends')
 
     async def run(self) -> None:
-        """Until the page goes away."""
+        """Serve the page until it disconnects."""
         tasks = [asyncio.ensure_future(part) for part in (self._receive(), self._send())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # First of all: older versions of aiohttp cancel this once more while it waits below.
-            self.looking = False
-            self._on_looking()
+            # First, since older versions of aiohttp cancel this task again while it waits below.
+            self.visible = False
+            self._on_visible()
             if self._setting is not None:
                 tasks.append(self._setting)
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
         for end in ends:
-            # A browser that went away is no fault, in whatever the loop was doing.
+            # A browser that disconnects is not an error, whatever was being sent.
             if isinstance(end, Exception) and not isinstance(end, ConnectionError):
                 raise end
 
     async def _receive(self) -> None:
         async for message in self._socket:
             if message.type != WSMsgType.TEXT or not self._take(message.data):
-                await self._socket.close(code=1008, message=b'not a message of the page')
+                await self._socket.close(code=1008, message=b'invalid message')
                 return
 
     def _take(self, text: str) -> bool:
-        """Whether a message could be understood."""
+        """Handle a message; returns whether it was valid."""
         try:
-            # As float, since the conversion of 400 digits fails later.
+            # Integers as float, since converting one of 400 digits would fail later.
             request = json.loads(text, parse_int=float)
         except (ValueError, RecursionError):
             return False
         match request:
-            case {'looking': bool(looking)}:
-                self.looking = looking
-                self._asked.clear()
+            case {'visible': bool(visible)}:
+                self.visible = visible
+                self._requested.clear()
                 self._status_due = 0.0
-                self._on_looking()
+                self._on_visible()
             case {'next': str(channel)} if channel in CHANNELS:
-                # Out of sight a last picture may still be drawn; no other follows.
-                if self.looking:
-                    self._asked.add(channel)
+                # A page that has just been hidden may still draw a last picture and ask for more.
+                if self.visible:
+                    self._requested.add(channel)
             case {'set': str(name), 'value': float(value)} if name in SLIDERS:
-                # The page waits for the answer before it asks again.
+                # The page waits for the answer before the next change.
                 busy = self._setting is not None and not self._setting.done()
                 if busy or not math.isfinite(value):
                     return False
                 self._setting = asyncio.ensure_future(self._set(name, value))
             case _:
                 return False
-        self._news.set()
+        self._woken.set()
         return True
 
     async def _set(self, name: str, value: float) -> None:
         problem = await self._set_parameter(name, value)
         self._answer = {'type': 'answer', 'set': name, 'value': value, 'problem': problem}
-        self._news.set()
+        self._woken.set()
 
     async def _send(self) -> None:
         while not self._socket.closed:
-            self._news.clear()
+            self._woken.clear()
             if self._answer is not None:
                 answer, self._answer = self._answer, None
                 await self._socket.send_str(json.dumps(answer))
             now = time.monotonic()
-            if self.looking and now >= self._status_due:
-                self._status_due = now + _STATUS_EVERY
+            if self.visible and now >= self._status_due:
+                self._status_due = now + _STATUS_PERIOD
                 status = status_of(self._board.facts, self._board.times(), now)
                 await self._socket.send_str(json.dumps({'type': 'status', **status}))
             for channel in self._due(time.monotonic()):
@@ -149,23 +152,23 @@ class Session:
             await self._wait()
 
     def _new(self, channel: str) -> Picture | None:
-        """A picture that the page has asked for and has not seen."""
-        picture = self._board.picture(channel) if channel in self._asked else None
+        """A picture that the page has requested and has not got yet."""
+        picture = self._board.picture(channel) if channel in self._requested else None
         return None if picture is self._sent.get(channel) else picture
 
     def _due(self, now: float) -> list[str]:
         return [c for c in CHANNELS if self._earliest[c] <= now and self._new(c) is not None]
 
     async def _wait(self) -> None:
-        """Until there is news, or what is there may be sent."""
-        if self._news.is_set():
+        """Wait until something is new, or something may be sent."""
+        if self._woken.is_set():
             return
         times = [self._earliest[c] for c in CHANNELS if self._new(c) is not None]
-        if self.looking:
+        if self.visible:
             times.append(self._status_due)
         timeout = max(0.0, min(times) - time.monotonic()) if times else None
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._news.wait(), timeout)
+            await asyncio.wait_for(self._woken.wait(), timeout)
 
     async def _send_picture(self, channel: str) -> None:
         picture = self._new(channel)
@@ -183,10 +186,10 @@ class Session:
             data = await loop.run_in_executor(self._encoder, picture.data)
         except LinknetError as error:
             header['problem'] = str(error)
-        if channel not in self._asked:
-            # Meanwhile the page went out of sight.
+        if channel not in self._requested:
+            # The page has been hidden meanwhile.
             return
-        self._asked.discard(channel)
+        self._requested.discard(channel)
         self._sent[channel] = picture
         self._earliest[channel] = time.monotonic() + self._period
         text = json.dumps(header).encode()

@@ -1,4 +1,4 @@
-"""What the view says beside its pictures: states in plain words, numbers, parameters, legend."""
+"""What the page says beside its pictures: states in plain words, numbers, parameters, legend."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Pictures of the view.
+#: Pictures of the page.
 CHANNELS = ('camera', 'overlay', 'grid')
 
-#: Parameters that the view may change, all of them numbers from 0 to 1.
+#: Parameters of the node that the page may change, all of them numbers from 0 to 1.
 SLIDERS = ('overlay_opacity', 'min_confidence')
 
-#: Seconds without a picture after which it counts as old, and without diagnostics (which come
-#: every second) after which the node counts as silent.
+#: Seconds after which a picture counts as old, and seconds without diagnostics (published every
+#: second) after which the node counts as silent.
 OLD_AFTER, SILENT_AFTER = 2.0, 3.5
 
-#: What brings a node out of a lifecycle state.
+#: Transition that leads out of a lifecycle state.
 _TRANSITIONS = {'unconfigured': 'configure', 'inactive': 'activate'}
 
 
 @dataclass(frozen=True)
-class Report:
+class Diagnostics:
     """The node's newest diagnostics.
 
-    :param time: when they came, of time.monotonic.
-    :param fault: whether they are a warning or worse.
+    :param time: when they arrived, on the clock of time.monotonic [s].
+    :param fault: whether their level is a warning or worse.
     :param message: their summary.
-    :param values: by key, as ros_diagnostics has them.
+    :param values: values by key, see node.diagnostics.
     """
 
     time: float
@@ -38,7 +38,7 @@ class Report:
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """One class: its name, (red, green, blue), and whether the node takes it for drivable."""
+    """One class: its name, its (red, green, blue), and whether the node drives on it."""
 
     name: str
     color: tuple[int, int, int]
@@ -50,44 +50,49 @@ class Facts:
     """What is known beside the pictures.
 
     :param node: full name of the segmentation node.
-    :param since: when somebody began to look, of time.monotonic; None while nobody does.
-    :param present: whether the ROS graph has the node; None before it was asked.
-    :param report: newest diagnostics.
-    :param camera: topic that the node takes frames from; '' while it listens to none.
-    :param senders: number of its publishers.
-    :param parameters: values of SLIDERS that the node has now.
+    :param watched_since: since when a page is visible, on the clock of time.monotonic [s]; None
+        while none is.
+    :param present: whether the node is in the ROS graph; None if not known yet.
+    :param diagnostics: the newest diagnostics.
+    :param camera: topic that the node takes frames from; '' while it subscribes to none.
+    :param publishers: number of publishers of that topic.
+    :param parameters: current values of SLIDERS.
     :param legend: classes in the order of their ids.
     :param legend_problem: why there is no legend.
     """
 
     node: str
-    since: float | None = None
+    watched_since: float | None = None
     present: bool | None = None
-    report: Report | None = None
+    diagnostics: Diagnostics | None = None
     camera: str = ''
-    senders: int = 0
+    publishers: int = 0
     parameters: Mapping[str, float] = field(default_factory=dict)
     legend: tuple[LegendEntry, ...] = ()
     legend_problem: str = ''
 
 
 def status_of(facts: Facts, times: Mapping[str, float], now: float) -> dict[str, Any]:
-    """All of it, ready for JSON.
+    """Everything but the pictures, ready for JSON.
 
-    :param times: when the newest picture of each channel came.
-    :param now: of time.monotonic, as all times.
+    :param times: when the newest picture of each channel arrived [s].
+    :param now: the time, on the clock of time.monotonic like all times here [s].
     """
     level, text = _note(facts, now)
-    report = facts.report if facts.report and now - facts.report.time <= SILENT_AFTER else None
+    diagnostics = facts.diagnostics
+    if diagnostics is not None and now - diagnostics.time > SILENT_AFTER:
+        diagnostics = None
     return {
         'now': now,
         'node': facts.node,
         'level': level,
         'note': text,
         'hints': dict(_hints(facts, times, now)),
-        'values': dict(report.values) if report else {},
-        # Of a node that is silent nobody knows what it has.
-        'parameters': {name: facts.parameters.get(name) if report else None for name in SLIDERS},
+        'values': dict(diagnostics.values) if diagnostics else {},
+        # Nobody knows the parameters of a node that is silent.
+        'parameters': {
+            name: facts.parameters.get(name) if diagnostics else None for name in SLIDERS
+        },
         'legend': [
             {'name': entry.name, 'color': list(entry.color), 'drivable': entry.drivable}
             for entry in facts.legend
@@ -96,32 +101,32 @@ def status_of(facts: Facts, times: Mapping[str, float], now: float) -> dict[str,
     }
 
 
-def _watched(facts: Facts, now: float) -> float:
-    return 0.0 if facts.since is None else now - facts.since
+def _watched_for(facts: Facts, now: float) -> float:
+    return 0.0 if facts.watched_since is None else now - facts.watched_since
 
 
 def _note(facts: Facts, now: float) -> tuple[str, str]:
-    """Level (ok, wait, warn or error) and one sentence on the node."""
-    node, report = facts.node, facts.report
-    if report is None or now - report.time > SILENT_AFTER:
-        if _watched(facts, now) < SILENT_AFTER:
+    """Level (ok, wait, warn or error) and one sentence about the node."""
+    node, newest = facts.node, facts.diagnostics
+    if newest is None or now - newest.time > SILENT_AFTER:
+        if _watched_for(facts, now) < SILENT_AFTER:
             return 'wait', f'looking for {node}'
         if not facts.present:
             return 'error', (
-                f'no node {node} here; start it (ros2 launch linknet_ros segment.launch.py), or '
-                'name it: parameter `node` of the view. ROS_DOMAIN_ID must be the same'
+                f'{node} is not running; start it (ros2 launch linknet_ros segment.launch.py), or '
+                'set the parameter node of the view to its name. ROS_DOMAIN_ID must be the same'
             )
-        silent = 'sends no diagnostics'
-        if report is not None:
-            silent = f'has been silent for {now - report.time:.0f} s'
+        silent = 'publishes no diagnostics'
+        if newest is not None:
+            silent = f'has been silent for {now - newest.time:.0f} s'
         return 'error', f'{node} {silent}; it hangs, has died, or cannot be reached'
-    state = report.values.get('state', '')
+    state = newest.values.get('state', '')
     if state in _TRANSITIONS:
-        way = f'ros2 lifecycle set {node} {_TRANSITIONS[state]}'
-        return 'warn', f'{node} is {state} and takes no frames; {way}'
+        fix = f'ros2 lifecycle set {node} {_TRANSITIONS[state]}'
+        return 'warn', f'{node} is {state} and takes no frames; {fix}'
     if state != 'active':
         return 'warn', f"{node} is in state '{state}' and takes no frames"
-    return 'warn' if report.fault else 'ok', report.message
+    return 'warn' if newest.fault else 'ok', newest.message
 
 
 def _hints(facts: Facts, times: Mapping[str, float], now: float) -> Iterator[tuple[str, str]]:
@@ -129,7 +134,7 @@ def _hints(facts: Facts, times: Mapping[str, float], now: float) -> Iterator[tup
     ages = {channel: now - times[channel] for channel in CHANNELS if channel in times}
     old = [channel for channel in CHANNELS if ages.get(channel, OLD_AFTER) >= OLD_AFTER]
     for channel in old:
-        if channel not in ages and _watched(facts, now) < OLD_AFTER:
+        if channel not in ages and _watched_for(facts, now) < OLD_AFTER:
             yield channel, 'waiting'
         elif channel == 'camera':
             yield channel, _camera_hint(facts, ages.get(channel))
@@ -139,8 +144,8 @@ def _hints(facts: Facts, times: Mapping[str, float], now: float) -> Iterator[tup
             yield (
                 channel,
                 (
-                    'no grid so far; the node makes one of camera_info and the place of the '
-                    'camera (ground.height), see docs/nav2.md'
+                    'no grid so far; the node needs camera_info and the mount of the camera '
+                    '(ground.height), see docs/nav2.md'
                 ),
             )
         else:
@@ -149,9 +154,9 @@ def _hints(facts: Facts, times: Mapping[str, float], now: float) -> Iterator[tup
 
 def _camera_hint(facts: Facts, age: float | None) -> str:
     if not facts.camera:
-        return 'the node listens to no camera'
-    if not facts.senders:
-        return f'nobody publishes on {facts.camera}'
+        return 'the node subscribes to no camera'
+    if not facts.publishers:
+        return f'nobody publishes {facts.camera}'
     return f'no frame on {facts.camera}{_for(age)}'
 
 

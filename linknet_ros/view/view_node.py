@@ -1,4 +1,4 @@
-"""A web page of what a segmentation node sees, for everybody without RViz."""
+"""A web page that shows what a segmentation node sees, for everybody without RViz."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from linknet_ros.ros.parameters import Spec, declare_read_once
 from linknet_ros.ros.process import ros_process
 from linknet_ros.view.access import is_loopback
 from linknet_ros.view.board import Board
-from linknet_ros.view.listener import View
+from linknet_ros.view.listener import NodeListener
 
 SPECS = (
     Spec('node', 'linknet', 'Name of the segmentation node.'),
-    Spec('host', '127.0.0.1', 'Address to listen on; this machine alone by default.'),
-    Spec('port', 8080, 'Port to listen on; 0 for any that is free.', (0, 65535)),
+    Spec('host', '127.0.0.1', 'Address of the web server; only this machine reaches the default.'),
+    Spec('port', 8080, 'Port of the web server; 0 for any free one.', (0, 65535)),
     Spec(
         'allowed_hosts',
-        # Not an empty list, which cannot be set once it is read-only.
+        # Not an empty list: ROS cannot set one that is read-only.
         ('',),
         'Names of this machine that browsers may use, beside its addresses and localhost.',
     ),
-    Spec('rate', 15.0, 'Of each picture, per second and browser, at most.', (0.1, 100.0)),
-    Spec('model', '', "Model file with the classes; empty for the node's own."),
+    Spec('rate', 15.0, 'Most pictures per second, for each channel and browser.', (0.1, 100.0)),
+    Spec('model', '', "Model file to read the classes from; empty for the node's own."),
 )
 
 
 class ViewNode(Node):
     """Node `view`: connects the web server with what it shows.
 
-    :raises LinknetError: when the page cannot be served.
+    :raises LinknetError: if the page cannot be served.
     """
 
     def __init__(self) -> None:
@@ -42,14 +42,14 @@ class ViewNode(Node):
             from linknet_ros.view.server import ViewServer
         except ImportError as error:
             raise LinknetError(
-                f'the view needs aiohttp, which does not load ({first_line(error)}); '
-                'sudo apt install python3-aiohttp, or pip install aiohttp'
+                f'the view needs aiohttp, which does not load ({first_line(error)})',
+                'sudo apt install python3-aiohttp, or pip install aiohttp',
             ) from error
         board = Board(self._full_name(values['node']))
-        self._view = View(self, board, values['model'])
+        self._listener = NodeListener(self, board, values['model'])
         self._server = ViewServer(
             board,
-            self._view,
+            self._listener,
             host=values['host'],
             port=values['port'],
             names=[name for name in values['allowed_hosts'] if name],
@@ -57,25 +57,25 @@ class ViewNode(Node):
         )
         if not is_loopback(values['host']):
             self.get_logger().warning(
-                f'listening on {values["host"]}: whoever reaches it sees the camera and moves the '
-                'sliders, without a password'
+                f'serving on {values["host"]}: anybody who reaches it sees the camera and moves '
+                'the sliders, without a password'
             )
         self.get_logger().info(f'open {self._server.url} in a browser')
 
     def _full_name(self, name: str) -> str:
-        """A node's name with this node's namespace, where it has none of its own."""
+        """The full name of a node; one without a namespace gets this node's."""
         try:
             full = expand_topic_name(name, self.get_name(), self.get_namespace())
             validate_full_topic_name(full)
         except (NameValidationException, ValueError) as error:
             raise ParameterError(
-                f"parameter node is '{name}', which is no name of a node; use one as /linknet"
+                f"parameter node is '{name}', not a valid name of a node", 'use one like /linknet'
             ) from error
         return str(full)
 
     def destroy_node(self) -> None:
-        """Stop the server before the handles it uses go away."""
-        self._view.close()
+        """Stop the server before the handles that it uses are destroyed."""
+        self._listener.close()
         self._server.stop()
         super().destroy_node()
 

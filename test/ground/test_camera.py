@@ -1,4 +1,4 @@
-"""Pixels of directions and back, by hand."""
+"""The camera model: directions to pixels and back, against numbers worked out by hand."""
 
 import math
 
@@ -62,22 +62,8 @@ def test_polynomial(distortion, right, down):
 
 @pytest.mark.parametrize('count', [4, 5, 8, 12, 14])
 def test_polynomial_is_that_of_opencv(count):
-    given = (
-        -0.2,
-        0.05,
-        0.003,
-        -0.002,
-        0.01,
-        0.1,
-        -0.02,
-        0.005,
-        0.01,
-        -0.02,
-        0.03,
-        0.01,
-        0.05,
-        -0.02,
-    )
+    given = (-0.2, 0.05, 0.003, -0.002, 0.01, 0.1, -0.02, 0.005, 0.01, -0.02, 0.03, 0.01)
+    given = (*given, 0.05, -0.02)
     model = camera('rational_polynomial', given[:count])
     points = np.random.default_rng(0).uniform((-0.6, -0.6, 0.4), (0.6, 0.6, 1.6), (50, 3))
     matrix = np.array([[400.0, 0, 300], [0, 200, 200], [0, 0, 1]])
@@ -89,46 +75,40 @@ def test_polynomial_is_that_of_opencv(count):
     np.testing.assert_allclose(model.project(points)[inside], expected[inside], atol=1e-6)
 
 
-def test_equidistant():
-    # 45 degrees to the right; theta (1 + k1 theta^2).
-    angle = math.pi / 4
-    np.testing.assert_allclose(
-        pixel(camera('equidistant', (0.0, 0, 0, 0)), 1, 0, 1), (300 + 400 * angle, 200)
-    )
-    bent = camera('equidistant', (0.1, 0, 0, 0))
-    seen = (300 + 400 * angle * (1 + 0.1 * angle**2), 200)
-    np.testing.assert_allclose(pixel(bent, 1, 0, 1), seen)
-    np.testing.assert_allclose(
-        bent.rays(np.array([seen]))[0], (math.sqrt(0.5), 0, math.sqrt(0.5)), atol=1e-6
-    )
+@pytest.mark.parametrize(
+    ('degrees', 'k1', 'f'), [(45, 0.0, 400.0), (45, 0.1, 400.0), (100, 0.0, 100.0)]
+)
+def test_equidistant(degrees, k1, f):
+    """Theta (1 + k1 theta^2); also beyond 90 degrees."""
+    angle = math.radians(degrees)
+    model = camera('equidistant', (k1, 0, 0, 0), f)
+    direction = (math.sin(angle), 0, math.cos(angle))
+    seen = (300 + f * angle * (1 + k1 * angle**2), 200)
+    np.testing.assert_allclose(pixel(model, *direction), seen)
+    np.testing.assert_allclose(model.rays(np.array([seen]))[0], direction, atol=1e-6)
 
 
-def test_fisheye_sees_beside_itself():
-    model = camera('equidistant', (0.0, 0, 0, 0), f=100.0)
-    angle = math.radians(100)
-    seen = pixel(model, math.sin(angle), 0, math.cos(angle))
-    np.testing.assert_allclose(seen, (300 + 100 * angle, 200))
-    ray = model.rays(seen[None])[0]
-    np.testing.assert_allclose(ray, (math.sin(angle), 0, math.cos(angle)), atol=1e-6)
+@pytest.mark.parametrize(
+    ('model', 'last', 'beyond'),
+    [
+        # r (1 - 0.3 r^2) is largest at r = 1 / sqrt(0.9) = 1.054. OpenCV puts a direction of 1.8
+        # into the middle of the image.
+        (camera(distortion=(-0.3, 0, 0, 0, 0)), 1.04, (1.07, 1.8)),
+        # 1 - 0.5 r^2 is 0 at r = 1.41.
+        (camera('rational_polynomial', (0, 0, 0, 0, 0, -0.5, 0, 0)), 1.3, (1.5,)),
+    ],
+)
+def test_where_a_polynomial_folds_back_there_are_no_pixels(model, last, beyond):
+    assert np.isfinite(pixel(model, last, 0, 1)).all()
+    assert np.isnan([pixel(model, x, 0, 1) for x in beyond]).all()
 
 
-def test_where_a_polynomial_folds_back_is_no_pixel():
-    # r (1 - 0.3 r^2) is largest at r = 1 / sqrt(0.9) = 1.054, where it is 0.703.
+def test_pixels_that_no_direction_is_projected_to():
+    # The largest r of the first model above is 0.703.
     model = camera(distortion=(-0.3, 0, 0, 0, 0))
-    assert np.isfinite(pixel(model, 1.04, 0, 1)).all()
-    assert np.isnan(pixel(model, 1.07, 0, 1)).all()
-    # OpenCV puts this one into the middle of the image.
-    assert np.isnan(pixel(model, 1.8, 0, 1)).all()
     inside, outside = model.rays(np.array([[300 + 400 * 0.69, 200], [300 + 400 * 0.71, 200]]))
     assert np.isfinite(inside).all()
     assert np.isnan(outside).all()
-
-
-def test_behind_a_pole_of_the_fraction_is_no_pixel():
-    # 1 - 0.5 r^2 is 0 at r = 1.41.
-    model = camera('rational_polynomial', (0, 0, 0, 0, 0, -0.5, 0, 0))
-    assert np.isfinite(pixel(model, 1.3, 0, 1)).all()
-    assert np.isnan(pixel(model, 1.5, 0, 1)).all()
 
 
 @settings(deadline=None, max_examples=40)
@@ -160,12 +140,15 @@ def test_there_and_back(lens, column, row):
     ('changes', 'message'),
     [
         ({'fx': 0.0}, 'not calibrated; run camera_calibration'),
-        ({'fy': -1.0}, 'focal lengths 400 and -1 px'),
+        ({'fy': -1.0}, 'focal lengths of 400 and -1 px'),
         ({'cx': math.nan}, 'not finite'),
-        ({'width': 0}, '0 x 480 pixels is empty'),
-        ({'model': 'ftheta', 'distortion': (0.1,) * 4}, "distortion model 'ftheta'; known are"),
-        ({'model': 'plumb_bob', 'distortion': (0.1, 0.2)}, '2 distortion coefficients, plumb_bob'),
-        ({'model': 'equidistant', 'distortion': ()}, '0 distortion coefficients, equidistant t'),
+        ({'width': 0}, 'image size of 0x480'),
+        ({'model': 'ftheta', 'distortion': (0.1,) * 4}, "unknown distortion model 'ftheta'"),
+        (
+            {'model': 'plumb_bob', 'distortion': (0.1, 0.2)},
+            '2 distortion coefficients, but',
+        ),
+        ({'model': 'equidistant', 'distortion': ()}, '0 distortion coefficients, but'),
     ],
 )
 def test_unusable_numbers(changes, message):

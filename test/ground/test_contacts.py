@@ -1,4 +1,4 @@
-"""What rays meet first, in pictures made by hand."""
+"""What rays meet first, in labels made by hand."""
 
 import numpy as np
 import pytest
@@ -56,8 +56,8 @@ def test_empty_road_is_open():
     assert not (found.kind == CONTACT).any()
 
 
-def test_where_the_picture_ends_nothing_is_known():
-    # Leaning over, the bearings at the left side leave the picture at its upper corner.
+def test_unknown_beyond_the_border_of_the_image():
+    # With this roll the left bearings leave the image at its upper corner.
     rays = ground_rays(LEVEL, Mount.from_angles(z=1.0, roll=0.9), max_range=10.0)
     found = ContactFinder(rays, (81, 61)).find(np.full((61, 81), ROAD, np.uint8), TABLE)
     assert set(found.kind.tolist()) == {UNKNOWN, OPEN}
@@ -67,7 +67,7 @@ def test_where_the_picture_ends_nothing_is_known():
     assert 3 < ends[ends > 0].min() < 5
 
 
-def test_a_thing_across_the_road():
+def test_obstacle_across_the_road():
     labels = road()
     labels[10:36] = CAR
     found = find(labels)
@@ -80,7 +80,7 @@ def test_a_thing_across_the_road():
     np.testing.assert_allclose(ahead, 60 / 15.5, rtol=0.02)
 
 
-def test_only_the_foot_of_a_thing_counts():
+def test_only_the_foot_of_an_obstacle_counts():
     labels = road()
     labels[5:41, 38:43] = PERSON
     found = find(labels)
@@ -88,11 +88,11 @@ def test_only_the_foot_of_a_thing_counts():
     hit = found.kind == CONTACT
     # 5 columns of 1 / 60 at the feet; nothing beside.
     assert np.abs(np.tan(RAYS.azimuth[hit])).max() <= 2.6 / 60
-    # The person's head is far above the horizon, and beside him the road goes on.
+    # The head is above the horizon, and the road goes on beside the person.
     assert found.kind[np.abs(RAYS.azimuth) > 0.06].max() != CONTACT
 
 
-def test_a_thing_at_the_lower_border_is_as_near_as_can_be():
+def test_obstacle_at_the_lower_border_is_as_near_as_possible():
     labels = road()
     labels[30:, 35:46] = CAR
     found = find(labels)
@@ -133,44 +133,39 @@ def test_unsure_ends_the_road_without_a_contact(label):
     ('fringe', 'then', 'kind'),
     [(3, CAR, CONTACT), (8, CAR, CONTACT), (9, CAR, UNKNOWN), (3, ROAD, UNKNOWN)],
 )
-def test_unsure_fringe_of_a_thing_belongs_to_it(fringe, then, kind):
+def test_unsure_fringe_belongs_to_the_obstacle(fringe, then, kind):
     labels = road()
     labels[20:41] = then
     labels[41 - fringe : 41] = VOID
-    # Something behind a free stretch does not reach back over it.
+    # An obstacle beyond a free stretch does not reach back over it.
     labels[20:30] = CAR
     found = find(labels)
     assert found.kind[MIDDLE] == kind
     assert found.limit[MIDDLE] == enters(40)
 
 
-def test_confidence():
+@pytest.mark.parametrize(
+    ('road_ahead', 'car', 'near', 'minimum', 'kind', 'row'),
+    [
+        # Unsure road from row 40 on; the car behind it is ten pixels away.
+        (99, 99, 200, 100, UNKNOWN, 40),
+        (99, 99, 200, 99, CONTACT, 30),
+        (99, 99, 200, 0, CONTACT, 30),
+        # An unsure obstacle stays one.
+        (255, 0, 255, 255, CONTACT, 30),
+        (200, 0, 200, 255, UNKNOWN, 60),
+    ],
+)
+def test_confidence(road_ahead, car, near, minimum, kind, row):
     labels = road()
     labels[10:31] = CAR
-    confidence = np.full((61, 81), 200, np.uint8)
-    confidence[20:41] = 99
-    found = find(labels, confidence=confidence, min_confidence=100)
-    # Unsure road from row 40 on; the car behind is ten pixels away.
-    assert (found.kind[MIDDLE], found.limit[MIDDLE]) == (UNKNOWN, enters(40))
-    found = find(labels, confidence=confidence, min_confidence=99)
-    assert (found.kind[MIDDLE], found.limit[MIDDLE]) == (CONTACT, enters(30))
-    found = find(labels, confidence=confidence)
-    assert (found.kind[MIDDLE], found.limit[MIDDLE]) == (CONTACT, enters(30))
+    confidence = np.full((61, 81), near, np.uint8)
+    confidence[31:41], confidence[10:31] = road_ahead, car
+    found = find(labels, confidence=confidence, min_confidence=minimum)
+    assert (found.kind[MIDDLE], found.limit[MIDDLE]) == (kind, enters(row))
 
 
-def test_an_unsure_obstacle_stays_one():
-    labels = road()
-    labels[10:31] = CAR
-    confidence = np.full((61, 81), 200, np.uint8)
-    confidence[10:31] = 0
-    found = find(labels, confidence=confidence, min_confidence=255)
-    assert found.limit[MIDDLE] == enters(60)
-    confidence[31:] = 255
-    found = find(labels, confidence=confidence, min_confidence=255)
-    assert (found.kind[MIDDLE], found.limit[MIDDLE]) == (CONTACT, enters(30))
-
-
-def test_overhanging_things_are_moved_back():
+def test_overhanging_obstacles_are_moved_back():
     table = kind_table(4, [ROAD], [SKY], overhanging=[CAR])
     labels = road()
     labels[10:31, :60] = CAR
@@ -181,7 +176,7 @@ def test_overhanging_things_are_moved_back():
     right = RAYS.azimuth < -0.4
     np.testing.assert_array_equal(moved.limit[right], plain.limit[right])
     np.testing.assert_array_equal(moved.kind, plain.kind)
-    # A thing that hangs higher than the camera leaves nothing free.
+    # An obstacle that hangs higher than the camera leaves nothing free.
     assert find(labels, table, clearance=2.0).limit[MIDDLE] == 0
 
 
@@ -220,19 +215,19 @@ def filtered(contacts, times=None):
 @pytest.mark.parametrize(
     ('seen', 'shown'),
     [
-        # What one frame alone says is left out.
+        # What only one frame shows is removed.
         ((None, None, 5, None, None), (None, None, None, None, None)),
         # A new obstacle is hidden for one frame.
         ((None, None, 5, 5, 5), (None, None, None, 5, 5)),
-        # One missed frame.
+        # A frame that misses it.
         ((5, 5, None, 5, 5), (5, 5, 5, 5, 5)),
         # It is gone after one frame.
         ((5, 5, None, None, None), (5, 5, 5, None, None)),
-        # What comes nearer is shown where it is.
+        # What approaches is shown where it is.
         ((None, None, 9, 8.2, 7.4, 6.6), (None, None, None, 8.2, 7.4, 6.6)),
         # The first frames are shown as they are.
         ((5, None, None), (5, None, None)),
-        # Each time another distance: still never hidden for longer than a frame.
+        # Another distance each time: never hidden for longer than a frame.
         ((None, None, 12, 7, 3), (None, None, None, 12, 7)),
     ],
 )
@@ -241,29 +236,24 @@ def test_filter(seen, shown):
 
 
 @pytest.mark.parametrize('times', [(10, 10.1, 12), (10, 10.1, 9), (10, 10.1, 10.1)])
-def test_filter_begins_anew_after_a_jump(times):
+def test_filter_starts_again_after_a_jump(times):
     assert filtered(frames(None, None, 5), list(times)) == [None, None, 5]
 
 
-def test_filter_begins_anew_with_other_rays():
+def test_filter_starts_again_with_other_rays_and_copies():
     kept = ContactFilter()
     for frame in frames(None, None):
         kept.filter(frame, 1.0)
     two = Contacts(np.array([5, 6], np.float32), np.array([CONTACT, CONTACT], np.uint8))
-    assert kept.filter(two, 1.1).limit.tolist() == [5, 6]
-
-
-def test_filter_keeps_no_buffer_of_another():
-    frame = frames(5)[0]
-    found = ContactFilter().filter(frame, 1.0)
-    frame.limit[:] = 1
-    assert found.limit.tolist() == [5]
+    found = kept.filter(two, 1.1)
+    two.limit[:] = 1
+    assert found.limit.tolist() == [5, 6]
 
 
 # Outline.
 
 
-def test_outline_joins_what_the_picture_joins():
+def test_outline_joins_what_the_image_joins():
     labels = road()
     labels[10:31] = CAR
     labels[30:51, 60:] = CAR
@@ -276,18 +266,14 @@ def test_outline_joins_what_the_picture_joins():
         rtol=1e-6,
     )
     assert rays[: len(at)].tolist() == at.tolist()
-    # Three points between neighbours, but none between the two things, 60 / 10.5 and 60 / 30.5 m
-    # away, and none that is anywhere else.
+    # Three points between neighbours, but none between the two obstacles, 60 / 10.5 and
+    # 60 / 30.5 m away, and none anywhere else.
     assert len(points) == len(at) + 3 * (len(at) - 2)
-    ahead = points[:, 0]
-    far = np.isclose(ahead, 60 / 10.5, rtol=0.02)
-    near = np.isclose(ahead, 60 / 30.5, rtol=0.02)
+    far, near = (np.isclose(points[:, 0], 60 / rows, rtol=0.02) for rows in (10.5, 30.5))
     assert (far | near).all()
     assert far.any()
     assert near.any()
 
 
-def test_outline_of_nothing():
-    points, rays = outline(RAYS, find(road()), 4)
-    assert points.shape == (0, 2)
-    assert len(rays) == 0
+def test_outline_of_free_road_is_empty():
+    assert [len(part) for part in outline(RAYS, find(road()), 4)] == [0, 0]

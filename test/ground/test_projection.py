@@ -1,10 +1,10 @@
-"""The ground of one camera: sizes, masks, points, and the street, whose geometry is known."""
+"""The ground projection of one camera: sizes, masks and points."""
 
 import cv2
 import numpy as np
 import pytest
 
-from linknet_ros.errors import CalibrationError, FrameError, SourceError
+from linknet_ros.errors import FrameError, SourceError
 from linknet_ros.ground.camera import CameraModel
 from linknet_ros.ground.contacts import CONTACT, kind_table
 from linknet_ros.ground.grid import FREE_CELL, GridArea
@@ -41,7 +41,7 @@ def test_points_are_on_the_ground_in_the_base_frame():
     assert points[:, 1].max() == pytest.approx(0.5 + 60 / 20.5 * 2 / 3, abs=0.1)
 
 
-def test_grid_and_scan_are_of_the_options():
+def test_grid_and_scan_follow_the_options():
     ground = projection()
     contacts = ground.contacts(wall(), TABLE)
     cells = ground.grid.fill(contacts)
@@ -53,7 +53,7 @@ def test_grid_and_scan_are_of_the_options():
     assert ground.grid is ground.grid
 
 
-def test_confidence_clearance_and_filter_reach_what_they_are_for():
+def test_confidence_clearance_and_filter_have_effect():
     ground = projection()
     middle = int(np.abs(ground.rays.azimuth).argmin())
     table = kind_table(2, [ROAD], overhanging=[CAR])
@@ -69,7 +69,7 @@ def test_confidence_clearance_and_filter_reach_what_they_are_for():
 
 
 def test_labels_of_another_size():
-    with pytest.raises(FrameError, match='labels of 80 x 60 do not fit the camera_info of 81 x'):
+    with pytest.raises(FrameError, match='labels of 80x60 do not match the camera_info of 81x'):
         projection().contacts(np.zeros((60, 80), np.uint8), TABLE)
 
 
@@ -86,20 +86,15 @@ def test_ego_mask_of_another_size_is_scaled():
     assert len(full.points(contacts)) == 0
 
 
-def test_no_ground():
-    with pytest.raises(CalibrationError, match='sees no ground'):
-        projection(Mount.from_angles(z=1.0, pitch=-1.0))
-
-
 def test_load_ego_mask(tmp_path):
     path = str(tmp_path / 'mask.png')
     cv2.imwrite(path, np.array([[0, 127], [128, 255]], np.uint8))
     assert load_ego_mask(path).tolist() == [[0, 0], [255, 255]]
-    with pytest.raises(SourceError, match=r'ego mask /nowhere\.png cannot be read'):
+    with pytest.raises(SourceError, match=r'cannot read the ego mask /nowhere\.png'):
         load_ego_mask('/nowhere.png')
 
 
-# Large images are looked at in blocks.
+# Large images are reduced by blocks.
 
 
 def test_a_large_image_gives_the_same_ground():

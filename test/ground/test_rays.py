@@ -1,4 +1,4 @@
-"""Rays over the ground: distances by hand, and no pixel left out."""
+"""Rays over the ground: distances by hand, and no pixel is missed."""
 
 import math
 
@@ -19,14 +19,14 @@ END = 81 * 61
 
 
 def middle_ray(rays):
-    """The ray straight ahead: pixels and distances without the filling."""
+    """Pixels and distances of the ray straight ahead, without the padding."""
     ray = int(np.abs(rays.azimuth).argmin())
     count = int((rays.pixels[ray] != END).sum())
     return rays.pixels[ray, :count], rays.near[ray, : count + 1]
 
 
 def seen_pixels(camera, mount, max_range, plane_z=0.0):
-    """Indices of the pixels whose centres see the ground, by another way than the module's."""
+    """Indices of the pixels whose centres see the ground, computed one by one."""
     found = []
     for row in range(camera.height):
         pixels = np.stack([np.arange(camera.width), np.full(camera.width, row)], 1)
@@ -105,7 +105,7 @@ def test_every_pixel_of_the_ground_is_on_a_ray(camera, pitch, roll, yaw, height)
     rays = ground_rays(camera, mount, max_range=8.0)
     end = camera.width * camera.height
     assert set(rays.pixels.ravel().tolist()) - {end} == set(expected)
-    # From near to far, each pixel once a ray.
+    # From near to far, each pixel once per ray.
     for pixels, near in zip(rays.pixels, rays.near, strict=True):
         count = int((pixels != end).sum())
         assert (pixels[count:] == end).all()
@@ -113,13 +113,13 @@ def test_every_pixel_of_the_ground_is_on_a_ray(camera, pitch, roll, yaw, height)
     assert (np.diff(rays.azimuth) > 0).all()
 
 
-def test_nadir_in_the_picture():
+def test_nadir_in_the_image():
     mount = Mount.from_angles(z=1.0, pitch=math.pi / 2)
     camera = LENSES[2]
     expected = seen_pixels(camera, mount, 3.0)
     rays = ground_rays(camera, mount, max_range=3.0)
     found = set(rays.pixels.ravel().tolist())
-    # Up in the picture is ahead.
+    # The image's upward direction is ahead.
     assert rays.heading == pytest.approx(0)
     assert len(expected) > 600
     assert found - {40 * 30} == set(expected)

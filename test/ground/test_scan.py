@@ -37,10 +37,8 @@ def test_free_road_is_inf():
     scan, ranges = measure(road())
     assert ranges.dtype == np.float32
     assert scan.range_max == 10
-    assert np.isinf(at(scan, ranges, 0))
-    assert np.isinf(at(scan, ranges, 0.4))
-    assert np.isinf(at(scan, ranges, -0.4))
-    # The view is 2 atan(40.5 / 60) wide.
+    assert np.isinf([at(scan, ranges, bearing) for bearing in (0, 0.4, -0.4)]).all()
+    # The field of view is 2 atan(40.5 / 60) wide.
     assert scan.angle_min == pytest.approx(-0.594, abs=0.03)
     assert scan.angle_max == pytest.approx(0.594, abs=0.03)
     assert scan.angle_min + (len(ranges) - 1) * scan.increment == pytest.approx(scan.angle_max)
@@ -76,29 +74,27 @@ def test_unknown_is_nan():
     assert np.isinf(at(scan, ranges, 0.1))
 
 
-def test_around_the_origin_not_the_camera():
-    # The camera is 2 m ahead of the origin; the pole 60 / 20.5 = 2.93 m ahead of it and a third
-    # of that to the left: at (4.93, 0.98).
+@pytest.mark.parametrize(
+    ('mount', 'x', 'y'),
+    [
+        # The pole is 60 / 20.5 m ahead of the camera and a third of that to its left.
+        (Mount.from_angles(2.0, 0.0, 1.0), 2 + 60 / 20.5, 60 / 20.5 / 3),
+        # The left of a camera that looks back is the right of the robot.
+        (Mount.from_angles(-0.5, 0.0, 1.0, yaw=math.pi), -0.5 - 60 / 20.5, -60 / 20.5 / 3),
+    ],
+)
+def test_ranges_are_from_the_origin_not_the_camera(mount, x, y):
     labels = road()
     labels[:41, 20] = CAR
-    scan, ranges = measure(labels, Mount.from_angles(2.0, 0.0, 1.0))
-    x, y = 2 + 60 / 20.5, 60 / 20.5 / 3
-    assert at(scan, ranges, math.atan2(y, x)) == pytest.approx(math.hypot(x, y), rel=0.02)
-    assert np.isinf(at(scan, ranges, 0))
-
-
-def test_a_camera_that_looks_back():
-    labels = road()
-    labels[:41, 20] = CAR
-    scan, ranges = measure(labels, Mount.from_angles(-0.5, 0.0, 1.0, yaw=math.pi))
-    # To the left of what looks back is to the right: at (-0.5 - 2.93, -0.98).
-    x, y = -0.5 - 60 / 20.5, -60 / 20.5 / 3
-    bearing = math.atan2(y, x) + 2 * math.pi
+    scan, ranges = measure(labels, mount)
+    # Beyond pi for the camera that looks back.
+    bearing = math.atan2(y, x) % (2 * math.pi)
+    assert scan.angle_min < bearing < scan.angle_max
     assert at(scan, ranges, bearing) == pytest.approx(math.hypot(x, y), rel=0.02)
-    assert scan.angle_min < math.pi < scan.angle_max
+    assert np.isfinite(ranges).sum() <= 3
 
 
-def test_results_do_not_stay():
+def test_nothing_of_the_last_frame_stays():
     rays = ground_rays(LEVEL, Mount.from_angles(z=1.0), max_range=10.0)
     finder, scan = ContactFinder(rays, (81, 61)), GroundScan(rays, 10.0)
     labels = road()

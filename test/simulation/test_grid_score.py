@@ -1,4 +1,4 @@
-"""Grids beside the truth, counted by hand."""
+"""Grids compared with the truth, counted by hand."""
 
 import numpy as np
 import pytest
@@ -19,12 +19,9 @@ def test_counts_and_shares():
     score.add(np.zeros((1, 5), np.int8), np.ones((1, 5), np.bool_))
     assert score == GridScore(both=7, found=8, true=9)
     assert score.iou == pytest.approx(7 / 10)
-
-
-def test_nothing_is_free():
-    score = GridScore()
-    score.add(np.full((2, 2), -1, np.int8), np.zeros((2, 2), np.bool_))
-    assert (score.iou, score.falsely_free, score.recall) == (0, 0, 0)
+    empty = GridScore()
+    empty.add(np.full((2, 2), -1, np.int8), np.zeros((2, 2), np.bool_))
+    assert (empty.iou, empty.falsely_free, empty.recall) == (0, 0, 0)
 
 
 def test_picture_shows_what_is_falsely_free():

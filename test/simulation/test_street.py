@@ -1,14 +1,16 @@
-"""The street drive: repeatable, moving, varied, and its labels are the exact truth."""
+"""The street drive and its source: repeatable, moving, varied, with exactly true labels."""
 
 from __future__ import annotations
 
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
 
 from linknet_ros.classes import CAMVID, UNLABELED
 from linknet_ros.errors import SourceError
+from linknet_ros.simulation.sources import open_source
 from linknet_ros.simulation.street import StreetDrive
 
 SKY, BUILDING, ROAD, PAVEMENT = CAMVID.ids(('sky', 'building', 'road', 'pavement'))
@@ -20,7 +22,7 @@ def drive():
 
 
 def ground_points(camera):
-    """Where the rays of all pixels below the horizon meet z = 0, worked out pixel by pixel."""
+    """Where the pixels below the horizon meet z = 0, computed one by one."""
     rows, cols, forward, left = [], [], [], []
     for row in range(camera.height):
         below = math.atan2(row - camera.cy, camera.fy) + camera.pitch
@@ -44,16 +46,23 @@ def test_the_same_seed_and_time_give_the_same_frame(drive):
     np.testing.assert_array_equal(frame.labels, again.labels)
 
 
-def test_other_seeds_give_other_streets(drive):
+def test_other_seeds_and_times_give_other_frames(drive):
     other = StreetDrive(seed=1)
     assert other.camera != drive.camera
     assert (other.frame(0).labels != drive.frame(0).labels).mean() > 0.1
-
-
-def test_the_drive_moves(drive):
     before, after = drive.frame(2.0), drive.frame(2.5)
     assert (before.labels != after.labels).mean() > 0.02
     assert np.abs(before.bgr.astype(int) - after.bgr).mean() > 5
+
+
+def test_source_replays_the_drive_at_its_rate():
+    source, drive = open_source('street', seed=3, size=(64, 48), rate=4.0), StreetDrive(3, 64, 48)
+    for _ in range(2):
+        frames = islice(source.frames(), 3)
+        for frame, time in zip(frames, (0.0, 0.25, 0.5), strict=True):
+            np.testing.assert_array_equal(frame.bgr, drive.frame(time).bgr)
+            np.testing.assert_array_equal(frame.labels, drive.frame(time).labels)
+    assert source.camera == drive.camera
 
 
 def test_a_parked_drive_keeps_its_ground_while_traffic_moves():
@@ -73,7 +82,7 @@ def test_ground_pixels_show_what_ground_label_says(seed, time, size):
     seen = frame.labels[rows, cols]
     expected = drive.ground_label(x, y, time)
     visible = (seen == ROAD) | (seen == PAVEMENT)
-    # A pixel exactly on an edge may fall either way, or the shadow of a car may cover its edge.
+    # A pixel on an edge may have either class, and a car's shadow may cover an edge.
     assert visible.sum() > 0.2 * seen.size
     assert (seen[visible] == expected[visible]).mean() > 0.999
     assert set(np.unique(seen[visible])) == {ROAD, PAVEMENT}
@@ -139,6 +148,7 @@ def test_any_size_works_and_the_scene_scales(size):
 def test_colours_follow_the_labels(drive):
     frame = drive.frame(1.0)
     bgr, labels = frame.bgr.astype(int), frame.labels
+    assert all(frame.bgr[labels == label].std() > 3 for label in np.unique(labels))
     means = {label: bgr[labels == label].mean(0) for label in (SKY, BUILDING, ROAD, PAVEMENT)}
     assert means[SKY].mean() > 200
     assert means[PAVEMENT].mean() > means[ROAD].mean() + 15
@@ -152,33 +162,26 @@ def test_colours_follow_the_labels(drive):
         assert step[border].mean() > 1.5 * step[within].mean()
 
 
-def test_surfaces_are_textured(drive):
-    frame = drive.frame(1.0)
-    for label in np.unique(frame.labels):
-        assert frame.bgr[frame.labels == label].std() > 3
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ({'width': 15}, r'15x360 px are too small; ask for 16x16'),
+        ({'width': 15}, r'15x360 px are too small; use 16x16'),
         ({'height': 0}, r'480x0 px are too small'),
-        ({'speed': -1.0}, r'speed -1.0 m/s cannot be driven; give 0 or more'),
+        ({'speed': -1.0}, 'invalid street speed -1.0 m/s; use 0 or more'),
         ({'speed': math.nan}, r'speed nan m/s'),
-        ({'seed': -3}, r'seed -3 is negative'),
+        ({'seed': -3}, 'invalid street seed -3; use'),
     ],
 )
-def test_a_drive_that_cannot_be_is_refused(arguments, message):
+def test_invalid_drive(arguments, message):
     with pytest.raises(SourceError, match=message):
         StreetDrive(**arguments)
 
 
 @pytest.mark.parametrize('time', [-0.1, math.nan, math.inf])
-def test_a_time_off_the_drive_is_refused(drive, time):
-    with pytest.raises(SourceError, match='is not on the drive; give 0 or more'):
-        drive.frame(time)
-    with pytest.raises(SourceError, match='is not on the drive; give 0 or more'):
-        drive.ground_label(1.0, 0.0, time)
+def test_invalid_time(drive, time):
+    for call in (drive.frame, drive.car_footprints, lambda time: drive.ground_label(1, 0, time)):
+        with pytest.raises(SourceError, match=r'invalid street time .* s; use 0 or more'):
+            call(time)
 
 
 def test_cars_are_where_their_footprints_say(drive):
@@ -191,14 +194,9 @@ def test_cars_are_where_their_footprints_say(drive):
     assert ((length > 3.7) & (length < 5)).all()
     assert ((width > 1.7) & (width < 2)).all()
     labels = drive.frame(time).labels
-    # The nearest that is in full view ahead: its rear, a metre above the ground, is car.
+    # The rear of the nearest one that is fully visible.
     ahead = boxes[(boxes[:, 0] > 5) & (np.abs(boxes[:, 1:4:2]).max(1) < 0.4 * boxes[:, 0])]
     x, right, _, left = min(ahead.tolist())
     points = np.array([[x, y, 0.8] for y in np.linspace(right + 0.2, left - 0.2, 5)])
     cols, rows, _ = np.round(camera.project(points).T).astype(int)
     assert set(labels[rows, cols].tolist()) == {CAMVID.names.index('car')}
-
-
-def test_footprints_at_no_time(drive):
-    with pytest.raises(SourceError, match='-1 s is not on the drive'):
-        drive.car_footprints(-1)

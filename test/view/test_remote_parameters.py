@@ -4,125 +4,129 @@ import time
 
 import pytest
 
-pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
+pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from linknet_ros.view import remote_parameters as ros_view_parameters
+from linknet_ros.view import remote_parameters
 from linknet_ros.view.remote_parameters import RemoteParameters
+
+
+class Nodes:
+    """Two nodes and their executor; `remote` has the parameters of the other one."""
+
+    def __init__(self, context):
+        self.asking = Node('asking', context=context)
+        self.other = Node('other', context=context, namespace='/front')
+        self.executor = SingleThreadedExecutor(context=context)
+        for node in (self.asking, self.other):
+            self.executor.add_node(node)
+        values = {'opacity': 0.5, 'model': 'a.onnx', 'classes': ['road', 'car'], 'numbers': [1, 2]}
+        for name, value in values.items():
+            self.other.declare_parameter(name, value)
+        self.remote = RemoteParameters(self.asking, '/front/other')
+        self.answers = []
+
+    def get(self, *names):
+        self.remote.get(names, self.answers.append)
+
+    def spin(self, times=10):
+        for _ in range(times):
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def answer(self, request):
+        """Repeat a request, which does nothing until the services are found, until an answer."""
+        self.answers.clear()
+        end = time.monotonic() + 20
+        while not self.answers:
+            assert time.monotonic() < end
+            request()
+            self.executor.spin_once(timeout_sec=0.05)
+        return self.answers[0]
+
+    def close(self):
+        self.executor.shutdown()
+        self.remote.close()
+        self.asking.destroy_node()
+        self.other.destroy_node()
 
 
 @pytest.fixture
 def nodes(context):
-    """(asking node, asked node, executor of both)."""
-    asking = Node('asking', context=context)
-    asked = Node('asked', context=context, namespace='/front')
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(asking)
-    executor.add_node(asked)
-    asked.declare_parameter('opacity', 0.5)
-    asked.declare_parameter('model', 'a.onnx')
-    asked.declare_parameter('classes', ['road', 'car'])
-    asked.declare_parameter('numbers', [1, 2])
-    yield asking, asked, executor
-    executor.shutdown()
-    asking.destroy_node()
-    asked.destroy_node()
+    made = Nodes(context)
+    yield made
+    made.close()
 
 
-@pytest.fixture
-def remote(nodes):
-    parameters = RemoteParameters(nodes[0], '/front/asked')
-    wait_for(nodes, parameters._set.service_is_ready)
-    wait_for(nodes, parameters._get.service_is_ready)
-    yield parameters
-    parameters.close()
+@pytest.mark.parametrize(
+    ('names', 'values'),
+    [
+        (
+            ('opacity', 'model', 'classes'),
+            {'opacity': 0.5, 'model': 'a.onnx', 'classes': ('road', 'car')},
+        ),
+        # Integer arrays are of no use to the view.
+        (('opacity', 'numbers'), {'opacity': 0.5}),
+        # The node answers with nothing if it does not know one of them.
+        (('nothing', 'opacity'), {}),
+    ],
+)
+def test_get(nodes, names, values):
+    assert nodes.answer(lambda: nodes.get(*names)) == values
 
 
-def wait_for(nodes, ready):
-    end = time.monotonic() + 20
-    while not ready():
-        assert time.monotonic() < end
-        nodes[2].spin_once(timeout_sec=0.05)
-
-
-def test_get(nodes, remote):
-    answers = []
-    remote.get(['opacity', 'model', 'classes'], answers.append)
-    wait_for(nodes, lambda: answers)
-    assert answers == [{'opacity': 0.5, 'model': 'a.onnx', 'classes': ('road', 'car')}]
-
-
-def test_values_of_other_types_are_left_out(nodes, remote):
-    answers = []
-    remote.get(['opacity', 'numbers'], answers.append)
-    wait_for(nodes, lambda: answers)
-    assert answers == [{'opacity': 0.5}]
-
-
-def test_parameter_that_is_not_there(nodes, remote):
-    answers = []
-    remote.get(['nothing', 'opacity'], answers.append)
-    wait_for(nodes, lambda: answers)
-    assert answers == [{}]
-
-
-def test_one_question_at_a_time(nodes, remote):
-    answers = []
+def test_one_request_at_a_time(nodes):
+    nodes.answer(lambda: nodes.get('opacity'))
+    nodes.answers.clear()
     for _ in range(5):
-        remote.get(['opacity'], answers.append)
-    wait_for(nodes, lambda: answers)
-    for _ in range(10):
-        nodes[2].spin_once(timeout_sec=0.02)
-    assert len(answers) == 1
-    remote.get(['opacity'], answers.append)
-    wait_for(nodes, lambda: len(answers) == 2)
+        nodes.get('opacity')
+    nodes.spin(20)
+    assert len(nodes.answers) == 1
 
 
-def test_set(nodes, remote):
-    answers = []
-    remote.set({'opacity': 0.25}, answers.append)
-    wait_for(nodes, lambda: answers)
-    assert answers == ['']
-    assert nodes[1].get_parameter('opacity').value == 0.25
+def test_set_and_refusal(nodes):
+    assert nodes.answer(lambda: nodes.get('opacity'))
+    nodes.answers.clear()
+    assert nodes.answer(lambda: set_opacity(nodes, 0.25)) == ''
+    assert nodes.other.get_parameter('opacity').value == 0.25
+    nodes.other.add_on_set_parameters_callback(
+        lambda _: SetParametersResult(successful=False, reason='too large')
+    )
+    nodes.spin(20)
+    assert nodes.answer(lambda: set_opacity(nodes, 9.0)) == 'too large'
+    assert nodes.other.get_parameter('opacity').value == 0.25
 
 
-def test_refusal_has_its_reason(nodes, remote):
-    def refuse(parameters):
-        return SetParametersResult(successful=False, reason='too large')
+def set_opacity(nodes, value):
+    def done(reason):
+        # Not yet discovered.
+        if 'not running' not in reason:
+            nodes.answers.append(reason)
 
-    nodes[1].add_on_set_parameters_callback(refuse)
-    answers = []
-    remote.set({'opacity': 9.0}, answers.append)
-    wait_for(nodes, lambda: answers)
-    assert answers == ['too large']
-    assert nodes[1].get_parameter('opacity').value == 0.5
+    nodes.remote.set({'opacity': value}, done)
 
 
-def test_node_that_is_not_there(nodes):
-    remote = RemoteParameters(nodes[0], '/nobody')
-    answers = []
-    remote.get(['opacity'], answers.append)
-    remote.set({'opacity': 0.1}, answers.append)
-    assert answers == ['/nobody is not there']
+def test_node_that_is_not_running(nodes):
+    remote = RemoteParameters(nodes.asking, '/nobody')
+    remote.get(['opacity'], nodes.answers.append)
+    remote.set({'opacity': 0.1}, nodes.answers.append)
+    assert nodes.answers == ['/nobody is not running']
     remote.close()
 
 
-def test_node_that_never_answers_is_asked_again(nodes, remote, monkeypatch):
-    monkeypatch.setattr(ros_view_parameters, '_PATIENCE', 0.05)
-    _, asked, executor = nodes
-    answers = []
-    executor.remove_node(asked)
-    remote.get(['opacity'], answers.append)
+def test_node_that_never_answers_is_asked_again(nodes, monkeypatch):
+    nodes.answer(lambda: nodes.get('opacity'))
+    nodes.answers.clear()
+    monkeypatch.setattr(remote_parameters, '_TIMEOUT', 0.05)
+    nodes.executor.remove_node(nodes.other)
+    nodes.get('opacity')
     time.sleep(0.1)
-    executor.spin_once(timeout_sec=0.05)
-    remote.forget_unanswered()
-    executor.add_node(asked)
-    remote.get(['opacity'], answers.append)
-    wait_for(nodes, lambda: answers)
-    for _ in range(10):
-        executor.spin_once(timeout_sec=0.02)
-    # The late answer to the first is nobody's.
-    assert answers == [{'opacity': 0.5}]
+    nodes.spin(1)
+    nodes.remote.forget_unanswered()
+    nodes.executor.add_node(nodes.other)
+    nodes.get('opacity')
+    nodes.spin(20)
+    # The late answer to the first request is ignored.
+    assert nodes.answers == [{'opacity': 0.5}]

@@ -1,4 +1,4 @@
-"""The server over real sockets: its files, who is refused, when the robot is listened to."""
+"""The web server over real sockets: its files, whom it refuses, and when the robot is watched."""
 
 import asyncio
 import contextlib
@@ -18,25 +18,25 @@ from linknet_ros.view import server as view_server
 from linknet_ros.view.board import Board
 from linknet_ros.view.server import ViewServer
 
-LOOKING = {'looking': True}
+VISIBLE = {'visible': True}
 
 
 class Control:
-    """Stand-in for the robot's side."""
+    """Stand-in for the listener."""
 
     def __init__(self):
-        self.looks = []
+        self.changes = []
         self.asked = []
 
-    def look(self, looking):
-        self.looks.append(looking)
+    def set_watched(self, watched):
+        self.changes.append(watched)
 
     def set_parameter(self, name, value):
         self.asked.append((name, value))
         future = Future()
         if value <= 1:
             future.set_result('')
-        # Else nobody ever answers.
+        # Otherwise nobody ever answers.
         return future
 
 
@@ -65,9 +65,9 @@ def ask(url, work=None, headers=None, path=''):
     return asyncio.run(run())
 
 
-def open_socket(client, url, **headers):
-    headers = {'Origin': url.rstrip('/'), **headers}
-    return client.ws_connect(f'{url}socket', headers=headers)
+def open_socket(client, url, headers=(), **options):
+    headers = {'Origin': url.rstrip('/'), **dict(headers)}
+    return client.ws_connect(f'{url}socket', headers=headers, **options)
 
 
 def refusal(url, **headers):
@@ -100,10 +100,10 @@ def test_files(server, path):
     assert headers['X-Content-Type-Options'] == 'nosniff'
 
 
-def test_page_has_nothing_from_elsewhere():
+def test_page_loads_nothing_from_elsewhere():
     for path in view_server.PAGE.iterdir():
         text = path.read_text()
-        # The one address is a name: of the format of the icon.
+        # The only address is the name space of the icon.
         addresses = re.findall(r'\w+://\S+?(?=["\'\s])', text)
         assert set(addresses) <= {'http://www.w3.org/2000/svg'}
         assert '"//' not in text
@@ -122,15 +122,15 @@ def test_no_other_file(server, path):
 
 @pytest.mark.parametrize('path', ['', 'view.js', 'socket', 'nothing'])
 @pytest.mark.parametrize('host', ['evil.example', 'evil.example:8080', 'localhost.evil.example'])
-def test_name_that_somebody_else_owns_is_refused(server, control, path, host):
-    """DNS rebinding: the page of evil.example asks evil.example, which now means this machine."""
+def test_unknown_host_name_is_refused(server, control, path, host):
+    """DNS rebinding: the page of evil.example sends requests to a name that now means us."""
     origin = {'Origin': f'http://{host}'}
     for headers in ({'Host': host}, {'Host': host, **origin}):
         status, _, text = ask(server.url, headers=headers, path=path)
         assert status == 403
         assert 'allowed_hosts' in text
     assert refusal(server.url, Host=host, **origin) == 403
-    assert control.looks == []
+    assert control.changes == []
 
 
 @pytest.mark.parametrize(
@@ -139,11 +139,9 @@ def test_name_that_somebody_else_owns_is_refused(server, control, path, host):
 def test_page_of_another_site_is_refused(server, control, origin):
     assert refusal(server.url, Origin=origin) == 403
     assert ask(server.url, headers={'Origin': origin})[0] == 403
-    assert control.looks == []
-
-
-def test_socket_needs_an_origin(server):
+    # A WebSocket without an origin is not a browser's.
     assert refusal(server.url) == 403
+    assert control.changes == []
 
 
 @pytest.mark.parametrize('host', ['localhost:8080', 'robot.local', '[::1]', '10.0.0.3:9000'])
@@ -153,72 +151,62 @@ def test_names_of_this_machine_are_served(server, host):
     assert f'ws://{host} ' in headers['Content-Security-Policy']
 
     async def work(client):
-        async with open_socket(client, server.url, Host=host, Origin=f'http://{host}') as socket:
-            await socket.send_json(LOOKING)
+        headers = {'Host': host, 'Origin': f'http://{host}'}
+        async with open_socket(client, server.url, headers) as socket:
+            await socket.send_json(VISIBLE)
             return (await socket.receive_json())['type']
 
     assert ask(server.url, work) == 'status'
 
 
-@pytest.mark.parametrize('method', ['POST', 'PUT', 'DELETE', 'OPTIONS'])
-def test_nothing_but_reading(server, method):
+def test_read_only(server):
     async def work(client):
-        async with client.request(method, server.url) as answer:
-            return answer.status
+        for method in ('POST', 'PUT', 'DELETE', 'OPTIONS'):
+            async with client.request(method, server.url) as answer:
+                assert answer.status == 405, method
 
-    assert ask(server.url, work) == 405
+    ask(server.url, work)
 
 
-def test_robot_is_listened_to_while_somebody_looks(server, control):
+def test_robot_is_watched_while_a_page_is_visible(server, control):
     async def work(client):
         async with open_socket(client, server.url) as one, open_socket(client, server.url) as two:
             await asyncio.sleep(0.1)
-            assert control.looks == []
-            await one.send_json(LOOKING)
+            assert control.changes == []
+            await one.send_json(VISIBLE)
             await one.receive()
-            await two.send_json(LOOKING)
+            await two.send_json(VISIBLE)
             await two.receive()
-            assert control.looks == [True]
-            # A tab in the background does not look.
-            await one.send_json({'looking': False})
+            assert control.changes == [True]
+            # A tab in the background.
+            await one.send_json({'visible': False})
             await asyncio.sleep(0.1)
-            assert control.looks == [True]
-            await two.send_json({'looking': False})
-            while control.looks != [True, False]:
+            assert control.changes == [True]
+            await two.send_json({'visible': False})
+            while control.changes != [True, False]:
                 await asyncio.sleep(0.01)
-            await two.send_json(LOOKING)
-            while control.looks != [True, False, True]:
+            await two.send_json(VISIBLE)
+            while control.changes != [True, False, True]:
                 await asyncio.sleep(0.01)
 
     ask(server.url, work)
-    # Both have gone.
-    wait_for(lambda: control.looks == [True, False, True, False])
+    # Both have disconnected.
+    wait_for(lambda: control.changes == [True, False, True, False])
 
 
-def test_browser_that_dies_no_longer_looks(server, control):
-    async def work(client):
-        async with open_socket(client, server.url) as socket:
-            await socket.send_json(LOOKING)
-            await socket.receive()
-            # Without a word, as a process that is killed.
-            socket._response.connection.transport.abort()
-
-    ask(server.url, work)
-    wait_for(lambda: control.looks == [True, False])
-
-
-def test_browser_that_freezes_no_longer_looks(control, monkeypatch):
+@pytest.mark.parametrize('frozen', [False, True], ids=['killed', 'frozen'])
+def test_browser_that_vanishes_no_longer_watches(control, monkeypatch, frozen):
     monkeypatch.setattr(view_server, '_HEARTBEAT', 0.2)
     server = ViewServer(Board('/linknet'), control, port=0)
 
     async def work(client):
-        origin = {'Origin': server.url.rstrip('/')}
-        # It answers no ping, as a laptop that was closed.
-        async with client.ws_connect(
-            f'{server.url}socket', headers=origin, autoping=False
-        ) as socket:
-            await socket.send_json(LOOKING)
-            while control.looks != [True, False]:
+        # A frozen one answers no ping, like a laptop that is closed.
+        async with open_socket(client, server.url, autoping=not frozen) as socket:
+            await socket.send_json(VISIBLE)
+            await socket.receive()
+            if not frozen:
+                socket._response.connection.transport.abort()
+            while control.changes != [True, False]:
                 await asyncio.sleep(0.01)
 
     try:
@@ -227,14 +215,14 @@ def test_browser_that_freezes_no_longer_looks(control, monkeypatch):
         server.stop()
 
 
-def test_only_so_many_browsers(server, monkeypatch):
+def test_limit_of_browsers(server, monkeypatch):
     monkeypatch.setattr(view_server, 'MAX_SESSIONS', 2)
 
     async def work(client):
-        # Kept, or they would be closed again.
+        # Referenced, or they would be closed.
         sockets = [await open_socket(client, server.url) for _ in range(2)]
         for one in sockets:
-            await one.send_json(LOOKING)
+            await one.send_json(VISIBLE)
             await one.receive()
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             await open_socket(client, server.url)
@@ -249,11 +237,11 @@ def test_only_so_many_browsers(server, monkeypatch):
         except aiohttp.WSServerHandshakeError:
             return False
 
-    # Those two go away.
+    # Those two disconnect.
     wait_for(lambda: ask(server.url, accepted))
 
 
-def test_parameter_goes_to_the_robot_and_the_answer_comes_back(server, control):
+def test_parameter_is_set_and_answered(server, control):
     async def work(client):
         async with open_socket(client, server.url) as socket:
             await socket.send_json({'set': 'overlay_opacity', 'value': 1})
@@ -265,7 +253,7 @@ def test_parameter_goes_to_the_robot_and_the_answer_comes_back(server, control):
 
 
 def test_node_that_never_answers(server, monkeypatch):
-    monkeypatch.setattr(view_server, '_PATIENCE', 0.2)
+    monkeypatch.setattr(view_server, '_TIMEOUT', 0.2)
 
     async def work(client):
         async with open_socket(client, server.url) as socket:
@@ -280,7 +268,7 @@ def test_stop_ends_open_pages_at_once(control):
 
     async def work(client):
         async with open_socket(client, server.url) as socket:
-            await socket.send_json(LOOKING)
+            await socket.send_json(VISIBLE)
             await socket.receive()
             await asyncio.get_running_loop().run_in_executor(None, server.stop)
             while (message := await socket.receive()).type == aiohttp.WSMsgType.TEXT:
@@ -289,7 +277,7 @@ def test_stop_ends_open_pages_at_once(control):
 
     message = ask(server.url, work)
     assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
-    assert control.looks == [True, False]
+    assert control.changes == [True, False]
     server.stop()
 
 
@@ -304,7 +292,7 @@ def test_stop_ends_open_pages_at_once(control):
         b'\x16\x03\x01',
     ],
 )
-def test_what_is_no_request_is_refused_quietly(server, capfd, junk):
+def test_garbage_is_refused_quietly(server, capfd, junk):
     port = int(server.url.rstrip('/').rpartition(':')[2])
     with socket.create_connection(('127.0.0.1', port), timeout=20) as other:
         other.sendall(junk)
@@ -318,7 +306,7 @@ def test_what_is_no_request_is_refused_quietly(server, capfd, junk):
     assert capfd.readouterr().err == ''
 
 
-def test_fault_of_ours_is_logged(server, caplog, monkeypatch):
+def test_bug_is_logged(server, caplog, monkeypatch):
     def fail(*_):
         raise ZeroDivisionError('a bug')
 
@@ -327,25 +315,22 @@ def test_fault_of_ours_is_logged(server, caplog, monkeypatch):
     assert 'a bug' in caplog.text
 
 
-def test_port_that_is_taken(server, control):
+@pytest.mark.parametrize('host', ['300.1.2.3', 'nowhere.invalid', '203.0.113.1', ' '])
+def test_address_that_cannot_be_used(server, control, host):
+    with pytest.raises(ServeError, match='cannot serve on'):
+        ViewServer(Board('/linknet'), control, host=host, port=0)
     port = int(server.url.rstrip('/').rpartition(':')[2])
-    with pytest.raises(ServeError, match=rf'cannot listen on 127.0.0.1:{port} .*in use.*port'):
+    with pytest.raises(ServeError, match=rf'cannot serve on 127.0.0.1:{port} .*in use.*port'):
         ViewServer(Board('/linknet'), control, port=port)
 
 
-@pytest.mark.parametrize('host', ['300.1.2.3', 'nowhere.invalid', '203.0.113.1', ' '])
-def test_address_that_is_not_here(control, host):
-    with pytest.raises(ServeError, match='cannot listen on'):
-        ViewServer(Board('/linknet'), control, host=host, port=0)
-
-
-def test_file_that_is_missing(control, monkeypatch, tmp_path):
+def test_missing_file(control, monkeypatch, tmp_path):
     monkeypatch.setattr(view_server, 'PAGE', tmp_path / 'gone')
-    with pytest.raises(ServeError, match=r'cannot read .*gone .*install again'):
+    with pytest.raises(ServeError, match=r'cannot read .*gone .*install linknet_ros again'):
         ViewServer(Board('/linknet'), control, port=0)
 
 
-def test_other_addresses(control):
+def test_ipv6(control):
     try:
         server = ViewServer(Board('/linknet'), control, host='::1', port=0)
     except ServeError as error:

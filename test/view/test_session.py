@@ -1,4 +1,4 @@
-"""One browser: what it gets, how fast, and what it may say."""
+"""One browser: what it gets, how fast, and what it may send."""
 
 import asyncio
 import contextlib
@@ -20,9 +20,9 @@ from linknet_ros.errors import FrameError
 from linknet_ros.view.board import Board
 from linknet_ros.view.pictures import Picture
 from linknet_ros.view.session import Session
-from linknet_ros.view.status import Report
+from linknet_ros.view.status import Diagnostics
 
-LOOKING = {'looking': True}
+VISIBLE = {'visible': True}
 
 
 class Page:
@@ -30,7 +30,7 @@ class Page:
 
     def __init__(self, board, rate=1000.0):
         self.board = board
-        self.looks = []
+        self.changes = []
         self.asked = []
         self.go_on = None
         self._rate = rate
@@ -54,7 +54,7 @@ class Page:
         return '' if value <= 1 else 'too large'
 
     def _look(self):
-        self.looks.append(self.session.looking)
+        self.changes.append(self.session.visible)
 
     @contextlib.asynccontextmanager
     async def open(self):
@@ -106,8 +106,8 @@ def picture(data=b'x', **more):
 def test_picture_with_its_header():
     async def work(page):
         shown = picture(b'\xff\xd8 bytes', kind='image/png', caption='/image')
-        page.board.show('grid', shown)
-        await page.say(LOOKING, {'next': 'grid'})
+        page.board.put('grid', shown)
+        await page.say(VISIBLE, {'next': 'grid'})
         header, data = await page.picture()
         assert data == b'\xff\xd8 bytes'
         assert header == {
@@ -120,37 +120,37 @@ def test_picture_with_its_header():
     run(work)
 
 
-def test_one_for_each_time_it_asks_and_the_newest():
+def test_one_picture_per_request_the_newest():
     async def work(page):
-        page.board.show('camera', picture(b'1'))
-        await page.say(LOOKING, {'next': 'camera'})
+        page.board.put('camera', picture(b'1'))
+        await page.say(VISIBLE, {'next': 'camera'})
         assert (await page.picture())[1] == b'1'
-        # It has not asked again: a slow browser's pictures do not pile up.
+        # Without a new request, pictures do not pile up for a slow browser.
         for k in range(2, 50):
-            page.board.show('camera', picture(b'%d' % k))
+            page.board.put('camera', picture(b'%d' % k))
         await page.nothing()
         await page.say({'next': 'camera'})
         assert (await page.picture())[1] == b'49'
-        # Nor does it get the same twice.
+        # It never gets the same one twice.
         await page.say({'next': 'camera'})
         await page.nothing()
-        page.board.show('camera', picture(b'50'))
+        page.board.put('camera', picture(b'50'))
         assert (await page.picture())[1] == b'50'
 
     run(work)
 
 
-def test_nobody_encodes_what_nobody_gets():
+def test_encodes_only_what_is_sent():
     async def work(page):
         encoded = []
 
         def show(k):
-            page.board.show('camera', Picture(lambda: encoded.append(k) or b'%d' % k))
+            page.board.put('camera', Picture(lambda: encoded.append(k) or b'%d' % k))
 
         show(0)
         await page.say({'next': 'camera'})
         await page.nothing()
-        await page.say(LOOKING, {'next': 'camera'})
+        await page.say(VISIBLE, {'next': 'camera'})
         await page.picture()
         for k in range(1, 10):
             show(k)
@@ -160,13 +160,13 @@ def test_nobody_encodes_what_nobody_gets():
     run(work)
 
 
-def test_slow_encoder_does_not_hold_up_the_numbers():
+def test_slow_encoder_does_not_block():
     async def work(page):
         release = threading.Event()
-        page.board.show('camera', Picture(lambda: release.wait(30) and b'late'))
-        await page.say(LOOKING, {'next': 'camera'})
+        page.board.put('camera', Picture(lambda: release.wait(30) and b'late'))
+        await page.say(VISIBLE, {'next': 'camera'})
         assert await page.text('status')
-        # Another browser's loop is the same: it must go on.
+        # All browsers share the event loop: it must not block.
         await asyncio.sleep(0.1)
         release.set()
         assert (await page.picture())[1] == b'late'
@@ -180,12 +180,12 @@ def test_rate_is_kept():
 
         def send():
             while not stop.wait(0.005):
-                page.board.show('overlay', picture())
+                page.board.put('overlay', picture())
 
         sender = threading.Thread(target=send)
         sender.start()
         try:
-            await page.say(LOOKING)
+            await page.say(VISIBLE)
             times = []
             for _ in range(6):
                 await page.say({'next': 'overlay'})
@@ -194,52 +194,47 @@ def test_rate_is_kept():
         finally:
             stop.set()
             sender.join()
-        # A tenth of a second apart, but for the time on the way.
+        # A tenth of a second apart, but for the latency.
         assert all(b - a > 0.05 for a, b in pairwise(times))
         assert times[-1] - times[0] > 0.4
 
     run(work, rate=10.0)
 
 
-def test_hidden_tab_gets_nothing_and_sees_the_newest_when_it_is_back():
+def test_hidden_tab_gets_nothing_and_then_the_newest():
     async def work(page):
-        await page.say(LOOKING, {'next': 'camera'}, {'looking': False})
-        while page.looks != [True, False]:
+        await page.say(VISIBLE, {'next': 'camera'}, {'visible': False})
+        while page.changes != [True, False]:
             await asyncio.sleep(0.01)
         with contextlib.suppress(asyncio.TimeoutError):
-            # One state may have been on its way.
+            # A status may have been in flight.
             await page.socket.receive(0.2)
-        page.board.show('camera', picture(b'meanwhile'))
+        page.board.put('camera', picture(b'1'))
         with pytest.raises(asyncio.TimeoutError):
             # No numbers either.
             await page.socket.receive(1.2)
-        assert page.looks == [True, False]
-
-    run(work)
-
-
-def test_shown_again():
-    async def work(page):
-        await page.say(LOOKING, {'next': 'camera'}, {'looking': False})
-        page.board.show('camera', picture(b'1'))
-        page.board.show('camera', picture(b'2'))
-        await page.say(LOOKING, {'next': 'camera'})
+        page.board.put('camera', picture(b'2'))
+        await page.say(VISIBLE, {'next': 'camera'})
         assert (await page.picture())[1] == b'2'
+        assert page.changes == [True, False, True]
+        await page.socket.close()
+        while page.changes != [True, False, True, False]:
+            await asyncio.sleep(0.01)
 
     run(work)
 
 
-def test_frame_that_cannot_be_shown_is_said():
+def test_broken_frame_is_reported():
     async def work(page):
         def encode():
             raise FrameError("encoding 'x' cannot be converted")
 
-        page.board.show('camera', Picture(encode))
-        await page.say(LOOKING, {'next': 'camera'})
+        page.board.put('camera', Picture(encode))
+        await page.say(VISIBLE, {'next': 'camera'})
         header, data = await page.picture()
         assert (header['problem'], data) == ("encoding 'x' cannot be converted", b'')
         # The next frame may be fine.
-        page.board.show('camera', picture(b'fine'))
+        page.board.put('camera', picture(b'fine'))
         await page.say({'next': 'camera'})
         header, data = await page.picture()
         assert (header.get('problem'), data) == (None, b'fine')
@@ -247,12 +242,12 @@ def test_frame_that_cannot_be_shown_is_said():
     run(work)
 
 
-def test_status_comes_again_and_again():
+def test_status_is_repeated():
     async def work(page):
-        await page.say(LOOKING)
+        await page.say(VISIBLE)
         first = await page.text('status')
-        report = Report(time.monotonic(), False, '', {'state': 'active'})
-        page.board.learn(report=report, parameters={'min_confidence': 0.25})
+        diagnostics = Diagnostics(time.monotonic(), False, '', {'state': 'active'})
+        page.board.update(diagnostics=diagnostics, parameters={'min_confidence': 0.25})
         second = await page.text('status')
         assert first['parameters']['min_confidence'] is None
         assert second['parameters']['min_confidence'] == 0.25
@@ -263,14 +258,19 @@ def test_status_comes_again_and_again():
 
 def test_setting():
     async def work(page):
-        await page.say({'set': 'min_confidence', 'value': 0.5})
+        # Pictures are sent while the node is busy.
+        page.go_on = asyncio.Event()
+        await page.say(VISIBLE, {'set': 'min_confidence', 'value': 0.5}, {'next': 'camera'})
+        page.board.put('camera', picture(b'1'))
+        assert (await page.picture())[1] == b'1'
+        page.go_on.set()
         assert await page.text('answer') == {
             'type': 'answer',
             'set': 'min_confidence',
             'value': 0.5,
             'problem': '',
         }
-        # The next may come as soon as the answer is there.
+        # The next one may follow the answer.
         await page.say({'set': 'overlay_opacity', 'value': 7})
         assert (await page.text('answer'))['problem'] == 'too large'
         assert page.asked == [('min_confidence', 0.5), ('overlay_opacity', 7.0)]
@@ -278,19 +278,7 @@ def test_setting():
     run(work)
 
 
-def test_pictures_go_on_while_the_node_thinks():
-    async def work(page):
-        page.go_on = asyncio.Event()
-        await page.say(LOOKING, {'set': 'min_confidence', 'value': 0.5}, {'next': 'camera'})
-        page.board.show('camera', picture(b'1'))
-        assert (await page.picture())[1] == b'1'
-        page.go_on.set()
-        assert (await page.text('answer'))['problem'] == ''
-
-    run(work)
-
-
-async def ends_with_a_word(page):
+async def closed_for_a_reason(page):
     while (message := await page.socket.receive(20)).type == aiohttp.WSMsgType.TEXT:
         pass
     assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1008)
@@ -307,8 +295,8 @@ async def ends_with_a_word(page):
         '1',
         'null',
         '{}',
-        '{"looking": 1}',
-        '{"looking": "yes"}',
+        '{"visible": 1}',
+        '{"visible": "yes"}',
         '{"next": "labels"}',
         '{"next": ["camera"]}',
         '{"set": "min_confidence"}',
@@ -319,25 +307,20 @@ async def ends_with_a_word(page):
         '{"set": "min_confidence", "value": 1e999}',
         '{"set": "min_confidence", "value": 1' + '0' * 500 + '}',
         '{"set": "min_confidence", "value": null}',
-        # Of the node's parameters these two only.
+        # Only the sliders' parameters.
         '{"set": "drivable_classes", "value": 1.0}',
         '{"set": "model", "value": 1.0}',
         '{"set": ["min_confidence"], "value": 1.0}',
+        # Text only.
+        b'{"visible": true}',
     ],
 )
-def test_what_is_no_message_of_the_page_ends_it(text):
+def test_invalid_message_ends_it(text):
     async def work(page):
-        await page.socket.send_str(text)
-        assert await ends_with_a_word(page) == []
-
-    run(work)
-
-
-def test_bytes_end_it():
-    async def work(page):
-        await page.socket.send_bytes(b'{"looking": true}')
-        await ends_with_a_word(page)
-        assert True not in page.looks
+        send = page.socket.send_bytes if isinstance(text, bytes) else page.socket.send_str
+        await send(text)
+        assert await closed_for_a_reason(page) == []
+        assert True not in page.changes
 
     run(work)
 
@@ -347,17 +330,6 @@ def test_second_change_before_the_answer_ends_it():
         page.go_on = asyncio.Event()
         change = {'set': 'min_confidence', 'value': 0.5}
         await page.say(change, change)
-        assert await ends_with_a_word(page) == [('min_confidence', 0.5)]
-
-    run(work)
-
-
-def test_end_is_told():
-    async def work(page):
-        await page.say(LOOKING)
-        await page.text('status')
-        await page.socket.close()
-        while page.looks != [True, False]:
-            await asyncio.sleep(0.01)
+        assert await closed_for_a_reason(page) == [('min_confidence', 0.5)]
 
     run(work)

@@ -1,21 +1,23 @@
-"""States in plain words: no state of the robot looks like another."""
+"""States in plain words; no state of the robot looks like another."""
 
 import json
 from dataclasses import replace
 
 import pytest
 
-from linknet_ros.view.status import Facts, LegendEntry, Report, status_of
+from linknet_ros.view.status import Diagnostics, Facts, LegendEntry, status_of
 
 NOW = 1000.0
 
 FINE = Facts(
     '/front/linknet',
-    since=NOW - 60,
+    watched_since=NOW - 60,
     present=True,
-    report=Report(NOW - 0.5, False, '9.9 frames per second', {'state': 'active', 'received': '7'}),
+    diagnostics=Diagnostics(
+        NOW - 0.5, False, '9.9 frames per second', {'state': 'active', 'received': '7'}
+    ),
     camera='/camera/image_raw',
-    senders=1,
+    publishers=1,
     parameters={'overlay_opacity': 0.5, 'min_confidence': 0.0},
     legend=(LegendEntry('road', (128, 64, 128), True), LegendEntry('<b>', (1, 2, 3), False)),
 )
@@ -32,11 +34,11 @@ def hints(times, facts=FINE, **changes):
     return status_of(replace(facts, **changes), times, NOW)['hints']
 
 
-def report(age, state='active', fault=False, message='m'):
-    return Report(NOW - age, fault, message, {'state': state})
+def diagnostics(age, state='active', fault=False, message='m'):
+    return Diagnostics(NOW - age, fault, message, {'state': state})
 
 
-def test_all_is_well():
+def test_everything_works():
     status = status_of(FINE, FRESH, NOW)
     assert json.loads(json.dumps(status)) == {
         'now': NOW,
@@ -54,37 +56,39 @@ def test_all_is_well():
     }
 
 
-def test_node_is_not_there():
-    level, text = note(present=False, report=None)
+@pytest.mark.parametrize(
+    ('changes', 'text'),
+    [
+        ({'present': False}, '/front/linknet is not running; start it'),
+        ({'present': True}, '/front/linknet publishes no diagnostics; it hangs'),
+    ],
+)
+def test_node_without_diagnostics(changes, text):
+    level, found = note(diagnostics=None, **changes)
     assert level == 'error'
-    assert text.startswith('no node /front/linknet here; start it')
+    assert found.startswith(text)
 
 
 @pytest.mark.parametrize('present', [None, False, True])
-def test_nothing_is_claimed_too_early(present):
-    assert note(present=present, report=None, since=NOW - 1) == (
+def test_waits_before_an_error(present):
+    assert note(present=present, diagnostics=None, watched_since=NOW - 1) == (
         'wait',
         'looking for /front/linknet',
     )
-    assert note(present=None, report=None, since=None)[0] == 'wait'
+    assert note(present=None, diagnostics=None, watched_since=None)[0] == 'wait'
 
 
-def test_node_that_died_is_said_though_the_graph_still_has_it():
-    level, text = note(report=report(12))
+def test_node_that_died_though_the_graph_still_has_it():
+    level, text = note(diagnostics=diagnostics(12))
     assert level == 'error'
     assert text.startswith('/front/linknet has been silent for 12 s; it hangs, has died')
-    # Its last numbers are not shown as if they were those of now.
-    status = status_of(replace(FINE, report=report(12)), {}, NOW)
+    # Its last numbers must not look like current ones.
+    status = status_of(replace(FINE, diagnostics=diagnostics(12)), {}, NOW)
     assert status['values'] == {}
     assert status['parameters'] == {'overlay_opacity': None, 'min_confidence': None}
 
 
-def test_node_without_diagnostics():
-    level, text = note(report=None)
-    assert (level, text.split(';')[0]) == ('error', '/front/linknet sends no diagnostics')
-
-
-def test_reports_count_before_the_graph_does():
+def test_diagnostics_count_before_the_graph_does():
     assert note(present=False)[0] == 'ok'
 
 
@@ -106,25 +110,23 @@ def test_reports_count_before_the_graph_does():
     ],
 )
 def test_lifecycle(state, text):
-    assert note(report=report(0.2, state)) == ('warn', text)
+    assert note(diagnostics=diagnostics(0.2, state)) == ('warn', text)
 
 
-def test_faults_of_the_node_are_shown():
-    assert note(report=report(0.2, fault=True, message='3 x bad frame')) == (
-        'warn',
-        '3 x bad frame',
-    )
+def test_fault_of_the_node_is_shown():
+    newest = diagnostics(0.2, fault=True, message='3 x bad frame')
+    assert note(diagnostics=newest) == ('warn', '3 x bad frame')
 
 
 @pytest.mark.parametrize(
     ('changes', 'hint'),
     [
-        ({'camera': ''}, 'the node listens to no camera'),
-        ({'senders': 0}, 'nobody publishes on /camera/image_raw'),
+        ({'camera': ''}, 'the node subscribes to no camera'),
+        ({'publishers': 0}, 'nobody publishes /camera/image_raw'),
         ({}, 'no frame on /camera/image_raw for 30 s'),
     ],
 )
-def test_camera_is_silent(changes, hint):
+def test_camera_without_frames(changes, hint):
     old = {'camera': NOW - 30, 'overlay': NOW - 30, 'grid': NOW - 30}
     assert hints(old, **changes) == {
         'camera': hint,
@@ -133,22 +135,21 @@ def test_camera_is_silent(changes, hint):
     }
 
 
-def test_overlay_alone_is_old():
+def test_missing_overlay_and_grid():
     assert hints({**FRESH, 'overlay': NOW - 5}) == {'overlay': 'no overlay for 5 s'}
-
-
-def test_no_grid():
     found = hints({name: FRESH[name] for name in ('camera', 'overlay')})
     assert list(found) == ['grid']
     assert 'camera_info' in found['grid']
     assert 'ground.height' in found['grid']
 
 
-def test_first_pictures_are_waited_for():
-    assert hints({}, since=NOW - 1) == dict.fromkeys(('camera', 'overlay', 'grid'), 'waiting')
-    assert hints({}, since=NOW - 3)['camera'] == 'no frame on /camera/image_raw so far'
+def test_waits_for_the_first_pictures():
+    assert hints({}, watched_since=NOW - 1) == dict.fromkeys(
+        ('camera', 'overlay', 'grid'), 'waiting'
+    )
+    assert hints({}, watched_since=NOW - 3)['camera'] == 'no frame on /camera/image_raw so far'
 
 
-def test_parameters_that_are_not_known_are_null():
+def test_unknown_parameters_are_null():
     status = status_of(Facts('/linknet'), {}, NOW)
     assert status['parameters'] == {'overlay_opacity': None, 'min_confidence': None}

@@ -3,26 +3,27 @@
 
 const CHANNELS = ['camera', 'overlay', 'grid'];
 const SLIDERS = ['overlay_opacity', 'min_confidence'];
-// Seconds after which a picture is marked as old, and the view as silent.
+// Seconds after which a picture is marked as old, and seconds without a message after which the
+// server counts as silent.
 const OLD_AFTER = 2, SILENT_AFTER = 4;
-// Further from the server's clock than this the page never drifts, seconds per state.
+// Most that the page's clock drifts against the server's, seconds per status message.
 const DRIFT = 0.0005;
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const seconds = () => performance.now() / 1000;
 
 let socket = null;
-// Of this connection: the least difference seen between our clock and the server's, which is that of
-// the fastest message. With it a picture that was long on its way is known to be old.
+// Smallest difference between our clock and the server's on this connection, i.e. that of the
+// fastest message. It tells the age of a picture that was delayed on its way.
 let clock = {offset: Infinity};
-let heard = 0;
-// What is drawn, by channel: when it came, and on which clock.
+let lastMessage = 0;
+// Per channel: when the drawn picture arrived at the server, and on which clock.
 const drawn = {};
 const hints = {};
 const problems = {};
 const sliders = {};
 
-function say(level, text) {
+function showNote(level, text) {
   const note = $('#note');
   note.className = level;
   if (note.textContent !== text) note.textContent = text;
@@ -32,9 +33,9 @@ function send(message) {
   if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
 }
 
-function look() {
-  heard = seconds();
-  send({looking: !document.hidden});
+function sendVisibility() {
+  lastMessage = seconds();
+  send({visible: !document.hidden});
   if (!document.hidden) CHANNELS.forEach(channel => send({next: channel}));
 }
 
@@ -42,13 +43,13 @@ function connect() {
   const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
   socket = new WebSocket(`${scheme}://${location.host}/socket`);
   socket.binaryType = 'arraybuffer';
-  heard = seconds();
+  lastMessage = seconds();
   socket.onopen = () => {
     clock = {offset: Infinity};
-    look();
+    sendVisibility();
   };
   socket.onmessage = event => {
-    heard = seconds();
+    lastMessage = seconds();
     if (typeof event.data !== 'string') takePicture(event.data);
     else {
       const message = JSON.parse(event.data);
@@ -62,11 +63,11 @@ function connect() {
 }
 
 function lose() {
-  say('error', 'the connection to the view is lost; trying again');
+  showNote('error', 'the connection to the view is lost; trying again');
   document.body.classList.add('lost');
   for (const name of SLIDERS) {
     sliders[name].input.disabled = true;
-    sliders[name].pending = sliders[name].wanted = null;
+    sliders[name].pending = sliders[name].requested = null;
   }
 }
 
@@ -90,16 +91,16 @@ async function takePicture(buffer) {
       drawn[header.channel] = {time: header.time, clock: of};
       delete hints[header.channel];
     } catch {
-      problems[header.channel] = 'a picture came that the browser cannot read';
+      problems[header.channel] = 'the browser cannot decode a picture';
     }
   }
   $('figcaption span', figure).textContent = header.caption;
   showAges();
-  // The next one when this one is drawn: a slow browser gets fewer.
+  // Request the next one only now that this one is drawn: a slow browser gets fewer.
   if (from === socket) send({next: header.channel});
 }
 
-// A picture is never shown as if it were live when it is not.
+// An old picture must never look like a live one.
 function showAges() {
   for (const channel of CHANNELS) {
     const figure = $(`#${channel}`);
@@ -116,7 +117,7 @@ function showAges() {
 function takeStatus(status) {
   clock.offset = Math.min(clock.offset + DRIFT, seconds() - status.now);
   document.body.classList.remove('lost');
-  say(status.level, status.note);
+  showNote(status.level, status.note);
   $('#node').textContent = status.node;
   document.title = `${status.node} · ${status.note}`;
   for (const channel of CHANNELS) hints[channel] = status.hints[channel];
@@ -175,7 +176,7 @@ function table(id, rows) {
   }));
 }
 
-// Keys as linknet_ros/node/diagnostics.py writes them.
+// The keys are those of linknet_ros/node/diagnostics.py.
 function showNumbers(values) {
   const rest = {...values};
   const take = key => { const value = rest[key]; delete rest[key]; return value; };
@@ -203,19 +204,19 @@ function showSlider(name, value) {
   const there = typeof value === 'number';
   slider.input.disabled = !there;
   slider.output.textContent = there ? value.toFixed(2) : '–';
-  const busy = slider.held || slider.pending !== null || slider.wanted !== null;
+  const busy = slider.held || slider.pending !== null || slider.requested !== null;
   if (there && !busy) slider.input.value = value;
 }
 
-// One change on its way at a time: while a finger moves, only the newest value counts. The view
-// takes one at a time of all sliders.
+// One change in flight at a time, over all sliders: while a finger moves one, only its newest value
+// counts.
 function setNext() {
   if (SLIDERS.some(name => sliders[name].pending !== null)) return;
-  const name = SLIDERS.find(n => sliders[n].wanted !== null);
+  const name = SLIDERS.find(n => sliders[n].requested !== null);
   if (name === undefined) return;
   const slider = sliders[name];
-  slider.pending = slider.wanted;
-  slider.wanted = null;
+  slider.pending = slider.requested;
+  slider.requested = null;
   send({set: name, value: slider.pending});
 }
 
@@ -230,10 +231,10 @@ for (const name of SLIDERS) {
   const root = $(`#${name}`);
   const slider = sliders[name] = {
     input: $('input', root), output: $('output', root), problem: $('.problem', root),
-    held: false, pending: null, wanted: null,
+    held: false, pending: null, requested: null,
   };
   slider.input.addEventListener('input', () => {
-    slider.wanted = Number(slider.input.value);
+    slider.requested = Number(slider.input.value);
     setNext();
   });
   slider.input.addEventListener('pointerdown', () => { slider.held = true; });
@@ -242,13 +243,13 @@ for (const name of SLIDERS) {
   }
 }
 
-document.addEventListener('visibilitychange', look);
+document.addEventListener('visibilitychange', sendVisibility);
 setInterval(() => {
   if (document.hidden) return;
   showAges();
-  if (socket.readyState === WebSocket.OPEN && seconds() - heard > SILENT_AFTER) {
+  if (socket.readyState === WebSocket.OPEN && seconds() - lastMessage > SILENT_AFTER) {
     document.body.classList.add('lost');
-    say('error', `the view has been silent for ${(seconds() - heard).toFixed(0)} s`);
+    showNote('error', `the view has been silent for ${(seconds() - lastMessage).toFixed(0)} s`);
   }
 }, 250);
 connect();

@@ -131,7 +131,7 @@ def fake_gpu(monkeypatch):
 
     monkeypatch.syspath_prepend(str(FAKES))
     # A library that is there, as the driver's would be.
-    monkeypatch.setattr('linknet_ros.inference.tensorrt.driver.LIBRARY', 'libc.so.6')
+    monkeypatch.setattr('linknet_ros.system.nvidia_driver.LIBRARY', 'libc.so.6')
     yield install
     forget()
     sys.modules.update(before)

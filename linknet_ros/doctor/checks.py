@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from linknet_ros.doctor.finding import Finding, ok
-from linknet_ros.inference.tensorrt.driver import LIBRARY
 from linknet_ros.system.child_process import CRASH, TIMEOUT, Outcome, ask
+from linknet_ros.system.nvidia_driver import LIBRARY
 
 #: Seconds for an import; a robot's first one of the day reads the libraries from its SD card.
 _IMPORT_SECONDS = 60.0

@@ -61,7 +61,7 @@ def _tensorrt() -> Any:
 
 
 def _cuda() -> Any:
-    from linknet_ros.inference.tensorrt.driver import cuda_driver
+    from linknet_ros.system.nvidia_driver import cuda_driver
 
     return cuda_driver()
 

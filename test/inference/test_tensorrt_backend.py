@@ -703,7 +703,7 @@ def test_runtime_that_must_not_be_touched(model, fake_gpu, options, built, runti
 
 
 def test_no_cuda_bindings(model, options, monkeypatch):
-    monkeypatch.setattr('linknet_ros.inference.tensorrt.driver.LIBRARY', 'libc.so.6')
+    monkeypatch.setattr('linknet_ros.system.nvidia_driver.LIBRARY', 'libc.so.6')
     for name in ('cuda.bindings.runtime', 'cuda.cudart'):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(
@@ -715,7 +715,7 @@ def test_no_cuda_bindings(model, options, monkeypatch):
 @pytest.mark.parametrize('bindings', [True, False])
 def test_machine_without_a_driver(model, fake_gpu, options, monkeypatch, bindings):
     fake_gpu(devices=[])
-    monkeypatch.setattr('linknet_ros.inference.tensorrt.driver.LIBRARY', 'libno_such_driver.so.1')
+    monkeypatch.setattr('linknet_ros.system.nvidia_driver.LIBRARY', 'libno_such_driver.so.1')
     if not bindings:
         for name in ('cuda.bindings.runtime', 'cuda.cudart'):
             monkeypatch.setitem(sys.modules, name, None)

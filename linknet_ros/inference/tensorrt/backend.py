@@ -19,10 +19,10 @@ from linknet_ros.inference.tensorrt.build import BuildRequest
 from linknet_ros.inference.tensorrt.build_process import build_in_child
 from linknet_ros.inference.tensorrt.cache import EngineCache
 from linknet_ros.inference.tensorrt.cuda import Cuda, Device
-from linknet_ros.inference.tensorrt.driver import LIBRARY, driver_found
 from linknet_ros.inference.tensorrt.engine import EngineError, EngineRun
 from linknet_ros.inference.tensorrt.library import Library, open_library
 from linknet_ros.inference.tensorrt.options import TensorrtOptions
+from linknet_ros.system.nvidia_driver import LIBRARY, driver_found
 
 _Result = TypeVar('_Result')
 

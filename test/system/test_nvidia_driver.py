@@ -2,8 +2,8 @@
 
 import pytest
 
-from linknet_ros.inference.tensorrt import driver as module
-from linknet_ros.inference.tensorrt.driver import CudaError, cuda_driver, driver_found
+from linknet_ros.system import nvidia_driver as module
+from linknet_ros.system.nvidia_driver import CudaError, cuda_driver, driver_found
 
 
 @pytest.fixture

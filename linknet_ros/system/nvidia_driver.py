@@ -38,7 +38,7 @@ def cuda_driver() -> dict[str, Any]:
 
     :returns: 'version', the newest CUDA that the driver can run, as '12.6', and 'devices', of
         which each has 'name', 'capability' as '8.7' and 'memory_mb'.
-    :raises OSError: when there is no such library, or it cannot be loaded.
+    :raises OSError: when the library is missing or cannot be loaded.
     :raises CudaError: when the driver does not work.
     """
     library = ctypes.CDLL(LIBRARY)

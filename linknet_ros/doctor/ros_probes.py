@@ -66,7 +66,7 @@ def _seen(node: Any, topic: str) -> dict[str, Any]:
     from sensor_msgs.msg import CompressedImage, Image
 
     from linknet_ros.errors import FrameError
-    from linknet_ros.ros.compressed import message_to_bgr
+    from linknet_ros.ros.images import image_to_bgr
 
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
@@ -107,7 +107,7 @@ def _seen(node: Any, topic: str) -> dict[str, Any]:
     seen['problem'] = seen['fix'] = ''
     seen['frame'] = _described(image)
     try:
-        height, width = message_to_bgr(image).shape[:2]
+        height, width = image_to_bgr(image).shape[:2]
         if isinstance(image, CompressedImage):
             seen['frame'] += f' {width}x{height}'
     except FrameError as error:

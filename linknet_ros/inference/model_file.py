@@ -240,4 +240,4 @@ def _read(path: Path) -> bytes:
 
 
 #: The former name, until every room has the new one.
-load_model_file = load_model
+load_model = load_model

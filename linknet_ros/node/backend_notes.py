@@ -16,7 +16,7 @@ class BackendNotes:
         self._engine = ''
         self._reasons: list[str] = []
 
-    def tell(self, line: str) -> None:
+    def report(self, line: str) -> None:
         """Note how the building of an engine goes on."""
         if line != self._engine:
             self._engine = line

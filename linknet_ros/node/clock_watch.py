@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: A clock that gains or loses more than this between two looks has jumped; seconds.
+#: A clock that gains or loses more than this between two checks has jumped; seconds.
 _JUMP = 0.5
 
 #: A jump is shown for this long; seconds.
@@ -22,8 +22,8 @@ class ClockWatch:
         self._jump = ''
         self._jumped_at = 0.0
 
-    def look(self, clock: float, steady: float, *, simulated: bool) -> str:
-        """Look at the clocks, about once a second.
+    def check(self, clock: float, steady: float, *, simulated: bool) -> str:
+        """Compare the clocks, about once a second.
 
         :param clock: the clock that is watched, seconds.
         :param steady: the steady clock, seconds.

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from nav_msgs.msg import OccupancyGrid
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
-from linknet_ros.classes import ClassTable
 from linknet_ros.errors import CalibrationError
 from linknet_ros.ground.camera import CameraModel
-from linknet_ros.ground.contacts import kind_table
-from linknet_ros.ground.grid import GridArea
 from linknet_ros.ground.mount import Mount
-from linknet_ros.ground.projection import GroundOptions, GroundProjection, load_ego_mask
+from linknet_ros.ground.projection import GroundProjection
 from linknet_ros.inference.segmenter import Segmentation
-from linknet_ros.node.ground_parameters import GROUND_SPECS
-from linknet_ros.node.parameters import Parameters
-from linknet_ros.ros.camera import TfMounts, camera_model_of, check_tf
+from linknet_ros.node.parameters import Ground
+from linknet_ros.node.state import GroundState
+from linknet_ros.ros.camera import TfMounts, camera_model_of
 from linknet_ros.ros.ground_messages import cloud_message, grid_message, scan_message
 from linknet_ros.ros.images import camera_info_for
-from linknet_ros.ros.qos import offer
+from linknet_ros.ros.qos import create_publisher
 
 #: A camera that tf moves or turns by less keeps its tables: at 10 m, half a milliradian is 3 cm of
 #: range for a camera at 1.5 m [m, rad].
@@ -40,104 +37,83 @@ _TOPICS = {
 }
 
 
-def check_ground(classes: ClassTable, parameters: Parameters) -> None:
-    """Check what the ground projection needs of the parameters.
+@dataclass(frozen=True)
+class _Tables:
+    """Tables, or why there are none, and what they were made of."""
 
-    :raises ClassNameError: for a class that the model does not know.
-    :raises ParameterError: for a grid that is empty or too large, and for ground.use_tf without
-        tf2_ros.
-    :raises SourceError: for an ego mask that cannot be read.
-    """
-    classes.ids((*parameters.ground_unknown_classes, *parameters.ground_overhanging_classes))
-    _options(parameters)
-    if parameters.ground_ego_mask:
-        load_ego_mask(parameters.ground_ego_mask)
-    if parameters.ground_use_tf:
-        check_tf()
+    state: GroundState
+    camera: CameraModel
+    mount: Mount
+    projection: GroundProjection | CalibrationError
 
 
-class GroundOutputs:
+class GroundTopics:
     """Publishers of ~/drivable_grid, ~/drivable_scan and ~/drivable_cloud.
 
     Tables are made with the first frame, and again when camera_info, the camera's place or a
-    parameter changes.
+    parameter of the ground changes; all that is `publish`, which runs in a thread of its own.
 
-    :param classes: the model's class table.
-    :param parameters: of the node; checked, see check_ground.
+    :param latched: whether the grid is transient local, as maps are (REP 2003).
     """
 
-    def __init__(self, node: Node, classes: ClassTable, parameters: Parameters) -> None:
+    def __init__(self, node: Node, *, latched: bool) -> None:
         self._node = node
-        self._classes = classes
         self._tf: TfMounts | None = None
-        self._camera: CameraModel | None = None
-        self._mount: Mount | None = None
-        self._projection: GroundProjection | CalibrationError | None = None
-        self._decided: tuple[object, ...] = ()
+        self._tf_is_open = False
+        self._tables: _Tables | None = None
         self._publishers = {
-            # Maps are transient local (REP 2003).
-            name: offer(
-                node,
-                kind,
-                f'~/{name}',
-                latched=parameters.ground_latched and kind is OccupancyGrid,
+            name: create_publisher(
+                node, kind, f'~/{name}', latched=latched and kind is OccupancyGrid
             )
             for name, kind in _TOPICS.items()
         }
-        self.configure(parameters)
 
-    def configure(self, parameters: Parameters) -> None:
-        """Take the parameters over; checked ones, see check_ground."""
-        if _decides(parameters) != self._decided:
-            # Another opacity of the overlay is no reason to make tables anew.
-            self._decided = _decides(parameters)
-            self._projection = None
-        self._parameters = parameters
-        self._options = _options(parameters)
-        path = parameters.ground_ego_mask
-        self._ego_mask = load_ego_mask(path) if path else None
-        classes = self._classes
-        sky = [name for name in classes.names if name == 'sky']
-        self._table = kind_table(
-            len(classes),
-            drivable=classes.ids(parameters.drivable_classes or classes.drivable_names),
-            unsure=classes.ids(parameters.ground_unknown_classes or sky),
-            overhanging=classes.ids(parameters.ground_overhanging_classes),
-        )
-        if parameters.ground_use_tf and self._tf is None:
+    def prepare(self, state: GroundState) -> None:
+        """Open what frames of another state need, before the first comes."""
+        if state.parameters.use_tf and not self._tf_is_open:
             self._tf = TfMounts(self._node)
-        elif not parameters.ground_use_tf:
+            self._tf_is_open = True
+
+    def release(self, state: GroundState) -> None:
+        """Close what frames of this state do not need; one in work may still ask tf's buffer."""
+        if not state.parameters.use_tf:
             self._close_tf()
 
-    def wanted(self) -> bool:
+    def has_subscribers(self) -> bool:
         """Whether anybody subscribes."""
         return any(p.get_subscription_count() > 0 for p in self._publishers.values())
 
     def publish(
-        self, result: Segmentation, header: Header, camera_info: CameraInfo | None
+        self,
+        state: GroundState,
+        result: Segmentation,
+        header: Header,
+        camera_info: CameraInfo | None,
     ) -> float:
         """Compute and publish what somebody subscribes to.
 
         What is missing is logged, at intervals.
 
+        :param state: what the frame is made with.
         :param result: of a frame.
         :param header: of the frame.
         :param camera_info: the newest of the camera, or None.
         :returns: seconds spent on sending.
         """
-        if not self.wanted():
+        wanted = {n for n, p in self._publishers.items() if p.get_subscription_count()}
+        if not wanted:
             return 0.0
         try:
-            projection = self._projection_for(result, header, camera_info)
+            projection = self._projection_for(state, result, header, camera_info)
         except CalibrationError as error:
             self._node.get_logger().warning(
                 f'no ~/drivable_grid, scan or cloud: {error}', throttle_duration_sec=_LOG_PERIOD
             )
             return 0.0
         sending = 0.0
-        for publisher, message in self._messages(projection, result, header):
+        for name, message in self._messages(projection, state, result, header, wanted):
             start = time.perf_counter()
-            publisher.publish(message)
+            self._publishers[name].publish(message)
             sending += time.perf_counter() - start
         return sending
 
@@ -149,98 +125,89 @@ class GroundOutputs:
         self._close_tf()
 
     def _projection_for(
-        self, result: Segmentation, header: Header, camera_info: CameraInfo | None
+        self,
+        state: GroundState,
+        result: Segmentation,
+        header: Header,
+        camera_info: CameraInfo | None,
     ) -> GroundProjection:
         """The tables for a frame.
 
         :raises CalibrationError: when something is missing or cannot be used.
         """
-        parameters = self._parameters
         if camera_info is None:
             topic = self._node.resolve_topic_name('camera_info')
             raise CalibrationError(f'no camera_info on {topic}; remap it to the camera')
         height, width = result.labels.shape
         fitting = camera_info_for(camera_info, header, width, height)
-        camera = camera_model_of(fitting, parameters.ground_rectified)
-        mount = self._mount_at(header)
+        camera = camera_model_of(fitting, state.parameters.rectified)
+        mount = self._mount_at(state.parameters, header)
+        tables = self._tables
         if (
-            self._projection is None
-            or camera != self._camera
-            or not mount.near(self._mount, _SAME_METRES, _SAME_RADIANS)
+            tables is None
+            or tables.state is not state
+            or tables.camera != camera
+            or not mount.near(tables.mount, _SAME_METRES, _SAME_RADIANS)
         ):
-            self._camera, self._mount = camera, mount
             try:
-                self._projection = GroundProjection(camera, mount, self._options, self._ego_mask)
+                made = GroundProjection(camera, mount, state.options, state.ego_mask)
+                tables = _Tables(state, camera, mount, made)
             except CalibrationError as error:
-                # Kept, so that it is not found out anew with every frame.
-                self._projection = error
-        if isinstance(self._projection, CalibrationError):
-            raise self._projection
-        return self._projection
+                # Kept, so that it is not found out again with every frame.
+                tables = _Tables(state, camera, mount, error)
+            self._tables = tables
+        if isinstance(tables.projection, CalibrationError):
+            raise tables.projection
+        return tables.projection
 
-    def _mount_at(self, header: Header) -> Mount:
-        parameters = self._parameters
-        if self._tf is not None:
-            return self._tf.mount(parameters.ground_base_frame, header)
-        if not parameters.ground_height:
+    def _mount_at(self, parameters: Ground, header: Header) -> Mount:
+        if parameters.use_tf and self._tf is not None:
+            return self._tf.mount(parameters.base_frame, header)
+        if not parameters.height:
             raise CalibrationError(
-                "the camera's place is not known; set ground.height (and pitch), or ground.use_tf"
+                "the camera's place is not known",
+                'set ground.height (and pitch), or ground.use_tf',
             )
         return Mount.from_angles(
-            parameters.ground_x,
-            parameters.ground_y,
-            parameters.ground_height + parameters.ground_plane_z,
-            parameters.ground_roll,
-            parameters.ground_pitch,
-            parameters.ground_yaw,
+            parameters.x,
+            parameters.y,
+            parameters.height + parameters.plane_z,
+            parameters.roll,
+            parameters.pitch,
+            parameters.yaw,
         )
 
     def _messages(
-        self, projection: GroundProjection, result: Segmentation, header: Header
-    ) -> Iterator[tuple[Publisher, OccupancyGrid | LaserScan | PointCloud2]]:
+        self,
+        projection: GroundProjection,
+        state: GroundState,
+        result: Segmentation,
+        header: Header,
+        wanted: set[str],
+    ) -> Iterator[tuple[str, OccupancyGrid | LaserScan | PointCloud2]]:
         """What goes out where; each is computed when the one before has been sent."""
-        parameters, publishers = self._parameters, self._publishers
+        parameters = state.parameters
         stamp = header.stamp.sec + 1e-9 * header.stamp.nanosec
         contacts = projection.contacts(
             result.labels,
-            self._table,
+            state.table,
             result.confidence,
-            round(255 * parameters.ground_min_confidence),
-            parameters.ground_clearance,
-            stamp if parameters.ground_filter else None,
+            round(255 * parameters.min_confidence),
+            parameters.clearance,
+            stamp if parameters.filter else None,
         )
-        based = Header(stamp=header.stamp, frame_id=parameters.ground_base_frame)
-        heard = {name for name, p in publishers.items() if p.get_subscription_count() > 0}
-        if 'drivable_scan' in heard:
+        based = Header(stamp=header.stamp, frame_id=parameters.base_frame)
+        if 'drivable_scan' in wanted:
             ranges = projection.scan.fill(contacts)
-            yield publishers['drivable_scan'], scan_message(ranges, projection.scan, based)
-        if 'drivable_cloud' in heard:
-            yield publishers['drivable_cloud'], cloud_message(projection.points(contacts), based)
-        if 'drivable_grid' in heard:
+            yield 'drivable_scan', scan_message(ranges, projection.scan, based)
+        if 'drivable_cloud' in wanted:
+            yield 'drivable_cloud', cloud_message(projection.points(contacts), based)
+        if 'drivable_grid' in wanted:
             cells = projection.grid.fill(contacts)
-            message = grid_message(cells, self._options.area, self._options.plane_z, based)
-            yield publishers['drivable_grid'], message
+            message = grid_message(cells, state.options.area, state.options.plane_z, based)
+            yield 'drivable_grid', message
 
     def _close_tf(self) -> None:
-        if self._tf is not None:
+        if self._tf is not None and self._tf_is_open:
             self._tf.close()
-        self._tf = None
-
-
-def _decides(parameters: Parameters) -> tuple[object, ...]:
-    """The values that tables and filter depend on."""
-    ours = [spec.field for spec in GROUND_SPECS]
-    return (parameters.drivable_classes, *(getattr(parameters, name) for name in ours))
-
-
-def _options(parameters: Parameters) -> GroundOptions:
-    return GroundOptions(
-        max_range=parameters.ground_max_range,
-        plane_z=parameters.ground_plane_z,
-        area=GridArea(
-            forward=parameters.ground_forward,
-            backward=parameters.ground_backward,
-            sideways=parameters.ground_sideways,
-            resolution=parameters.ground_resolution,
-        ),
-    )
+        self._tf_is_open = False

@@ -1,10 +1,14 @@
-"""The node's parameters: one table of names, defaults, ranges and descriptions."""
+"""The node's parameters: each is declared once, here or in the room that it is about.
+
+After a change `python -m linknet_ros.node.parameter_pages` updates docs/node.md and
+config/camvid.yaml.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,235 +16,246 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from linknet_ros.errors import ParameterError
-from linknet_ros.inference.backend import BACKENDS, PRECISIONS
+from linknet_ros.ground.grid import GridArea
+from linknet_ros.ground.projection import GroundOptions
+from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.inference.tensorrt.options import ZERO_COPY, TensorrtOptions, default_cache_dir
-from linknet_ros.node.ground_parameters import GROUND_SPECS
-from linknet_ros.ros.parameters import (
-    Spec,
-    declare_parameter,
-    warn_of_unknown_parameters,
-)
+from linknet_ros.products.products import ProductSettings
+from linknet_ros.ros.parameters import declare, plain_value
+from linknet_ros.system.settings import group, made_of, setting, settings_of
 
-SPECS = (
-    Spec('autostart', True, 'Configure and activate without a lifecycle manager.'),
-    Spec(
-        'image_transport',
-        'raw',
-        'What the camera sends: images on `image`, or JPEG or PNG on `image/compressed`.',
-        options=('raw', 'compressed'),
-    ),
-    Spec('model', '', 'Path of the model file (.onnx); empty for the CamVid model that ships.'),
-    Spec(
-        'backend',
-        'auto',
-        'Inference back end; auto takes the first that works, in this order.',
-        options=('auto', *BACKENDS),
-    ),
-    Spec(
-        'precision',
-        'auto',
-        'Arithmetic; auto takes bf16 where the processor has it, fp16 with tensorrt. int8 takes a '
-        'model file made for it: with model empty, the one that ships.',
-        options=PRECISIONS,
-    ),
-    Spec('threads', 0, 'Processor threads for inference; 0 lets the back end choose.', (0, 256)),
-    Spec(
-        'tensorrt.wait_for_engine',
+
+@dataclass(frozen=True)
+class Tensorrt:
+    """How TensorRT builds and runs an engine; see TensorrtOptions."""
+
+    wait_for_engine: bool = setting(
         False,
-        'Wait while TensorRT builds an engine, which takes minutes; else the processor serves '
-        'meanwhile.',
-    ),
-    Spec(
-        'tensorrt.cache_dir',
-        '',
-        'Folder of built engines; empty for ~/.cache/linknet_ros/engines.',
-    ),
-    Spec('tensorrt.device', 0, 'Index of the GPU.', (0, 15)),
-    Spec(
-        'tensorrt.zero_copy',
-        'auto',
-        "Let the GPU read frames from the processor's memory; auto does where they share it.",
-        options=ZERO_COPY,
-    ),
-    Spec('tensorrt.cuda_graph', True, 'Replay the network as one CUDA graph.'),
-    Spec(
-        'tensorrt.workspace_mib',
-        512,
-        'Memory that a layer may use while it runs, MiB.',
+        'An engine is built once for each GPU and network size, in a process of its own, which '
+        'takes minutes. false: the processor serves meanwhile; true: wait. '
+        '`ros2 run linknet_ros build_engine` builds ahead of time.',
+    )
+    cache_dir: str = setting(
+        '', 'Folder of built engines; empty for ~/.cache/linknet_ros/engines.'
+    )
+    device: int = setting(TensorrtOptions.device, 'Index of the GPU.', (0, 15))
+    zero_copy: str = setting(
+        TensorrtOptions.zero_copy,
+        "Let the GPU read frames from the processor's memory; auto does where they share it, as "
+        'on a Jetson. YAML reads a bare on as true: put it into quotes.',
+        choices=ZERO_COPY,
+    )
+    cuda_graph: bool = setting(
+        TensorrtOptions.cuda_graph, 'Replay the network as one CUDA graph, where that works.'
+    )
+    workspace_mib: int = setting(
+        TensorrtOptions.workspace_mib,
+        'Memory that a layer may use while it runs.',
         (1, 65536),
-    ),
-    Spec(
-        'tensorrt.optimization_level',
-        3,
+        unit='MiB',
+    )
+    optimization_level: int = setting(
+        TensorrtOptions.optimization_level,
         'Effort of a build: 0 builds fast, 5 runs fast.',
         (0, 5),
-    ),
-    Spec(
-        'network_width',
-        0,
-        "Width in pixels that frames are fitted into; 0 for the model's own. Larger sees finer "
-        'things and takes longer.',
-        (0, 4096),
-    ),
-    Spec('network_height', 0, 'Height in pixels, likewise.', (0, 4096)),
-    Spec(
-        'min_confidence',
+    )
+
+    def options(self, report: Callable[[str], None]) -> TensorrtOptions:
+        """What the back end takes.
+
+        :param report: gets a line at a time; see TensorrtOptions.
+        """
+        folder = os.path.abspath(os.path.expanduser(self.cache_dir))
+        return TensorrtOptions(
+            cache_dir=Path(folder) if self.cache_dir else default_cache_dir(),
+            device=self.device,
+            zero_copy=self.zero_copy,
+            cuda_graph=self.cuda_graph,
+            workspace_mib=self.workspace_mib,
+            optimization_level=self.optimization_level,
+            report=report,
+        )
+
+
+_AREA = GridArea()
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The ground projection: ~/drivable_grid, ~/drivable_scan and ~/drivable_cloud."""
+
+    base_frame: str = setting('base_link', 'Frame of grid, scan and cloud.', live=True)
+    use_tf: bool = setting(
+        False,
+        "Take the camera's place from tf at the frame's stamp (needs tf2_ros), not from the next "
+        'six numbers.',
+        live=True,
+    )
+    height: float = setting(
         0.0,
-        'Pixels less certain than this become 255, unlabelled, and are not drivable.',
-        (0.0, 1.0),
+        'Height of the camera above the ground; 0: not known, and without tf nothing is '
+        'projected.',
+        (0, 100),
+        unit='m',
         live=True,
-    ),
-    Spec(
-        'max_age',
+    )
+    x: float = setting(0.0, 'Camera ahead of the base frame.', (-100, 100), unit='m', live=True)
+    y: float = setting(
+        0.0, 'Camera to the left of the base frame.', (-100, 100), unit='m', live=True
+    )
+    roll: float = setting(
         0.0,
-        'Frames older than this by their stamp, seconds, are dropped when their turn comes; 0 for '
-        'no limit.',
-        (0.0, 3600.0),
+        "Camera leans to the right; as in URDF, of the camera's body, not of its optical frame.",
+        (-3.15, 3.15),
+        unit='rad',
         live=True,
-    ),
-    Spec(
-        'drivable_classes',
+    )
+    pitch: float = setting(0.0, 'Camera looks down.', (-3.15, 3.15), unit='rad', live=True)
+    yaw: float = setting(0.0, 'Camera looks to the left.', (-6.3, 6.3), unit='rad', live=True)
+    plane_z: float = setting(
+        GroundOptions.plane_z,
+        'Height of the ground in the base frame; below 0 where its origin is at the axles.',
+        (-100, 100),
+        unit='m',
+        live=True,
+    )
+    rectified: bool = setting(
+        False, 'The image is rectified: take P of camera_info, not K and D.', live=True
+    )
+    max_range: float = setting(
+        GroundOptions.max_range,
+        'How far from the base frame the ground is looked at.',
+        (0.5, 200),
+        unit='m',
+        live=True,
+    )
+    forward: float = setting(
+        _AREA.forward, 'Grid ahead of the base frame.', (0, 200), unit='m', live=True
+    )
+    backward: float = setting(
+        _AREA.backward, 'Grid behind the base frame.', (0, 200), unit='m', live=True
+    )
+    sideways: float = setting(
+        _AREA.sideways, 'Grid to each side of the base frame.', (0, 200), unit='m', live=True
+    )
+    resolution: float = setting(
+        _AREA.resolution, 'Side of a cell.', (0.01, 5), unit='m', live=True
+    )
+    latched: bool = setting(
+        False, 'Publish `~/drivable_grid` transient local, as maps are for a static layer of Nav2.'
+    )
+    min_confidence: float = setting(
+        0.0,
+        'Drivable pixels less certain than this are not free, but unknown.',
+        (0, 1),
+        live=True,
+    )
+    unknown_classes: tuple[str, ...] = setting(
         (),
-        'Classes that ~/drivable joins; empty for those the model flags as drivable.',
+        'Classes that end free ground without being an obstacle; empty for sky, where the model '
+        'has it.',
         live=True,
-    ),
-    Spec(
-        'mask_classes',
+    )
+    overhanging_classes: tuple[str, ...] = setting(
         (),
-        'Classes that get a mask of their own, ~/masks/<class>; car+bicyclist is one of both.',
+        'Classes of obstacles whose undersides do not touch the ground, e.g. car: seen over their '
+        'lower edge they seem further away, and are moved back.',
         live=True,
-    ),
-    Spec('overlay_opacity', 0.5, 'Opacity of the class colours in ~/overlay.', (0, 1), live=True),
-    Spec(
-        'overlay_legend',
-        True,
-        'Write the classes of the frame, frames per second and latency into ~/overlay.',
+    )
+    clearance: float = setting(
+        0.2, 'Height of their undersides above the ground.', (0, 5), unit='m', live=True
+    )
+    ego_mask: str = setting(
+        '',
+        'Path of an 8-bit image, white where the vehicle itself is in the picture.',
         live=True,
-    ),
-    Spec('jpeg_quality', 80, 'Of ~/overlay/compressed; higher is larger.', (1, 100), live=True),
-    *GROUND_SPECS,
-)
+    )
+    filter: bool = setting(
+        False,
+        'Leave out what only one frame says; a new obstacle is hidden for one frame.',
+        live=True,
+    )
+
+    def options(self) -> GroundOptions:
+        """What of the ground is looked at.
+
+        :raises ParameterError: for a grid that is empty or too large.
+        """
+        area = GridArea(
+            forward=self.forward,
+            backward=self.backward,
+            sideways=self.sideways,
+            resolution=self.resolution,
+        )
+        return GroundOptions(max_range=self.max_range, plane_z=self.plane_z, area=area)
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Values of all parameters; see SPECS. A dot in a name is an underscore here."""
+    """Values of all parameters. The names of groups are prefixes where they end with a dot."""
 
-    autostart: bool
-    image_transport: str
-    model: str
-    backend: str
-    precision: str
-    threads: int
-    tensorrt_wait_for_engine: bool
-    tensorrt_cache_dir: str
-    tensorrt_device: int
-    tensorrt_zero_copy: str
-    tensorrt_cuda_graph: bool
-    tensorrt_workspace_mib: int
-    tensorrt_optimization_level: int
-    network_width: int
-    network_height: int
-    min_confidence: float
-    max_age: float
-    drivable_classes: tuple[str, ...]
-    mask_classes: tuple[str, ...]
-    overlay_opacity: float
-    overlay_legend: bool
-    jpeg_quality: int
-    ground_base_frame: str
-    ground_use_tf: bool
-    ground_height: float
-    ground_x: float
-    ground_y: float
-    ground_roll: float
-    ground_pitch: float
-    ground_yaw: float
-    ground_plane_z: float
-    ground_rectified: bool
-    ground_max_range: float
-    ground_forward: float
-    ground_backward: float
-    ground_sideways: float
-    ground_resolution: float
-    ground_latched: bool
-    ground_min_confidence: float
-    ground_unknown_classes: tuple[str, ...]
-    ground_overhanging_classes: tuple[str, ...]
-    ground_clearance: float
-    ground_ego_mask: str
-    ground_filter: bool
-
-    def __post_init__(self) -> None:
-        for spec in SPECS:
-            value = getattr(self, spec.field)
-            if spec.options and value not in spec.options:
-                raise ParameterError(
-                    f"parameter {spec.name} is '{value}'; use one of {', '.join(spec.options)}"
-                )
+    autostart: bool = setting(
+        True,
+        "Configure and activate without a lifecycle manager; false waits for nav2's or `ros2 "
+        'lifecycle set`.',
+    )
+    image_transport: str = setting(
+        'raw',
+        'What the camera sends: images on `image`, or JPEG or PNG on `image/compressed`.',
+        choices=('raw', 'compressed'),
+    )
+    inference: InferenceSettings = group(InferenceSettings)  # noqa: RUF009
+    tensorrt: Tensorrt = group(Tensorrt, 'tensorrt.')  # noqa: RUF009
+    max_age: float = setting(
+        0.0,
+        'Frames older than this by their stamp, and those without one, are dropped and counted '
+        'when their turn comes; 0 for no limit.',
+        (0, 3600),
+        unit='s',
+        live=True,
+    )
+    outputs: ProductSettings = group(ProductSettings)  # noqa: RUF009
+    ground: Ground = group(Ground, 'ground.')  # noqa: RUF009
 
     def changed(self, values: Mapping[str, Any]) -> Parameters:
-        """These parameters with some values replaced.
+        """These parameters with other values.
 
+        :param values: by the parameters' names, e.g. 'ground.height'.
         :raises ParameterError: for a value that cannot work.
         """
-        known = {spec.name: spec.field for spec in SPECS}
-        return replace(self, **{known[n]: _plain(v) for n, v in values.items() if n in known})
+        plain = {name: plain_value(value) for name, value in values.items()}
+        return made_of(Parameters, plain, self)
 
-    def tensorrt_options(self, tell: Callable[[str], None]) -> TensorrtOptions:
-        """What the parameters say about TensorRT.
 
-        :param tell: see TensorrtOptions.
-        """
-        folder = self.tensorrt_cache_dir
-        return TensorrtOptions(
-            cache_dir=Path(os.path.abspath(os.path.expanduser(folder)))
-            if folder
-            else default_cache_dir(),
-            device=self.tensorrt_device,
-            zero_copy=self.tensorrt_zero_copy,
-            cuda_graph=self.tensorrt_cuda_graph,
-            workspace_mib=self.tensorrt_workspace_mib,
-            optimization_level=self.tensorrt_optimization_level,
-            report=tell,
-        )
+#: All parameters, in the order of tables and files.
+SETTINGS = tuple(settings_of(Parameters))
 
 
 def declare_parameters(node: Node) -> Parameters:
-    """Declare all parameters of SPECS on a node, read them, and warn of those that it has not.
+    """Declare all parameters on a node, read them, and warn of those that it does not have.
 
     :raises ParameterError: when a value from outside cannot work.
     """
-    values = {}
-    for spec in SPECS:
-        value = declare_parameter(node, spec.name, spec.value, spec.descriptor())
-        values[spec.field] = _plain(value)
-    warn_of_unknown_parameters(node, (spec.name for spec in SPECS))
-    return Parameters(**values)
+    return Parameters().changed(declare(node, SETTINGS))
 
 
 def changes_of(parameters: Iterable[Parameter], configured: bool) -> dict[str, Any]:
-    """New values by name, of the parameters in SPECS.
+    """New values by name, of the node's own parameters.
 
     :param configured: whether the node has loaded its model, after which only live parameters
         can change.
     :raises ParameterError: when another one is among them.
     """
-    specs = {spec.name: spec for spec in SPECS}
+    settings = {about.name: about for about in SETTINGS}
     changes = {}
     for parameter in parameters:
-        spec = specs.get(parameter.name)
-        if spec is None:
+        about = settings.get(parameter.name)
+        if about is None:
             continue
-        if configured and not spec.live:
+        if configured and not about.live:
             raise ParameterError(
-                f'{spec.name} is read when the node is configured; first call '
-                '`ros2 lifecycle set <node> deactivate` and `cleanup`'
+                f'{about.name} is read when the node is configured',
+                'first call `ros2 lifecycle set <node> deactivate` and `cleanup`',
             )
-        changes[spec.name] = parameter.value
+        changes[about.name] = parameter.value
     return changes
-
-
-def _plain(value: Any) -> Any:
-    """Lists as tuples, without the empty names that stand for an empty list in YAML."""
-    return tuple(name for name in value if name) if isinstance(value, (list, tuple)) else value

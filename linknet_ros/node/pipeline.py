@@ -19,10 +19,9 @@ from linknet_ros.inference.segmenter import Fitted, Inferred, Segmenter
 from linknet_ros.node.clock_watch import status_line
 from linknet_ros.node.frame_pace import FramePace
 from linknet_ros.node.frame_slot import FrameSlot
-from linknet_ros.node.parameters import Parameters
 from linknet_ros.node.statistics import Drop, Statistics
-from linknet_ros.node.topics import Outputs
-from linknet_ros.ros.compressed import message_to_bgr
+from linknet_ros.node.topics import Topics
+from linknet_ros.ros.images import image_to_bgr
 
 #: A fault that repeats with every frame is logged once in this many seconds.
 _LOG_PERIOD = 5.0
@@ -30,14 +29,14 @@ _LOG_PERIOD = 5.0
 
 @dataclass
 class _Frame:
-    """A frame on its way; each step fills in what the next one needs."""
+    """A frame on its way; each step sets what the next one needs."""
 
     message: Image | CompressedImage
     arrived: float
     seconds: dict[str, float] = field(default_factory=dict)
-    bgr: NDArray[np.uint8] | None = None
-    fitted: Fitted | None = None
-    inferred: Inferred | None = None
+    bgr: NDArray[np.uint8] = field(init=False)
+    fitted: Fitted = field(init=False)
+    inferred: Inferred = field(init=False)
 
 
 class Pipeline:
@@ -50,29 +49,20 @@ class Pipeline:
 
     :param node: for log and clock.
     :param segmenter: used by the pipeline alone until stop.
-    :param min_confidence: 0 to 1; see configure.
-    :param max_age: seconds; older frames, and those without a stamp, are dropped when
-        their turn comes; 0 for no limit.
+    :param topics: their state decides what a frame shows: each takes one, when it is published.
     """
 
     def __init__(
         self,
         node: Node,
         segmenter: Segmenter,
-        outputs: Outputs,
+        topics: Topics,
         statistics: Statistics,
-        *,
-        min_confidence: float = 0.0,
-        max_age: float = 0.0,
     ) -> None:
-        self.min_confidence = min_confidence
-        self.max_age = max_age
         self._node = node
         self._segmenter = segmenter
-        self._outputs = outputs
+        self._topics = topics
         self._statistics = statistics
-        # Held while a frame is published, so that each shows one state of the parameters.
-        self._settings = threading.Lock()
         self._camera_info: CameraInfo | None = None
         self._slot: FrameSlot[_Frame] = FrameSlot()
         self._pace = FramePace()
@@ -90,16 +80,6 @@ class Pipeline:
         for thread in self._threads:
             thread.start()
 
-    def configure(self, parameters: Parameters) -> None:
-        """Take over live parameters, outputs included: from the next frame on, all or none.
-
-        :raises ClassNameError: as Outputs.check does; nothing is changed then.
-        """
-        with self._settings:
-            self._outputs.configure(parameters)
-            self.min_confidence = parameters.min_confidence
-            self.max_age = parameters.max_age
-
     def take_camera_info(self, message: CameraInfo) -> None:
         """Keep the camera's newest numbers."""
         self._camera_info = message
@@ -107,7 +87,7 @@ class Pipeline:
     def take_image(self, message: Image | CompressedImage) -> None:
         """Leave a frame for the first step."""
         self._statistics.receive()
-        if not self._outputs.wanted():
+        if not self._topics.has_subscribers():
             self._statistics.drop(Drop.NO_SUBSCRIBER)
         elif self._slot.put(_Frame(message, time.perf_counter())) is not None:
             self._statistics.drop(Drop.REPLACED)
@@ -169,14 +149,15 @@ class Pipeline:
             self._statistics.drop(Drop.TOO_OLD)
 
     def _too_old(self, frame: _Frame) -> bool:
-        if not self.max_age:
+        max_age = self._topics.state.parameters.max_age
+        if not max_age:
             return False
         age = self._age(frame)
-        return age is None or age > self.max_age
+        return age is None or age > max_age
 
     def _fit(self, frame: _Frame) -> None:
         start = time.perf_counter()
-        frame.bgr = message_to_bgr(frame.message)
+        frame.bgr = image_to_bgr(frame.message)
         frame.fitted = self._segmenter.fit(frame.bgr)
         frame.seconds['fit'] = time.perf_counter() - start
         # Before it is passed on: the next step says at once that it took the frame.
@@ -196,11 +177,13 @@ class Pipeline:
     def _publish(self, frame: _Frame) -> None:
         start = time.perf_counter()
         info = self._camera_info_for(frame.message)
-        with self._settings:
-            result = self._segmenter.finish(frame.inferred, self.min_confidence)
-            sending = self._outputs.publish(
-                frame.bgr, result, frame.message.header, info, partial(self._status, frame)
-            )
+        # Parameters may change meanwhile: the frame shows those of now.
+        state = self._topics.state
+        result = self._segmenter.finish(frame.inferred, state.parameters.inference.min_confidence)
+        status = partial(self._status, frame)
+        sending = self._topics.publish(
+            state, frame.bgr, result, frame.message.header, info, status
+        )
         end = time.perf_counter()
         frame.seconds |= {'products': end - start - sending, 'publish': sending}
         frame.seconds['wait'] = end - frame.arrived - sum(frame.seconds.values())

@@ -25,11 +25,12 @@ from linknet_ros.node.clock_watch import ClockWatch
 from linknet_ros.node.diagnostics import diagnostic_array
 from linknet_ros.node.parameters import changes_of, declare_parameters
 from linknet_ros.node.pipeline import Pipeline
+from linknet_ros.node.state import State
 from linknet_ros.node.statistics import Statistics
-from linknet_ros.node.topics import Outputs
-from linknet_ros.ros.compressed import SUFFIX
+from linknet_ros.node.topics import Topics
+from linknet_ros.ros.images import SUFFIX
 from linknet_ros.ros.process import ros_process, set_at_shutdown
-from linknet_ros.ros.qos import listen, qos_faults
+from linknet_ros.ros.qos import qos_faults, subscribe
 from linknet_ros.system.package_files import package_file, shipped_model
 
 #: QoS is looked at with every so many diagnostics.
@@ -69,7 +70,7 @@ class SegmentNode(LifecycleNode):
         self.statistics = Statistics()
         self._notes = BackendNotes(self.get_logger().info)
         self._segmenter: Segmenter | None = None
-        self._outputs: Outputs | None = None
+        self._topics: Topics | None = None
         self._pipeline: Pipeline | None = None
         self._inputs: list[object] = []
         self._cancel_build = threading.Event()
@@ -84,26 +85,28 @@ class SegmentNode(LifecycleNode):
 
     @_reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, open the back end, offer the topics."""
+        """Load the model, open the back end, create the topics."""
         values = self.parameters
         self._notes = BackendNotes(self.get_logger().info)
-        tensorrt = values.tensorrt_options(self._notes.tell)
+        inference = values.inference
+        tensorrt = values.tensorrt.options(self._notes.report)
         self._cancel_build = tensorrt.cancel
         try:
-            model = load_model(values.model or package_file(shipped_model(values.precision)))
+            shipped = package_file(shipped_model(inference.precision))
+            model = load_model(inference.model or shipped)
             # So that a signal ends a node that waits for an engine.
             with set_at_shutdown(self.context, tensorrt.cancel):
                 self._segmenter = Segmenter(
                     model,
-                    backend=values.backend,
-                    precision=values.precision,
-                    network_size=(values.network_width, values.network_height),
-                    threads=values.threads,
+                    backend=inference.backend,
+                    precision=inference.precision,
+                    network_size=(inference.network_width, inference.network_height),
+                    threads=inference.threads,
                     tensorrt=tensorrt,
-                    wait_for_engine=values.tensorrt_wait_for_engine,
+                    wait_for_engine=values.tensorrt.wait_for_engine,
                     on_step_down=self._notes.step_down,
                 )
-            self._outputs = Outputs(self, model.classes, values)
+            self._topics = Topics(self, model.classes, State.prepare(model.classes, values))
         except LinknetError as error:
             self.get_logger().error(f'cannot configure: {error}')
             self._release()
@@ -117,19 +120,15 @@ class SegmentNode(LifecycleNode):
 
     @_reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Listen to the camera."""
-        self._pipeline = Pipeline(
-            self,
-            self._segmenter,
-            self._outputs,
-            self.statistics,
-            min_confidence=self.parameters.min_confidence,
-            max_age=self.parameters.max_age,
-        )
+        """Subscribe to the camera."""
+        # Only a configured node can be activated.
+        assert self._segmenter is not None
+        assert self._topics is not None
+        self._pipeline = Pipeline(self, self._segmenter, self._topics, self.statistics)
         kind, topic = self._camera()
         self._inputs = [
-            listen(self, kind, topic, self._pipeline.take_image),
-            listen(self, CameraInfo, 'camera_info', self._pipeline.take_camera_info),
+            subscribe(self, kind, topic, self._pipeline.take_image),
+            subscribe(self, CameraInfo, 'camera_info', self._pipeline.take_camera_info),
         ]
         topic = self.resolve_topic_name(topic)
         self.get_logger().info(f'waiting for frames on {topic}')
@@ -138,9 +137,9 @@ class SegmentNode(LifecycleNode):
 
     @_reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop listening; the frame in work is finished."""
+        """Unsubscribe from the camera; the frame in work is finished."""
         self._stop()
-        self.get_logger().info('deactivated: no longer listening')
+        self.get_logger().info('deactivated: no longer subscribed')
         self._state = 'inactive'
         return super().on_deactivate(state)
 
@@ -193,11 +192,11 @@ class SegmentNode(LifecycleNode):
 
     def _release(self) -> None:
         self._stop()
-        if self._outputs is not None:
-            self._outputs.destroy()
+        if self._topics is not None:
+            self._topics.destroy()
         if self._segmenter is not None:
             self._segmenter.close()
-        self._outputs = self._segmenter = None
+        self._topics = self._segmenter = None
 
     def _survive_invalid_transitions(self) -> None:
         """Answer `no` to a transition that the state does not have; rclpy ends the process."""
@@ -226,13 +225,12 @@ class SegmentNode(LifecycleNode):
         try:
             changes = changes_of(parameters, configured=self._segmenter is not None)
             if not changes:
-                # Also where this is called from within: offering a topic declares its QoS.
+                # Also where this is called from within: creating a topic declares its QoS.
                 return SetParametersResult(successful=True)
             changed = self.parameters.changed(changes)
-            if self._pipeline is not None:
-                self._pipeline.configure(changed)
-            elif self._outputs is not None:
-                self._outputs.configure(changed)
+            if self._segmenter is not None and self._topics is not None:
+                classes = self._segmenter.model.classes
+                self._topics.show(State.prepare(classes, changed, self._topics.state))
         except LinknetError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.parameters = changed
@@ -248,11 +246,11 @@ class SegmentNode(LifecycleNode):
                 'precision': self._segmenter.precision,
                 **self._notes.values(),
             }
-            if self.parameters.backend != 'auto' and 'passed over' in settings:
+            if self.parameters.inference.backend != 'auto' and 'passed over' in settings:
                 faults.append(settings['passed over'])
         now = self.get_clock().now()
         simulated = self.get_parameter('use_sim_time').value
-        fault = self._clock_watch.look(
+        fault = self._clock_watch.check(
             now.nanoseconds * 1e-9, self._steady.now().nanoseconds * 1e-9, simulated=simulated
         )
         faults += [fault] if fault else []

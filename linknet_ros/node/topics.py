@@ -1,130 +1,101 @@
-"""The topics that a segmented frame goes out on; only what somebody hears is computed."""
+"""The topics that a segmented frame goes out on; only what has a subscriber is made."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 from rclpy.publisher import Publisher
+from rclpy.type_support import check_for_type_support
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.errors import ClassNameError
+from linknet_ros.errors import first_line
 from linknet_ros.inference.segmenter import Segmentation
-from linknet_ros.node.ground_topics import GroundOutputs, check_ground
-from linknet_ros.node.label_info import LabelInfoOutput
-from linknet_ros.node.parameters import Parameters
-from linknet_ros.products.colors import blend, colorize
-from linknet_ros.products.legend import OverlayLegend
-from linknet_ros.products.masks import class_mask, mask_names, mask_table, topic_token
-from linknet_ros.ros.compressed import SUFFIX, bgr_to_jpeg, labels_to_png
-from linknet_ros.ros.images import array_to_image, camera_info_for
-from linknet_ros.ros.qos import offer
+from linknet_ros.node.ground_topics import GroundTopics
+from linknet_ros.node.state import State
+from linknet_ros.products.products import COMPRESSED, MASKS, NAMES, message_format
+from linknet_ros.ros.images import array_to_image, camera_info_for, encoded_to_message
+from linknet_ros.ros.qos import create_publisher
+
+#: Outputs that go out encoded as well.
+_ENCODED = ('labels', 'overlay')
 
 
-class Outputs:
+class Topics:
     """Publishers of one configured node.
 
-    :param classes: the model's class table.
-    :param parameters: of the node.
-    :raises LinknetError: as check does.
+    All methods but `publish` are called from the executor's thread. `publish` may run in another
+    one at any moment: it sees one state, and publishers that `show` replaces but never changes.
+
+    :param classes: the model's.
+    :param state: see show.
     """
 
-    def __init__(self, node: Node, classes: ClassTable, parameters: Parameters) -> None:
+    def __init__(self, node: Node, classes: ClassTable, state: State) -> None:
         self._node = node
-        self._classes = classes
-        self._palette = classes.palette_bgr()
-        self._lock = threading.Lock()
-        self._tables: dict[str, NDArray[np.uint8]] = {}
-        self._masks: dict[str, Publisher] = {}
-        self.check(parameters)
-        images = ('labels', 'color', 'overlay', 'confidence', 'drivable')
         before = set(node.publishers)
         try:
-            self._images = {name: offer(node, Image, f'~/{name}') for name in images}
-            self._compressed = {
-                name: offer(node, CompressedImage, f'~/{name}{SUFFIX}')
-                for name in ('labels', 'overlay')
-            }
-            self._camera_info = offer(node, CameraInfo, '~/camera_info')
-            self._ground = GroundOutputs(node, classes, parameters)
-            self._label_info = LabelInfoOutput(node, classes)
-            self.configure(parameters)
+            self._publishers = {name: create_publisher(node, Image, f'~/{name}') for name in NAMES}
+            for name in (output + COMPRESSED for output in _ENCODED):
+                self._publishers[name] = create_publisher(node, CompressedImage, f'~/{name}')
+            self._camera_info = create_publisher(node, CameraInfo, '~/camera_info')
+            self._ground = GroundTopics(node, latched=state.parameters.ground.latched)
+            self._label_info = _LabelInfo(node, classes)
+            self.show(state)
         except BaseException:
-            # As a qos_overrides that cannot work: no topic may be left that nobody takes away.
+            # E.g. qos_overrides that cannot work: no topic may be left that nobody takes away.
             for publisher in set(node.publishers) - before:
                 node.destroy_publisher(publisher)
             raise
 
-    def check(self, parameters: Parameters) -> None:
-        """Check the names of classes, and what the ground projection needs.
+    def show(self, state: State) -> None:
+        """Publish by another state, from the next frame on.
 
-        :raises ClassNameError: for one that the model does not know, and for two masks that
-            would share a topic.
-        :raises LinknetError: see check_ground.
+        :param state: prepared for the same classes; `state` is this one afterwards.
         """
-        masked = [n for e in parameters.mask_classes for n in mask_names(e, self._classes)]
-        self._classes.ids((*parameters.drivable_classes, *masked))
-        tokens: dict[str, str] = {}
-        for name in parameters.mask_classes:
-            other = tokens.setdefault(topic_token(name), name)
-            if other != name:
-                raise ClassNameError(
-                    f"mask classes '{other}' and '{name}' would share the topic "
-                    f'~/masks/{topic_token(name)}; leave one out'
-                )
-        check_ground(self._classes, parameters)
-
-    def configure(self, parameters: Parameters) -> None:
-        """Take over classes, opacity, legend, quality and threshold, from the next frame on.
-
-        :raises LinknetError: as check does; nothing is changed then.
-        """
-        self.check(parameters)
-        drivable = parameters.drivable_classes or self._classes.drivable_names
-        tables = {
-            name: mask_table(self._classes.ids(mask_names(name, self._classes)))
-            for name in parameters.mask_classes
+        masks = state.products.masks
+        for name in masks:
+            if name not in self._publishers:
+                publisher = create_publisher(self._node, Image, f'~/{name}')
+                self._publishers = {**self._publishers, name: publisher}
+        self._label_info.publish(state.parameters.inference.min_confidence)
+        self._ground.prepare(state.ground)
+        self.state = state
+        self._ground.release(state.ground)
+        before = self._publishers
+        self._publishers = {
+            name: publisher
+            for name, publisher in before.items()
+            if not name.startswith(MASKS) or name in masks
         }
-        with self._lock:
-            self._ground.configure(parameters)
-            self._opacity = parameters.overlay_opacity
-            self._jpeg_quality = parameters.jpeg_quality
-            self._legend = (
-                OverlayLegend(self._classes, self._classes.ids(drivable))
-                if parameters.overlay_legend
-                else None
-            )
-            self._drivable_table = mask_table(self._classes.ids(drivable))
-            self._tables = tables
-            for name in set(self._masks) - set(tables):
-                self._node.destroy_publisher(self._masks.pop(name))
-            for name in set(tables) - set(self._masks):
-                topic = f'~/masks/{topic_token(name)}'
-                self._masks[name] = offer(self._node, Image, topic)
-            self._label_info.publish(parameters.min_confidence)
+        for name in before.keys() - self._publishers.keys():
+            self._node.destroy_publisher(before[name])
 
-    def wanted(self) -> bool:
+    def has_subscribers(self) -> bool:
         """Whether anybody subscribes to anything that needs the network."""
-        images = (self._images, self._compressed, self._masks)
-        heard = (_heard(p) for group in images for p in list(group.values()))
-        return any(heard) or self._ground.wanted()
+        publishers = self._publishers.values()
+        return any(map(_has_subscribers, publishers)) or self._ground.has_subscribers()
 
     def publish(
         self,
+        state: State,
         frame: NDArray[np.uint8],
         result: Segmentation,
         header: Header,
         camera_info: CameraInfo | None,
         status: Callable[[], str] = str,
     ) -> float:
-        """Compute and publish what somebody subscribes to, what planners read first.
+        """Make and publish what somebody subscribes to, what planners read first.
 
+        :param state: what the frame is made with.
         :param frame: (H, W, 3) uint8 BGR.
         :param result: the frame's labels.
         :param header: of the frame; goes out unchanged with everything.
@@ -132,66 +103,98 @@ class Outputs:
         :param status: gives the line below the overlay; called only where that is made.
         :returns: seconds spent on sending.
         """
-        with self._lock:
-            sending = self._ground.publish(result, header, camera_info)
-            for publisher, message in self._messages(frame, result, header, camera_info, status):
-                start = time.perf_counter()
-                publisher.publish(message)
-                sending += time.perf_counter() - start
+        sending = self._ground.publish(state.ground, result, header, camera_info)
+        if camera_info is not None and _has_subscribers(self._camera_info):
+            height, width = result.labels.shape
+            fitting = camera_info_for(camera_info, header, width, height)
+            sending += _send(self._camera_info, fitting)
+        publishers = self._publishers
+        wanted = {name for name, p in publishers.items() if _has_subscribers(p)}
+        for name, array in state.products.of(frame, result, wanted, status):
+            if name.endswith(COMPRESSED):
+                message = encoded_to_message(array, message_format(name), header)
+            else:
+                message = array_to_image(array, 'mono8' if array.ndim == 2 else 'bgr8', header)
+            sending += _send(publishers[name], message)
         return sending
-
-    def _messages(
-        self,
-        frame: NDArray[np.uint8],
-        result: Segmentation,
-        header: Header,
-        camera_info: CameraInfo | None,
-        status: Callable[[], str],
-    ) -> Iterator[tuple[Publisher, Image | CompressedImage | CameraInfo]]:
-        """What goes out where; each is computed when the one before has been sent."""
-        labels, images, compressed = result.labels, self._images, self._compressed
-        if camera_info is not None and _heard(self._camera_info):
-            height, width = labels.shape
-            yield self._camera_info, camera_info_for(camera_info, header, width, height)
-        if _heard(images['labels']):
-            yield images['labels'], array_to_image(labels, 'mono8', header)
-        if _heard(images['drivable']):
-            mask = class_mask(labels, self._drivable_table)
-            yield images['drivable'], array_to_image(mask, 'mono8', header)
-        if _heard(images['confidence']):
-            yield images['confidence'], array_to_image(result.confidence, 'mono8', header)
-        for name, publisher in self._masks.items():
-            if _heard(publisher):
-                mask = class_mask(labels, self._tables[name])
-                yield publisher, array_to_image(mask, 'mono8', header)
-        # Last, what people look at: no planner waits for an encoder.
-        if _heard(compressed['labels']):
-            yield compressed['labels'], labels_to_png(labels, header)
-        overlays = _heard(images['overlay']), _heard(compressed['overlay'])
-        if _heard(images['color']) or any(overlays):
-            colors = colorize(labels, self._palette)
-            if _heard(images['color']):
-                yield images['color'], array_to_image(colors, 'bgr8', header)
-            if any(overlays):
-                overlay = blend(frame, colors, labels, self._opacity)
-                if self._legend is not None:
-                    self._legend.draw(overlay, labels, status())
-            if overlays[0]:
-                yield images['overlay'], array_to_image(overlay, 'bgr8', header)
-            if overlays[1]:
-                yield compressed['overlay'], bgr_to_jpeg(overlay, self._jpeg_quality, header)
 
     def destroy(self) -> None:
         """Take the topics away."""
-        with self._lock:
-            self._ground.destroy()
-            for group in (self._images, self._compressed, self._masks):
-                for publisher in group.values():
-                    self._node.destroy_publisher(publisher)
-                group.clear()
-            self._node.destroy_publisher(self._camera_info)
-            self._label_info.destroy()
+        self._ground.destroy()
+        for publisher in (*self._publishers.values(), self._camera_info):
+            self._node.destroy_publisher(publisher)
+        self._publishers = {}
+        self._label_info.destroy()
 
 
-def _heard(publisher: Publisher) -> bool:
-    return bool(publisher.get_subscription_count())
+def _has_subscribers(publisher: Publisher) -> bool:
+    try:
+        return bool(publisher.get_subscription_count())
+    except InvalidHandle:
+        # A mask that was taken away since the frame began.
+        return False
+
+
+def _send(publisher: Publisher, message: Any) -> float:
+    """Publish; the seconds that it took."""
+    start = time.perf_counter()
+    # See _has_subscribers.
+    with suppress(InvalidHandle):
+        publisher.publish(message)
+    return time.perf_counter() - start
+
+
+class _LabelInfo:
+    """Publisher of ~/label_info; without vision_msgs there is none, which is logged once.
+
+    Latched, so a planner that comes late has the names too.
+    """
+
+    def __init__(self, node: Node, classes: ClassTable) -> None:
+        self._node = node
+        self._classes = classes
+        self._publisher: Publisher | None = None
+        self._threshold: float | None = None
+        try:
+            from vision_msgs.msg import LabelInfo
+
+            # The message imports although its compiled half does not load.
+            check_for_type_support(LabelInfo)
+        except Exception as error:
+            # A package that is built for another Python may raise anything; the labels do not
+            # need it.
+            node.get_logger().warning(
+                f'no ~/label_info: vision_msgs does not load ({first_line(error)}); for planners '
+                'that need the names of the classes install ros-$ROS_DISTRO-vision-msgs',
+                once=True,
+            )
+            return
+        self._publisher = create_publisher(node, LabelInfo, '~/label_info', latched=True)
+
+    def publish(self, threshold: float) -> None:
+        """Send the names, where the threshold is another one than last time.
+
+        :param threshold: confidence below which a pixel is unlabelled, 0 to 1.
+        """
+        if self._publisher is None or threshold == self._threshold:
+            return
+        from vision_msgs.msg import LabelInfo, VisionClass
+
+        # 255, unlabelled, is not among them: VisionClass.msg gives it that meaning without a name,
+        # and a consumer that takes a class for each entry would want costs for it.
+        message = LabelInfo(
+            class_map=[
+                VisionClass(class_id=number, class_name=name)
+                for number, name in enumerate(self._classes.names)
+            ],
+            threshold=threshold,
+        )
+        # No frame_id: names are in no place, and the camera's is not known before a frame comes.
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)
+        self._threshold = threshold
+
+    def destroy(self) -> None:
+        if self._publisher is not None:
+            self._node.destroy_publisher(self._publisher)
+        self._publisher = None

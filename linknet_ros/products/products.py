@@ -30,26 +30,26 @@ class ProductSettings:
 
     drivable_classes: tuple[str, ...] = setting(
         (),
-        'Classes that drivable joins; empty for those that the model flags as drivable.',
+        'Classes that `drivable` joins; empty for those that the model flags as drivable.',
         live=True,
     )
     mask_classes: tuple[str, ...] = setting(
         (),
-        'Classes that get a mask of their own, masks/<class>; car+bicyclist is one mask of both, '
-        'masks/car_bicyclist.',
+        'Classes that get a mask of their own, `masks/<class>`; car+bicyclist is one mask of '
+        'both, `masks/car_bicyclist`.',
         live=True,
     )
     overlay_opacity: float = setting(
-        0.5, 'Opacity of the class colours in overlay.', (0, 1), live=True
+        0.5, 'Opacity of the class colours in `overlay`.', (0, 1), live=True
     )
     overlay_legend: bool = setting(
         True,
-        'Write into overlay, where the frame is large enough, which class has which colour, and '
+        'Write into `overlay`, where the frame is large enough, which class has which colour, and '
         'in the node frames per second and latency.',
         live=True,
     )
     jpeg_quality: int = setting(
-        80, 'Quality of overlay/compressed; higher is larger.', (1, 100), live=True
+        80, 'Quality of `overlay/compressed`; higher is larger.', (1, 100), live=True
     )
 
 

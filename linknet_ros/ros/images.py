@@ -1,5 +1,7 @@
 """ROS images to BGR arrays and back, without cv_bridge, and the camera_info that fits them."""
 
+from __future__ import annotations
+
 import copy
 import functools
 from array import array as byte_array
@@ -7,26 +9,31 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from linknet_ros.errors import FrameError
-from linknet_ros.frames import raw as image_decoding
-from linknet_ros.frames.raw import FIX
+from linknet_ros.frames import raw
+from linknet_ros.frames.encode import encode_jpeg
+
+#: What is added to the name of an image's topic for its compressed form.
+SUFFIX = '/compressed'
 
 # What a cv_bridge built for another NumPy raises, at the import or at the first use.
 _CV_BRIDGE_BROKEN = (ImportError, AttributeError, SystemError)
 
 
-def image_to_bgr(message: Image) -> NDArray[np.uint8]:
-    """Return the pixels of an image message of any usual encoding.
+def image_to_bgr(message: Image | CompressedImage) -> NDArray[np.uint8]:
+    """Return the pixels of an image message of any usual encoding, or of a JPEG or PNG.
 
-    See image_decoding.image_to_bgr; cv_bridge is asked about encodings that are not known there.
+    cv_bridge is asked about encodings that frames.raw does not know.
 
     :returns: (H, W, 3) uint8, BGR; it may share memory with the message.
     :raises FrameError: the message is damaged or its encoding cannot be converted.
     """
-    return image_decoding.image_to_bgr(message, _bgr_by_cv_bridge)
+    if isinstance(message, CompressedImage):
+        return raw.compressed_to_bgr(message)
+    return raw.image_to_bgr(message, _bgr_by_cv_bridge)
 
 
 def array_to_image(array: NDArray[np.uint8], encoding: str, header: Header) -> Image:
@@ -45,9 +52,6 @@ def array_to_image(array: NDArray[np.uint8], encoding: str, header: Header) -> I
         shape = ('H', 'W', *channels)
         raise ValueError(f'{encoding} needs uint8 {shape}, not {array.dtype} {array.shape}')
     height, width = array.shape[:2]
-    # An array.array is the one type that rosidl takes as it is; bytes are checked one by one.
-    data = byte_array('B')
-    data.frombytes(np.ascontiguousarray(array).data)
     return Image(
         header=header,
         height=height,
@@ -55,8 +59,30 @@ def array_to_image(array: NDArray[np.uint8], encoding: str, header: Header) -> I
         encoding=encoding,
         is_bigendian=0,
         step=width * (channels or (1,))[0],
-        data=data,
+        data=_bytes_of(array),
     )
+
+
+def encoded_to_message(
+    encoded: NDArray[np.uint8], message_format: str, header: Header
+) -> CompressedImage:
+    """Make a compressed image message.
+
+    :param encoded: (bytes,) uint8, PNG or JPEG.
+    :param message_format: see products.message_format.
+    :param header: see array_to_image.
+    """
+    return CompressedImage(header=header, format=message_format, data=_bytes_of(encoded))
+
+
+def bgr_to_jpeg(image: NDArray[np.uint8], quality: int, header: Header) -> CompressedImage:
+    """Make a JPEG message of a camera's image.
+
+    :param image: (H, W, 3) uint8 BGR; any strides.
+    :param quality: 1 to 100.
+    :param header: see array_to_image.
+    """
+    return encoded_to_message(encode_jpeg(image, quality), 'bgr8; jpeg compressed bgr8', header)
 
 
 def camera_info_for(info: CameraInfo, header: Header, width: int, height: int) -> CameraInfo:
@@ -93,6 +119,13 @@ def camera_info_for(info: CameraInfo, header: Header, width: int, height: int) -
     return result
 
 
+def _bytes_of(array: NDArray[np.uint8]) -> byte_array[int]:
+    # An array.array is the one type that rosidl takes as it is; bytes are checked one by one.
+    data = byte_array('B')
+    data.frombytes(np.ascontiguousarray(array).data)
+    return data
+
+
 @functools.cache
 def _open_cv_bridge() -> Any:
     """Return a CvBridge, or the exception that says why there is none.
@@ -111,9 +144,9 @@ def _bgr_by_cv_bridge(message: Image) -> NDArray[np.uint8]:
     problem = f'image encoding {message.encoding!r} cannot be converted to BGR'
     bridge = _open_cv_bridge()
     if isinstance(bridge, Exception):
-        raise FrameError(f'{problem}, and cv_bridge does not load ({bridge})', FIX) from bridge
+        raise FrameError(f'{problem}, and cv_bridge does not load ({bridge})', raw.FIX) from bridge
     try:
         return np.asarray(bridge.imgmsg_to_cv2(message, desired_encoding='bgr8'), np.uint8)
     # CvBridgeError is a TypeError; wrong sizes give the others.
     except (*_CV_BRIDGE_BROKEN, RuntimeError, TypeError, ValueError) as error:
-        raise FrameError(f'{problem}, and cv_bridge refuses it ({error})', FIX) from error
+        raise FrameError(f'{problem}, and cv_bridge refuses it ({error})', raw.FIX) from error

@@ -29,12 +29,12 @@ except ImportError:  # Humble
 # the same, with the peer's name and the way out.
 
 
-def offer(node: Node, kind: type, topic: str, *, latched: bool = False) -> Publisher:
+def create_publisher(node: Node, kind: type, topic: str, *, latched: bool = False) -> Publisher:
     """A publisher of a node's results; its QoS can be overridden by parameters.
 
     Reliable reaches both kinds of subscriber; depth 1 because only the newest counts.
 
-    :param latched: those that subscribe later get the last message too (transient local).
+    :param latched: whoever subscribes later gets the last message too (transient local).
     """
     durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
     return node.create_publisher(
@@ -46,7 +46,7 @@ def offer(node: Node, kind: type, topic: str, *, latched: bool = False) -> Publi
     )
 
 
-def listen(node: Node, kind: type, topic: str, callback: Callable[[Any], None]) -> Subscription:
+def subscribe(node: Node, kind: type, topic: str, callback: Callable[[Any], None]) -> Subscription:
     """A subscription to a sensor, best effort; its QoS can be overridden by parameters."""
     return node.create_subscription(
         kind,

@@ -19,14 +19,14 @@ from std_msgs.msg import Header
 from linknet_ros.errors import SourceError
 from linknet_ros.frames.files import FrameSource, SourceFrame
 from linknet_ros.ground.grid import FREE_CELL, UNKNOWN_CELL, GridArea
-from linknet_ros.ros.compressed import SUFFIX, bgr_to_jpeg
 from linknet_ros.ros.ground_messages import grid_message
-from linknet_ros.ros.images import array_to_image
-from linknet_ros.ros.parameters import Spec, declare_read_once
+from linknet_ros.ros.images import SUFFIX, array_to_image, bgr_to_jpeg
+from linknet_ros.ros.parameters import declare
 from linknet_ros.ros.process import ros_process, spin_once
 from linknet_ros.simulation.sources import STREET, StreetSource, StreetSourceFrame, open_source
 from linknet_ros.simulation.street import PinholeCamera
 from linknet_ros.simulation.truth import FreeGround
+from linknet_ros.system.settings import Setting
 
 #: That of image_transport.
 _JPEG_QUALITY = 95
@@ -34,21 +34,21 @@ _JPEG_QUALITY = 95
 #: Frame of the true grid: the street's vehicle, whose origin is below the camera.
 BASE_FRAME = 'base_link'
 
-SPECS = (
-    Spec('source', STREET, "'street', a folder of images, or a video file."),
-    Spec('rate', 10.0, 'Frames per second.', (0.1, 1000.0)),
-    Spec('loop', True, 'Start again at the end; if false, the node ends.'),
-    Spec('count', 0, 'Number of frames after which the node ends; 0 for no limit.', (0, 10**9)),
-    Spec(
+SETTINGS = (
+    Setting('source', STREET, "'street', a folder of images, or a video file."),
+    Setting('rate', 10.0, 'Frames per second.', (0.1, 1000.0)),
+    Setting('loop', True, 'Start again at the end; if false, the node ends.'),
+    Setting('count', 0, 'Number of frames after which the node ends; 0 for no limit.', (0, 10**9)),
+    Setting(
         'wait_for',
         0,
         'Number of subscribers to wait for, of raw and compressed images together.',
         (0, 100),
     ),
-    Spec('frame_id', 'camera_optical_frame', 'Frame of the camera, in all headers.'),
-    Spec('seed', 0, 'Which street.', (0, 1_000_000)),
-    Spec('width', 480, "Width of the street's frames [px].", (16, 8192)),
-    Spec('height', 360, "Height of the street's frames [px].", (16, 8192)),
+    Setting('frame_id', 'camera_optical_frame', 'Frame of the camera, in all headers.'),
+    Setting('seed', 0, 'Which street.', (0, 1_000_000)),
+    Setting('width', 480, "Width of the street's frames [px].", (16, 8192)),
+    Setting('height', 360, "Height of the street's frames [px].", (16, 8192)),
 )
 
 
@@ -61,7 +61,7 @@ class ReplayNode(Node):
 
     def __init__(self) -> None:
         super().__init__('replay')
-        declare_read_once(self, SPECS)
+        declare(self, SETTINGS, read_only=True)
         self.finished = False
         self.sent = 0
         self.failed = 0

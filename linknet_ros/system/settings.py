@@ -73,10 +73,13 @@ def settings_of(kind: type, prefix: str = '') -> Iterator[Setting]:
             yield from settings_of(_kind(entry), prefix + about)
 
 
-def made_of(kind: type[T], values: Mapping[str, Any], before: T | None = None) -> T:
+def made_of(
+    kind: type[T], values: Mapping[str, Any], before: T | None = None, prefix: str = ''
+) -> T:
     """A dataclass of settings with values by name.
 
     :param before: has the values that are not given; None: the defaults.
+    :param prefix: of the names, for messages.
     :raises ParameterError: for a value that is not one of the choices.
     """
     given: dict[str, Any] = {}
@@ -88,12 +91,12 @@ def made_of(kind: type[T], values: Mapping[str, Any], before: T | None = None) -
                 for name, value in values.items()
                 if name.startswith(about)
             }
-            given[entry.name] = made_of(_kind(entry), inner, earlier)
+            given[entry.name] = made_of(_kind(entry), inner, earlier, prefix + about)
         elif entry.name in values:
             value = values[entry.name]
             if about.choices and value not in about.choices:
                 raise ParameterError(
-                    f"parameter {entry.name} is '{value}'",
+                    f"parameter {prefix}{entry.name} is '{value}'",
                     f'use one of {", ".join(about.choices)}',
                 )
             given[entry.name] = value

@@ -18,7 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from linknet_ros.errors import FrameError, LinknetError, first_line
 from linknet_ros.inference.model_file import load_model
-from linknet_ros.ros.compressed import SUFFIX, message_to_bgr
+from linknet_ros.ros.images import SUFFIX, image_to_bgr
 from linknet_ros.system.package_files import package_file, shipped_model
 from linknet_ros.view.board import Board
 from linknet_ros.view.pictures import Picture, frame_jpeg, grid_png
@@ -170,7 +170,7 @@ class NodeListener:
 
     def _on_frame(self, message: Image | CompressedImage) -> None:
         def encode() -> bytes:
-            return frame_jpeg(message_to_bgr(message))
+            return frame_jpeg(image_to_bgr(message))
 
         self._board.put('camera', Picture(encode, caption=self._board.facts.camera))
 

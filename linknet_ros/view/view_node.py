@@ -8,24 +8,27 @@ from rclpy.node import Node
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from linknet_ros.errors import LinknetError, ParameterError, first_line
-from linknet_ros.ros.parameters import Spec, declare_read_once
+from linknet_ros.ros.parameters import declare
 from linknet_ros.ros.process import ros_process
+from linknet_ros.system.settings import Setting
 from linknet_ros.view.access import is_loopback
 from linknet_ros.view.board import Board
 from linknet_ros.view.listener import NodeListener
 
-SPECS = (
-    Spec('node', 'linknet', 'Name of the segmentation node.'),
-    Spec('host', '127.0.0.1', 'Address of the web server; only this machine reaches the default.'),
-    Spec('port', 8080, 'Port of the web server; 0 for any free one.', (0, 65535)),
-    Spec(
+SETTINGS = (
+    Setting('node', 'linknet', 'Name of the segmentation node.'),
+    Setting(
+        'host', '127.0.0.1', 'Address of the web server; only this machine reaches the default.'
+    ),
+    Setting('port', 8080, 'Port of the web server; 0 for any free one.', (0, 65535)),
+    Setting(
         'allowed_hosts',
         # Not an empty list: ROS cannot set one that is read-only.
         ('',),
         'Names of this machine that browsers may use, beside its addresses and localhost.',
     ),
-    Spec('rate', 15.0, 'Most pictures per second, for each channel and browser.', (0.1, 100.0)),
-    Spec('model', '', "Model file to read the classes from; empty for the node's own."),
+    Setting('rate', 15.0, 'Most pictures per second, for each channel and browser.', (0.1, 100.0)),
+    Setting('model', '', "Model file to read the classes from; empty for the node's own."),
 )
 
 
@@ -37,7 +40,7 @@ class ViewNode(Node):
 
     def __init__(self) -> None:
         super().__init__('view')
-        values = declare_read_once(self, SPECS)
+        values = declare(self, SETTINGS, read_only=True)
         try:
             from linknet_ros.view.server import ViewServer
         except ImportError as error:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import cv2
@@ -12,20 +13,21 @@ pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 pytest.importorskip('nav_msgs', reason='ROS 2 (ros-jazzy-nav-msgs) not installed')
 
 from builtin_interfaces.msg import Time
+from fake_node import FakeNode
 from nav_msgs.msg import OccupancyGrid
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
-from linknet_ros.errors import CalibrationError, ClassNameError, ParameterError, SourceError
+from linknet_ros.errors import CalibrationError
 from linknet_ros.ground.mount import Mount
 from linknet_ros.inference.segmenter import Segmentation
-from linknet_ros.node import ground_topics as ros_ground
-from linknet_ros.node.ground_topics import GroundOutputs, check_ground
-from linknet_ros.node.parameters import SPECS, Parameters
-from linknet_ros.node.topics import Outputs
+from linknet_ros.node import ground_topics as module
+from linknet_ros.node.ground_topics import GroundTopics
+from linknet_ros.node.parameters import Parameters
+from linknet_ros.node.state import State
+from linknet_ros.node.topics import Topics
 
 HEADER = Header(stamp=Time(sec=1234, nanosec=56789), frame_id='camera_optical')
 NAMES = ('drivable_grid', 'drivable_scan', 'drivable_cloud')
@@ -36,12 +38,6 @@ INFO = CameraInfo(width=81, height=61, k=[60.0, 0, 40, 0, 60, 20, 0, 0, 1])
 ROAD, CAR, SKY = 0, 1, 2
 
 
-def parameters(**changes):
-    values = {spec.field: spec.default for spec in SPECS}
-    values |= {'ground_height': 1.0, 'ground_max_range': 10.0, 'ground_resolution': 0.2}
-    return Parameters(**values | changes)
-
-
 def wall(row=40, label=CAR):
     """A wall that stands 60 / (row + 0.5 - 20) m ahead."""
     labels = np.full((61, 81), ROAD, np.uint8)
@@ -49,64 +45,38 @@ def wall(row=40, label=CAR):
     return Segmentation(labels, np.full((61, 81), 200, np.uint8))
 
 
-class FakePublisher:
-    """Publisher with as many subscribers as a test says."""
-
-    def __init__(self, topic, qos):
-        self.topic, self.qos = topic, qos
-        self.subscribers = 0
-        self.sent = []
-
-    def get_subscription_count(self):
-        return self.subscribers
-
-    def publish(self, message):
-        self.sent.append(message)
-
-
-class FakeNode:
-    """What GroundOutputs asks of a node."""
-
-    def __init__(self):
-        self.publishers = {}
-        self.said = []
-
-    def create_publisher(self, kind, topic, qos, **_):
-        publisher = self.publishers[topic.removeprefix('~/')] = FakePublisher(topic, qos)
-        return publisher
-
-    def destroy_publisher(self, publisher):
-        del self.publishers[publisher.topic.removeprefix('~/')]
-
-    def get_logger(self):
-        return SimpleNamespace(warning=lambda text, **_: self.said.append(text))
-
-    def resolve_topic_name(self, name):
-        return f'/camera/{name}'
-
-    def listen(self, *names):
-        for name, publisher in self.publishers.items():
-            publisher.subscribers = int(name in names)
-
-    def newest(self, name):
-        return self.publishers[name].sent[-1]
-
-
 @pytest.fixture
 def node():
     return FakeNode()
 
 
+class Projected:
+    """GroundTopics with somebody who subscribes to all of it, and its state."""
+
+    def __init__(self, node, classes, changes):
+        self._classes, self._state = classes, None
+        latched = changes.get('latched', False)
+        self.topics = GroundTopics(node, latched=latched)
+        self.show(**changes)
+        node.subscribe(*NAMES)
+
+    def show(self, outputs=None, **changes):
+        """Show other parameters of the ground, and outputs; what is not given is the default."""
+        values = {'height': 1.0, 'max_range': 10.0, 'resolution': 0.2} | changes
+        values = {f'ground.{name}': value for name, value in values.items()}
+        parameters = Parameters().changed(values | (outputs or {}))
+        self._state = State.prepare(self._classes, parameters, self._state)
+        self.topics.prepare(self._state.ground)
+        self.topics.release(self._state.ground)
+
+    def publish(self, result, header=HEADER, info=INFO):
+        return self.topics.publish(self._state.ground, result, header, info)
+
+
 @pytest.fixture
 def open_ground(node, class_table):
-    """Make GroundOutputs that somebody listens to: `open_ground(ground_height=1.2)`."""
-
-    def make(**changes):
-        ground = GroundOutputs(node, class_table, parameters(**changes))
-        node.listen(*NAMES)
-        return ground
-
-    return make
+    """Make Projected: `open_ground(height=1.2)`."""
+    return lambda **changes: Projected(node, class_table, changes)
 
 
 def ahead(node):
@@ -119,7 +89,7 @@ def ahead(node):
 
 
 def test_a_wall(node, open_ground):
-    assert open_ground().publish(wall(), HEADER, INFO) >= 0
+    assert open_ground().publish(wall()) >= 0
     assert node.said == []
     based = Header(stamp=HEADER.stamp, frame_id='base_link')
     grid, scan, cloud = (node.newest(name) for name in NAMES)
@@ -139,41 +109,38 @@ def test_a_wall(node, open_ground):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_only_what_is_heard_is_sent(node, open_ground, name):
+def test_only_what_has_a_subscriber_is_sent(node, open_ground, name):
     ground = open_ground()
-    node.listen(name)
-    assert ground.wanted()
-    ground.publish(wall(), HEADER, INFO)
-    assert [n for n, publisher in node.publishers.items() if publisher.sent] == [name]
+    node.subscribe(name)
+    assert ground.topics.has_subscribers()
+    ground.publish(wall())
+    assert node.sent == [name]
 
 
 def test_nothing_is_done_for_nobody(node, open_ground, monkeypatch):
-    monkeypatch.setattr(ros_ground, 'GroundProjection', None)
+    monkeypatch.setattr(module, 'GroundProjection', None)
     ground = open_ground()
-    node.listen()
-    assert not ground.wanted()
+    node.subscribe()
+    assert not ground.topics.has_subscribers()
     assert ground.publish(wall(), HEADER, None) == 0
     assert node.said == []
 
 
-def test_qos(node, open_ground):
-    open_ground()
-    for name, publisher in node.publishers.items():
-        assert publisher.qos.reliability == ReliabilityPolicy.RELIABLE, name
-        assert publisher.qos.durability == DurabilityPolicy.VOLATILE, name
-        assert publisher.qos.depth == 1
-    open_ground(ground_latched=True)
-    latched = {
-        n for n, p in node.publishers.items() if p.qos.durability != p.qos.durability.VOLATILE
-    }
-    assert latched == {'drivable_grid'}
+@pytest.mark.parametrize('latched', [False, True])
+def test_qos(node, open_ground, latched):
+    open_ground(latched=latched)
+    assert node.names() == set(NAMES)
+    assert {p.qos.reliability for p in node.publishers} == {ReliabilityPolicy.RELIABLE}
+    assert {p.qos.depth for p in node.publishers} == {1}
+    lasting = {p.name for p in node.publishers if p.qos.durability != DurabilityPolicy.VOLATILE}
+    assert lasting == ({'drivable_grid'} if latched else set())
 
 
 def test_destroy(node, open_ground):
     ground = open_ground()
-    ground.destroy()
-    assert node.publishers == {}
-    assert not ground.wanted()
+    ground.topics.destroy()
+    assert node.names() == set()
+    assert not ground.topics.has_subscribers()
 
 
 # What is missing is said.
@@ -183,9 +150,9 @@ def test_destroy(node, open_ground):
     ('info', 'changes', 'message'),
     [
         (None, {}, 'no camera_info on /camera/camera_info; remap it'),
-        (INFO, {'ground_height': 0.0}, "the camera's place is not known; set ground.height"),
+        (INFO, {'height': 0.0}, "the camera's place is not known; set ground.height"),
         (CameraInfo(), {}, 'the camera is not calibrated'),
-        (INFO, {'ground_pitch': -1.0}, 'the camera sees no ground within 10 m'),
+        (INFO, {'pitch': -1.0}, 'the camera sees no ground within 10 m'),
     ],
 )
 def test_what_is_missing_is_said(node, open_ground, info, changes, message):
@@ -193,7 +160,7 @@ def test_what_is_missing_is_said(node, open_ground, info, changes, message):
     (said,) = node.said
     assert said.startswith('no ~/drivable_grid, scan or cloud: ')
     assert message in said
-    assert not any(publisher.sent for publisher in node.publishers.values())
+    assert node.sent == []
 
 
 # Tables.
@@ -203,13 +170,13 @@ def test_what_is_missing_is_said(node, open_ground, info, changes, message):
 def made(monkeypatch):
     """Cameras and mounts that tables were made for."""
     calls = []
-    real = ros_ground.GroundProjection
+    real = module.GroundProjection
 
     def spy(camera, mount, options, ego_mask):
         calls.append((camera, mount))
         return real(camera, mount, options, ego_mask)
 
-    monkeypatch.setattr(ros_ground, 'GroundProjection', spy)
+    monkeypatch.setattr(module, 'GroundProjection', spy)
     return calls
 
 
@@ -218,11 +185,11 @@ def test_tables_are_made_once(class_table, open_ground, made):
     for stamp in (1, 2):
         header = Header(stamp=Time(sec=stamp), frame_id='camera_optical')
         ground.publish(wall(), header, CameraInfo(width=81, height=61, k=INFO.k, header=header))
-        ground.configure(parameters(overlay_opacity=0.1))
+        ground.show({'overlay_opacity': 0.1})
     assert len(made) == 1
     zoomed = CameraInfo(width=81, height=61, k=[70.0, 0, 40, 0, 60, 20, 0, 0, 1])
     ground.publish(wall(), HEADER, zoomed)
-    ground.configure(parameters(ground_pitch=0.1))
+    ground.show(pitch=0.1)
     ground.publish(wall(), HEADER, zoomed)
     assert [(camera.fx, mount.matrix[2, 2] < -0.01) for camera, mount in made] == [
         (60, False),
@@ -232,13 +199,13 @@ def test_tables_are_made_once(class_table, open_ground, made):
 
 
 def test_a_fault_of_the_tables_is_found_once(node, open_ground, made):
-    ground = open_ground(ground_pitch=-1.0)
+    ground = open_ground(pitch=-1.0)
     for _ in range(3):
-        ground.publish(wall(), HEADER, INFO)
+        ground.publish(wall())
     assert len(node.said) == 3
     assert len(made) == 1
-    ground.configure(parameters())
-    ground.publish(wall(), HEADER, INFO)
+    ground.show()
+    ground.publish(wall())
     assert len(node.said) == 3
     assert ahead(node) == pytest.approx(60 / 20.5, rel=0.02)
 
@@ -247,58 +214,58 @@ def test_a_fault_of_the_tables_is_found_once(node, open_ground, made):
 
 
 def test_the_place_of_the_camera(node, open_ground):
-    ground = open_ground(ground_x=1.0, ground_height=2.0, ground_plane_z=-0.5)
-    ground.publish(wall(), HEADER, INFO)
+    ground = open_ground(x=1.0, height=2.0, plane_z=-0.5)
+    ground.publish(wall())
     assert ahead(node) == pytest.approx(1 + 2 * 60 / 20.5, rel=0.02)
     points = np.frombuffer(node.newest('drivable_cloud').data, '<f4').reshape(-1, 3)
     assert set(points[:, 2].tolist()) == {-0.5}
     assert node.newest('drivable_grid').info.origin.position.z == -0.5
-    ground.configure(parameters(ground_base_frame='base_footprint'))
-    ground.publish(wall(), HEADER, INFO)
+    ground.show(base_frame='base_footprint')
+    ground.publish(wall())
     assert ahead(node) == pytest.approx(60 / 20.5, rel=0.02)
     assert node.newest('drivable_scan').header.frame_id == 'base_footprint'
 
 
 def test_pitch_looks_down(node, open_ground):
-    open_ground(ground_pitch=0.1).publish(wall(), HEADER, INFO)
+    open_ground(pitch=0.1).publish(wall())
     reach = 1 / math.tan(0.1 + math.atan(20.5 / 60))
     assert ahead(node) == pytest.approx(reach, rel=0.02)
 
 
 def test_yaw_looks_to_the_left(node, open_ground):
-    open_ground(ground_yaw=1.0).publish(wall(), HEADER, INFO)
+    open_ground(yaw=1.0).publish(wall())
     scan = node.newest('drivable_scan')
     assert (scan.angle_min + scan.angle_max) / 2 == pytest.approx(1.0, abs=0.02)
 
 
 def test_drivable_and_unknown_classes(node, open_ground):
     ground = open_ground()
-    ground.publish(wall(label=SKY), HEADER, INFO)
+    ground.publish(wall(label=SKY))
     assert math.isnan(ahead(node))
-    ground.configure(parameters(drivable_classes=('road', 'car')))
-    ground.publish(wall(), HEADER, INFO)
+    ground.show({'drivable_classes': ('road', 'car')})
+    ground.publish(wall())
     assert math.isinf(ahead(node))
-    ground.configure(parameters(ground_unknown_classes=('car',)))
-    ground.publish(wall(), HEADER, INFO)
+    ground.show(unknown_classes=('car',))
+    ground.publish(wall())
     assert math.isnan(ahead(node))
     # The sky is no exception then.
-    ground.publish(wall(label=SKY), HEADER, INFO)
+    ground.publish(wall(label=SKY))
     assert ahead(node) == pytest.approx(60 / 20.5, rel=0.02)
 
 
 def test_confidence(node, open_ground):
     # 200 of 255 is 0.784.
-    ground = open_ground(ground_min_confidence=0.78)
-    ground.publish(wall(), HEADER, INFO)
+    ground = open_ground(min_confidence=0.78)
+    ground.publish(wall())
     assert ahead(node) == pytest.approx(60 / 20.5, rel=0.02)
-    ground.configure(parameters(ground_min_confidence=0.79))
-    ground.publish(wall(), HEADER, INFO)
+    ground.show(min_confidence=0.79)
+    ground.publish(wall())
     assert math.isnan(ahead(node))
 
 
 def test_clearance(node, open_ground):
-    changes = {'ground_overhanging_classes': ('car',), 'ground_clearance': 0.25}
-    open_ground(**changes).publish(wall(), HEADER, INFO)
+    changes = {'overhanging_classes': ('car',), 'clearance': 0.25}
+    open_ground(**changes).publish(wall())
     assert ahead(node) == pytest.approx(0.75 * 60 / 20.5, rel=0.02)
 
 
@@ -307,13 +274,13 @@ def test_ego_mask(node, open_ground, tmp_path):
     mask[36:] = 255
     path = str(tmp_path / 'mask.png')
     cv2.imwrite(path, mask)
-    open_ground(ground_ego_mask=path).publish(wall(), HEADER, INFO)
+    open_ground(ego_mask=path).publish(wall())
     # The first row that is not the vehicle's own is 35, where the wall already stands.
     assert ahead(node) == pytest.approx(60 / 15.5, rel=0.02)
 
 
 def test_filter(node, open_ground):
-    ground = open_ground(ground_filter=True)
+    ground = open_ground(filter=True)
     road = wall(row=0)
     seen = []
     for second, picture in enumerate((road, road, wall(), wall())):
@@ -344,23 +311,23 @@ def tf(monkeypatch):
         def close(self):
             stand_in.open -= 1
 
-    monkeypatch.setattr(ros_ground, 'TfMounts', FakeTfMounts)
-    monkeypatch.setattr(ros_ground, 'check_tf', lambda: None)
+    monkeypatch.setattr(module, 'TfMounts', FakeTfMounts)
+    monkeypatch.setattr('linknet_ros.node.state.check_tf', lambda: None)
     return stand_in
 
 
 def test_place_from_tf(node, open_ground, made, tf):
-    ground = open_ground(ground_use_tf=True, ground_height=0.0)
-    ground.publish(wall(), HEADER, INFO)
+    ground = open_ground(use_tf=True, height=0.0)
+    ground.publish(wall())
     assert tf.asked == [('base_link', HEADER)]
     assert ahead(node) == pytest.approx(60 / 20.5, rel=0.02)
     # A tremble needs no new tables, a step does.
     for z in (1.004, 1.1):
         tf.found = Mount.from_angles(z=z)
-        ground.publish(wall(), HEADER, INFO)
+        ground.publish(wall())
     assert [mount.position[2] for _, mount in made] == [1, 1.1]
     tf.found = CalibrationError('tf does not say')
-    ground.publish(wall(), HEADER, INFO)
+    ground.publish(wall())
     assert node.said == ['no ~/drivable_grid, scan or cloud: tf does not say']
 
 
@@ -368,53 +335,37 @@ def test_tf_is_listened_to_while_it_is_used(open_ground, tf):
     ground = open_ground()
     assert tf.open == 0
     for _ in range(2):
-        ground.configure(parameters(ground_use_tf=True))
+        ground.show(use_tf=True)
         assert tf.open == 1
-    ground.configure(parameters())
+    ground.show()
     assert tf.open == 0
-    ground.configure(parameters(ground_use_tf=True))
-    ground.destroy()
+    ground.show(use_tf=True)
+    ground.topics.destroy()
     assert tf.open == 0
 
 
-# What cannot work is refused.
+# Beside the other topics, over the wire.
 
 
-@pytest.mark.parametrize(
-    ('changes', 'error', 'message'),
-    [
-        ({'ground_unknown_classes': ('moon',)}, ClassNameError, "unknown class 'moon'"),
-        ({'ground_overhanging_classes': ('moon',)}, ClassNameError, "unknown class 'moon'"),
-        ({'ground_sideways': 0.0}, ParameterError, 'make 0 cells'),
-        ({'ground_ego_mask': '/nowhere.png'}, SourceError, r'ego mask /nowhere\.png cannot be'),
-    ],
-)
-def test_check(class_table, changes, error, message):
-    check_ground(class_table, parameters())
-    with pytest.raises(error, match=message):
-        check_ground(class_table, parameters(**changes))
-
-
-def test_check_of_tf(class_table, monkeypatch):
-    def fail():
-        raise ParameterError('no tf2_ros')
-
-    monkeypatch.setattr(ros_ground, 'check_tf', fail)
-    check_ground(class_table, parameters())
-    with pytest.raises(ParameterError, match='no tf2_ros'):
-        check_ground(class_table, parameters(ground_use_tf=True))
-
-
-# With the other outputs, over the wire.
-
-
-def test_beside_the_other_outputs(context, class_table):
-    arguments = {'start_parameter_services': False, 'enable_rosout': False}
-    robot, planner = (Node(n, context=context, **arguments) for n in ('linknet', 'planner'))
+def test_beside_the_other_topics(context, open_node, class_table, no_vision_msgs):
+    robot, planner, received = open_node(), open_node(node_name='planner'), {}
+    parameters = Parameters().changed(
+        {
+            'ground.height': 1.0,
+            'ground.max_range': 10.0,
+            'ground.resolution': 0.2,
+            'ground.latched': True,
+        }
+    )
+    topics = Topics(robot, class_table, State.prepare(class_table, parameters))
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    for name, kind, qos in zip(
+        NAMES, (OccupancyGrid, LaserScan, PointCloud2), (latched, 5, 5), strict=True
+    ):
+        take = partial(received.__setitem__, name)
+        planner.create_subscription(kind, f'/linknet/{name}', take, qos)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(planner)
-    outputs = Outputs(robot, class_table, parameters(ground_latched=True))
-    heard = {}
 
     def wait(condition):
         end = time.monotonic() + 20
@@ -422,29 +373,14 @@ def test_beside_the_other_outputs(context, class_table):
             assert time.monotonic() < end
             executor.spin_once(timeout_sec=0.01)
 
-    try:
-        assert not outputs.wanted()
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        for name, kind, qos in zip(
-            NAMES, (OccupancyGrid, LaserScan, PointCloud2), (latched, 5, 5), strict=True
-        ):
-            topic = f'/linknet/{name}'
-            planner.create_subscription(kind, topic, lambda m, n=name: heard.update({n: m}), qos)
-        publishers = [p for p in robot.publishers if 'drivable_' in p.topic_name]
-        wait(lambda: all(p.get_subscription_count() for p in publishers))
-        assert len(publishers) == 3
-        assert outputs.wanted()
-        bad = parameters(ground_sideways=0.0, overlay_opacity=1.0)
-        with pytest.raises(ParameterError, match='make 0 cells'):
-            outputs.configure(bad)
-        frame = np.zeros((61, 81, 3), np.uint8)
-        assert outputs.publish(frame, wall(), HEADER, INFO) > 0
-        wait(lambda: set(heard) == set(NAMES))
-        assert heard['drivable_grid'].data[50 * 100 + 14] == 100
-        assert heard['drivable_scan'].header.stamp == HEADER.stamp
-        assert heard['drivable_cloud'].width > 50
-    finally:
-        outputs.destroy()
-        executor.shutdown()
-        robot.destroy_node()
-        planner.destroy_node()
+    publishers = [p for p in robot.publishers if 'drivable_' in p.topic_name]
+    wait(lambda: all(p.get_subscription_count() for p in publishers))
+    assert topics.has_subscribers()
+    frame = np.zeros((61, 81, 3), np.uint8)
+    assert topics.publish(topics.state, frame, wall(), HEADER, INFO) > 0
+    wait(lambda: set(received) == set(NAMES))
+    assert received['drivable_grid'].data[50 * 100 + 14] == 100
+    assert received['drivable_scan'].header.stamp == HEADER.stamp
+    assert received['drivable_cloud'].width > 50
+    topics.destroy()
+    executor.shutdown()

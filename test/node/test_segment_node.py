@@ -73,7 +73,7 @@ class Robot:
             self.until(lambda t=publisher: self.node.count_subscribers(t) == 1)
         if kind is not CameraInfo:
             # What counts is that the publishers know.
-            self.until(self.node._outputs.wanted)
+            self.until(self.node._topics.has_subscribers)
 
     def until(self, condition, seconds=30):
         deadline = time.monotonic() + seconds
@@ -602,7 +602,7 @@ def test_each_transition_is_logged(context, model, capfd):
     try:
         robot.start()
         for transition, line in (
-            (robot.node.trigger_deactivate, 'deactivated: no longer listening'),
+            (robot.node.trigger_deactivate, 'deactivated: no longer subscribed'),
             (robot.node.trigger_cleanup, 'cleaned up: model and topics are given back'),
             (robot.node.trigger_shutdown, 'shut down'),
         ):
@@ -770,7 +770,7 @@ def run_node(*parameters):
         (['model:=README.md'], 'README.md is not a readable ONNX file'),
         (['backend:=tpu'], "parameter backend is 'tpu'; use one of auto, tensorrt"),
         (['min_confidence:=1.5'], 'parameter min_confidence is 1.5; use 0 to 1'),
-        (['min_confidence:=1'], 'it takes a number with a decimal point, as 0.5'),
+        (['min_confidence:=1'], 'it takes a number with a decimal point, e.g. 0.5'),
         (['threads:=many'], "parameter threads is 'many', a string; it takes an integer"),
     ],
 )

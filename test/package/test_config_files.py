@@ -22,7 +22,7 @@ from std_msgs.msg import Header
 
 from linknet_ros.classes import CAMVID, CITYSCAPES
 from linknet_ros.inference.model_file import load_model
-from linknet_ros.node.parameters import SPECS, declare_parameters
+from linknet_ros.node.parameters import SETTINGS, declare_parameters
 from linknet_ros.node.segment_node import SegmentNode
 from linknet_ros.ros.images import array_to_image
 from linknet_ros.simulation.street import StreetDrive
@@ -30,12 +30,12 @@ from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
 OK = TransitionCallbackReturn.SUCCESS
 
-#: README's topics, by name and type.
+#: Topics of docs/node.md, by name; type and what they hold.
 TOPICS = {
-    cells[1].strip(' `').removeprefix('~/'): cells[2]
+    cells[1].strip(' `').removeprefix('~/'): cells[2] + cells[3]
     for cells in (
         line.split('|')
-        for line in (ROOT / 'README.md').read_text().splitlines()
+        for line in (ROOT / 'docs/node.md').read_text('utf-8').splitlines()
         if '| `~/' in line
     )
 }
@@ -105,7 +105,7 @@ def plain(values):
 
 
 def published(topic, kind):
-    """Whether a topic is one of node /linknet, by README's table."""
+    """Whether a topic is one of node /linknet, by the table of docs/node.md."""
     name = topic.removeprefix('/linknet/')
     name = 'masks/<class>' if name.startswith('masks/') else name
     return topic.startswith('/linknet/') and kind in TOPICS[name]
@@ -165,7 +165,7 @@ def test_nav2_obstacle_layer():
         assert set(source) <= OBSERVATION_SOURCE
         assert published(source['topic'], source['data_type'])
         # Beyond it there is nothing but inf, which is taken for range_max.
-        max_range = next(spec.default for spec in SPECS if spec.name == 'ground.max_range')
+        max_range = next(spec.default for spec in SETTINGS if spec.name == 'ground.max_range')
         assert source['obstacle_max_range'] < source['raytrace_max_range'] < max_range
         # Else Nav2 clears obstacles that have come too close to be seen.
         blind = blind_range('street.yaml')
@@ -290,7 +290,7 @@ def test_node_files_have_only_parameters_of_the_node(open_node, name, capfd):
     values = load(name)['/**']['ros__parameters']
     for group in [key for key, value in values.items() if isinstance(value, dict)]:
         values |= {f'{group}.{key}': value for key, value in values.pop(group).items()}
-    specs = {spec.name: spec for spec in SPECS}
+    specs = {spec.name: spec for spec in SETTINGS}
     assert set(values) <= set(specs)
 
 

@@ -239,14 +239,14 @@ def test_options_of_build_engine_exist():
 
 def test_parameters_exist():
     pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
-    from linknet_ros.node.parameters import SPECS
+    from linknet_ros.node.parameters import SETTINGS
 
     page = PAGE.read_text()
     (block,) = re.findall(r'```yaml\n(.*?)```', page, re.S)
     values = yaml.safe_load(block)['/**']['ros__parameters']
-    assert {*keys(values), *re.findall(r'`(tensorrt\.\w+)', page)} <= {s.name for s in SPECS}
+    assert {*keys(values), *re.findall(r'`(tensorrt\.\w+)', page)} <= {s.name for s in SETTINGS}
     # The page shows defaults.
-    defaults = {s.name: s.default for s in SPECS if s.name.startswith('tensorrt.')}
+    defaults = {s.name: s.default for s in SETTINGS if s.name.startswith('tensorrt.')}
     assert {f'tensorrt.{name}': value for name, value in values['tensorrt'].items()} == defaults
 
 

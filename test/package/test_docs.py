@@ -42,7 +42,7 @@ from doc_commands import (
 from launch_files import arguments
 
 from linknet_ros.__main__ import PROGRAMS
-from linknet_ros.node.parameters import SPECS, Parameters, declare_parameters
+from linknet_ros.node.parameters import SETTINGS, Parameters, declare_parameters
 
 #: What stands in a page, and what takes its place before the command is run here.
 SUBSTITUTIONS = {'/path/to/images': 'images', '10.0.0.5:6379': 'local'}
@@ -299,7 +299,7 @@ def check_parameter(command):
     assert node.endswith('/linknet'), f'{command}: the node is /linknet'
     if verb in ('list', 'dump'):
         return
-    specs = {spec.name: spec for spec in SPECS}
+    specs = {spec.name: spec for spec in SETTINGS}
     name = command.words[4]
     assert name in specs, f'{command}: no such parameter'
     if verb == 'set':
@@ -310,8 +310,7 @@ def check_parameter(command):
         names = kind is not list or (value and all(type(v) is str for v in value))
         assert names, f'{command}: {name} takes names'
         assert specs[name].live, f'{command}: {name} cannot be changed while the node runs'
-        defaults = {spec.field: spec.default for spec in SPECS}
-        Parameters(**defaults).changed({name: value})
+        Parameters().changed({name: value})
         low, high = specs[name].limits or (value, value)
         assert low <= value <= high, command
 
@@ -370,7 +369,7 @@ def check_parameter_file(text, where, open_node, folder):
     """A file of parameters: names that exist, values that the node takes."""
     (folder / 'file.yaml').write_text(text)
     nodes = yaml.safe_load(text)
-    known = {spec.name for spec in SPECS}
+    known = {spec.name for spec in SETTINGS}
     for node, content in nodes.items():
         if node not in ('/**', '/linknet', 'linknet') and not node.endswith('/linknet'):
             continue

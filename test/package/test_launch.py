@@ -8,21 +8,21 @@ from launch_files import LAUNCH, arguments
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
-from linknet_ros.node.parameters import SPECS
-from linknet_ros.simulation.replay_node import SPECS as REPLAY_SPECS
+from linknet_ros.node.parameters import SETTINGS
+from linknet_ros.simulation.replay_node import SETTINGS as REPLAY_SETTINGS
 
 
 def test_arguments_of_segment_are_parameters_of_the_node():
-    specs = {spec.name: spec for spec in SPECS}
+    specs = {spec.name: spec for spec in SETTINGS}
     for name, argument in arguments('segment.launch.py', 'PARAMETER_ARGUMENTS').items():
-        options = specs[name].options
+        options = specs[name].choices
         # The empty one leaves it to the parameter file.
         assert argument.default == ''
         assert argument.choices == (('', *options) if options else ())
 
 
 def test_arguments_of_replay_are_parameters_of_its_node_with_the_same_default():
-    defaults = {spec.name: spec.default for spec in REPLAY_SPECS}
+    defaults = {spec.name: spec.default for spec in REPLAY_SETTINGS}
     for name, argument in arguments('replay.launch.py', 'PARAMETER_ARGUMENTS').items():
         assert argument.default.lower() == str(defaults[name]).lower()
         assert bool(argument.choices) == isinstance(defaults[name], bool)

@@ -17,10 +17,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_check
 from rclpy.qos import QoSCompatibility as Compatibility
 
 from linknet_ros.node.diagnostics import diagnostic_array
-from linknet_ros.node.ground_parameters import GROUND_SPECS
-from linknet_ros.node.parameters import SPECS, Parameters
+from linknet_ros.node.parameters import Parameters
+from linknet_ros.node.state import State
 from linknet_ros.node.statistics import Statistics
-from linknet_ros.node.topics import Outputs
+from linknet_ros.node.topics import Topics
 
 #: Displays by message type, of RViz's rviz_default_plugins/plugins_description.xml.
 DISPLAYS = {
@@ -45,15 +45,12 @@ PANELS = {'3D', 'Image', 'DiagnosticSummary', 'DiagnosticStatusPanel', 'Plot', '
 CAMERA = ('sensor_msgs/msg/Image', None)
 
 
-def parameters(**changes):
-    return Parameters(**{spec.field: spec.default for spec in SPECS} | changes)
-
-
 @pytest.fixture(params=[False, True], ids=['', 'latched'])
 def published(request, open_node, class_table):
     """Type and QoS of every topic of the node, and of the camera beside it."""
     node = open_node()
-    Outputs(node, class_table, parameters(ground_latched=request.param))
+    parameters = Parameters().changed({'ground.latched': request.param})
+    Topics(node, class_table, State.prepare(class_table, parameters))
     node.create_publisher(DiagnosticArray, '/diagnostics', 10)
     topics = {
         p.topic_name: (type_name(p.msg_type), p.qos_profile)
@@ -154,7 +151,7 @@ def test_everything_else_is_of_rviz_itself(rviz):
 
 
 def test_rviz_stands_in_the_frame_of_the_grid(rviz):
-    (frame,) = (spec.default for spec in GROUND_SPECS if spec.name == 'ground.base_frame')
+    frame = Parameters().ground.base_frame
     assert rviz['Visualization Manager']['Global Options']['Fixed Frame'] == frame
 
 
@@ -210,7 +207,7 @@ def test_image_panels(layout, published):
 
 def test_ground_panel(layout, published):
     (panel,) = panels(layout, '3D')
-    (frame,) = (spec.default for spec in GROUND_SPECS if spec.name == 'ground.base_frame')
+    frame = Parameters().ground.base_frame
     assert panel['followTf'] == frame
     assert [layer['frameId'] for layer in panel['layers'].values()] == [frame]
     assert {topic: published[topic][0] for topic in panel['topics']} == {

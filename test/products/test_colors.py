@@ -27,57 +27,37 @@ def test_colorize(class_table):
     colors = colorize(LABELS, class_table.palette_bgr())
     assert colors.dtype == np.uint8
     np.testing.assert_array_equal(colors, COLORS)
-
-
-def test_colorize_every_id():
+    view = np.pad(LABELS, 3, constant_values=1)[3:-3, 3:-3]
+    np.testing.assert_array_equal(colorize(view, class_table.palette_bgr()), COLORS)
     palette = np.random.default_rng(0).integers(0, 256, (256, 3), dtype=np.uint8)
     labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     np.testing.assert_array_equal(colorize(labels, palette), palette[labels])
 
 
-def test_colorize_a_cropped_view(class_table):
-    labels = np.pad(LABELS, 3, constant_values=1)[3:-3, 3:-3]
-    np.testing.assert_array_equal(colorize(labels, class_table.palette_bgr()), COLORS)
-
-
 def test_blend():
     # 0.75 of the frame and 0.25 of the colour; the unlabelled pixel is the frame's own.
+    frame, colors, labels = FRAME.copy(), COLORS.copy(), LABELS.copy()
+    blended = blend(frame, colors, labels, 0.25)
     np.testing.assert_array_equal(
-        blend(FRAME, COLORS, LABELS, 0.25),
+        blended,
         [
             [[32, 16, 32], [227, 191, 191], [52, 48, 40]],
             [[90, 91, 92], [75, 75, 75], [128, 64, 128]],
         ],
     )
+    blended[:] = 1
+    for given, before in ((frame, FRAME), (colors, COLORS), (labels, LABELS)):
+        np.testing.assert_array_equal(given, before)
 
 
-def test_opacity_0_is_the_frame():
+def test_blend_at_its_ends():
     np.testing.assert_array_equal(blend(FRAME, COLORS, LABELS, 0.0), FRAME)
-
-
-def test_opacity_1_is_the_colours_except_where_unlabelled():
     expected = COLORS.copy()
     expected[1, 0] = FRAME[1, 0]
     np.testing.assert_array_equal(blend(FRAME, COLORS, LABELS, 1.0), expected)
-
-
-def test_frame_without_unlabelled_pixels():
-    labels = np.zeros((2, 3), np.uint8)
-    np.testing.assert_array_equal(blend(FRAME, COLORS, labels, 1.0), COLORS)
-
-
-def test_frame_without_labels():
-    labels = np.full((2, 3), 255, np.uint8)
-    np.testing.assert_array_equal(blend(FRAME, COLORS, labels, 1.0), FRAME)
-
-
-def test_inputs_are_not_changed():
-    frame, colors, labels = FRAME.copy(), COLORS.copy(), LABELS.copy()
-    blended = blend(frame, colors, labels, 0.5)
-    blended[:] = 1
-    np.testing.assert_array_equal(frame, FRAME)
-    np.testing.assert_array_equal(colors, COLORS)
-    np.testing.assert_array_equal(labels, LABELS)
+    for label, whole in ((0, COLORS), (255, FRAME)):
+        labels = np.full((2, 3), label, np.uint8)
+        np.testing.assert_array_equal(blend(FRAME, COLORS, labels, 1.0), whole)
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (4, 1), (1, 4), (3, 1)])

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from linknet_ros.classes import CAMVID, CITYSCAPES, ClassTable
-from linknet_ros.node.clock_watch import STAMP_AHEAD, STAMP_BEHIND
-from linknet_ros.products.legend import OverlayLegend, status_line
+from linknet_ros.products.legend import OverlayLegend
 
 ROAD, CAR, SKY = CAMVID.ids(['road', 'car', 'sky'])
 PALETTE = CAMVID.palette_bgr()
@@ -108,12 +107,13 @@ def test_nothing_else_is_touched():
     np.testing.assert_array_equal(overlay, frame)
 
 
-def test_class_of_a_few_pixels_is_left_out():
-    labels = np.full((360, 480), ROAD, np.uint8)
+def test_what_is_not_listed():
+    labels = striped(360, 480, [ROAD, 11, 200])
     labels[100, 100:103] = CAR
     assert swatches(drawn(labels)) == [ROAD]
     labels[100:108, 100:120] = CAR
     assert swatches(drawn(labels)) == [ROAD, CAR]
+    assert (drawn(np.full((360, 480), 255, np.uint8)) == GREY).all()
 
 
 def test_legend_does_not_come_and_go_with_the_classes():
@@ -121,16 +121,6 @@ def test_legend_does_not_come_and_go_with_the_classes():
         boxes = [box(drawn(striped(3 * width // 4, width, [i]))) for i in range(11)]
         assert len({found and found[3] for found in boxes}) == 1, width
     assert None not in boxes
-
-
-def test_unlabelled_frame_has_no_legend():
-    overlay = drawn(np.full((360, 480), 255, np.uint8))
-    assert (overlay == GREY).all()
-
-
-def test_ids_beyond_the_table_are_no_classes():
-    labels = striped(360, 480, [ROAD, 11, 200])
-    assert swatches(drawn(labels)) == [ROAD]
 
 
 def test_most_seen_classes_where_not_all_fit():
@@ -195,33 +185,15 @@ def test_what_was_drawn_before_does_not_matter():
 
 
 def test_names_that_cannot_be_written():
-    table = ClassTable(
-        ('verkehrsschild für lastkraftwagen', 'a' * 64, 'straße', 'b' * 20),
-        ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)),
-        (False,) * 4,
-    )
-    legend = OverlayLegend(table, ())
-    assert legend._texts == ['class 0', 'a' * 17 + '...', 'class 2', 'b' * 20]
+    """A name in other letters is shown by its number, a long one is cut."""
 
+    def picture(name):
+        table = ClassTable((name, 'b' * 20), ((255, 0, 0), (0, 255, 0)), (False, False))
+        return drawn(striped(720, 960, [0]), table=table, drivable=())
 
-@pytest.mark.parametrize(
-    ('fps', 'age', 'expected'),
-    [
-        (12.34, 0.0841, '12.3 fps  latency 84 ms'),
-        (None, 0.0841, 'latency 84 ms'),
-        (5.0, 1.5, '5.0 fps  latency 1500 ms'),
-        # A few milliseconds ahead are no other clock, and no time before the frame either.
-        (5.0, -0.01, '5.0 fps  latency 0 ms'),
-        # Without a stamp, of a recording of yesterday, of a camera whose clock is ahead.
-        (5.0, None, '5.0 fps  inference 40 ms'),
-        (5.0, 86400.0, '5.0 fps  inference 40 ms'),
-        (None, -3.0, 'inference 40 ms'),
-        (5.0, STAMP_BEHIND + 0.1, '5.0 fps  inference 40 ms'),
-        (5.0, -STAMP_AHEAD - 0.01, '5.0 fps  inference 40 ms'),
-    ],
-)
-def test_status_line(fps, age, expected):
-    assert status_line(fps, age, 0.0402) == expected
+    for name, shown in (('straße', 'class 0'), ('a' * 64, 'a' * 17 + '...')):
+        np.testing.assert_array_equal(picture(name), picture(shown))
+    assert (picture('class 0') != picture('class 1')).any()
 
 
 def test_line_is_written_at_the_bottom_left():

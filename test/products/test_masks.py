@@ -12,44 +12,16 @@ from linknet_ros.products.masks import class_mask, mask_names, mask_table, topic
 LABELS = np.array([[0, 3, 254], [255, 3, 10]], np.uint8)
 
 
-def test_table():
-    table = mask_table([3, 10])
-    assert table.dtype == np.uint8
-    assert table.shape == (256,)
-    assert np.flatnonzero(table).tolist() == [3, 10]
-    assert table[3] == table[10] == 255
-
-
-def test_table_takes_any_iterable():
-    np.testing.assert_array_equal(mask_table(iter((10, 3, 3))), mask_table([3, 10]))
-
-
 @pytest.mark.parametrize('class_id', [-1, 255, 256])
-def test_table_refuses_what_is_no_class(class_id):
+def test_table_refuses_what_is_not_a_class(class_id):
     with pytest.raises(ValueError, match=f'class id {class_id} is not between 0 and 254'):
         mask_table([0, class_id])
-
-
-def test_mask_of_one_class():
-    assert class_mask(LABELS, mask_table([3])).tolist() == [[0, 255, 0], [0, 255, 0]]
-
-
-def test_mask_is_the_union_of_classes():
-    assert class_mask(LABELS, mask_table([0, 254, 3])).tolist() == [[255, 255, 255], [0, 255, 0]]
-
-
-def test_mask_of_no_class_is_empty():
-    assert class_mask(LABELS, mask_table([])).tolist() == [[0, 0, 0], [0, 0, 0]]
-
-
-def test_unlabelled_is_never_in_a_mask():
-    assert class_mask(LABELS, mask_table(range(255))).tolist() == [[255, 255, 255], [0, 255, 255]]
 
 
 def test_labels_may_be_a_cropped_read_only_view():
     cropped = np.pad(LABELS, 2, constant_values=3)[2:-2, 2:-2]
     cropped.flags.writeable = False
-    mask = class_mask(cropped, mask_table([3]))
+    mask = class_mask(cropped, mask_table(iter([3, 3])))
     assert mask.tolist() == [[0, 255, 0], [0, 255, 0]]
     assert mask.flags.c_contiguous
 

@@ -19,9 +19,6 @@ OWN = ClassTable(
     tuple(name == 'pavement' for name in CAMVID.names[::-1]),
 )
 
-#: Modules that draw or describe data sets, and no model's results.
-OF_DATA_SETS = {'classes', 'ground_accuracy'}
-
 LABELS = np.random.default_rng(0).integers(0, 11, (64, 96), dtype=np.uint8)
 FRAME = np.dstack([LABELS, np.full_like(LABELS, 255), 20 * LABELS])
 #: RGB.
@@ -59,17 +56,18 @@ def test_node(context, write_label_model, open_node):
 
     from linknet_ros.inference.model_file import load_model
     from linknet_ros.inference.segmenter import Segmentation
-    from linknet_ros.node.parameters import SPECS, Parameters
-    from linknet_ros.node.topics import Outputs
+    from linknet_ros.node.parameters import Parameters
+    from linknet_ros.node.state import State
+    from linknet_ros.node.topics import Topics
 
     classes = load_model(write_label_model(OWN)).classes
-    values = Parameters(**{spec.field: spec.default for spec in SPECS} | {'overlay_opacity': 1.0})
-    outputs, sent = Outputs(open_node(), classes, values), {}
+    state = State.prepare(classes, Parameters().changed({'overlay_opacity': 1.0}))
+    topics, sent = Topics(open_node(), classes, state), {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Publisher, 'get_subscription_count', lambda _: 1)
         patch.setattr(Publisher, 'publish', lambda p, m: sent.update({p.topic_name: m}))
-        outputs.publish(FRAME, Segmentation(LABELS, FRAME[..., 1]), Header(), None)
-    outputs.destroy()
+        topics.publish(state, FRAME, Segmentation(LABELS, FRAME[..., 1]), Header(), None)
+    topics.destroy()
     for name in ('color', 'overlay'):
         message = sent[f'/linknet/{name}']
         pixels = np.frombuffer(message.data, np.uint8).reshape(64, 96, 3)
@@ -80,9 +78,11 @@ def test_node(context, write_label_model, open_node):
 
 
 def test_tables_of_data_sets_are_for_data_sets():
+    package = ROOT / 'linknet_ros'
     users = {
-        path.stem
-        for path in (ROOT / 'linknet_ros').rglob('*.py')
+        path.relative_to(package).parts[0]
+        for path in package.rglob('*.py')
         if re.search(r'\b(CAMVID|CITYSCAPES)\b', path.read_text('utf-8'))
     }
-    assert {name for name in users if not name.startswith('street_')} <= OF_DATA_SETS
+    # What draws or describes data sets, and no model's results.
+    assert users == {'classes.py', 'simulation'}

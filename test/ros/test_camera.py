@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
 from builtin_interfaces.msg import Time
-from sensor_msgs.msg import CameraInfo, RegionOfInterest
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from linknet_ros.errors import CalibrationError, ParameterError
@@ -53,25 +53,6 @@ def test_rectified():
     camera = model(info(), 640, 480, rectified=True)
     assert numbers(camera) == (640, 480, 400, 410, 310, 230)
     assert camera.distortion == ()
-
-
-def test_scaled():
-    assert numbers(model(info(), 320, 240)) == (320, 240, 250, 255, 160, 120)
-
-
-def test_window_and_binning():
-    roi = RegionOfInterest(x_offset=100, y_offset=40, width=400, height=200)
-    message = info(roi=roi, binning_x=2, binning_y=2)
-    # (320 - 100) / 2 and (240 - 40) / 2.
-    assert numbers(model(message, 200, 100)) == (200, 100, 250, 255, 110, 100)
-    # Half of that again.
-    assert numbers(model(message, 100, 50)) == (100, 50, 125, 127.5, 55, 50)
-    # The whole picture, whatever the window says.
-    assert numbers(model(message, 640, 480)) == (640, 480, 500, 510, 320, 240)
-
-
-def test_without_a_size():
-    assert numbers(model(info(width=0, height=0), 640, 480)) == (640, 480, 500, 510, 320, 240)
 
 
 def test_not_calibrated():

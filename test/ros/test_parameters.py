@@ -1,105 +1,110 @@
-"""One parameter: its descriptor, its declaration, and what is said of a value that cannot work."""
+"""Settings as parameters: descriptors, declaration, and what is said of wrong values."""
 
 import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.parameter import Parameter
 
 from linknet_ros.errors import ParameterError
-from linknet_ros.ros import parameters as ros_parameter_declaration
-from linknet_ros.ros.parameters import (
-    Spec,
-    declare_parameter,
-    declare_read_once,
-    warn_of_unknown_parameters,
-)
+from linknet_ros.ros import parameters as module
+from linknet_ros.ros.parameters import declare, descriptor_of
+from linknet_ros.system.settings import Setting
 
-FRACTION = Spec('opacity', 0.5, 'Of the colours.', (0, 1), live=True)
-WHOLE = Spec('threads', 0, 'Of the processor.', (0, 256))
-CHOICE = Spec('back.end', 'auto', 'Which one.', options=('auto', 'cpu'))
+FRACTION = Setting('opacity', 0.5, 'Of the colours.', (0, 1), live=True)
+WHOLE = Setting('threads', 0, 'Of the processor.', (0, 256), unit='threads')
+CHOICE = Setting('back.end', 'auto', 'Which one.', choices=('auto', 'cpu'))
+NAMES = Setting('classes', (), 'To be marked.')
 
 
-def test_field_of_a_name_with_a_dot():
-    assert (FRACTION.field, CHOICE.field) == ('opacity', 'back_end')
-
-
-def test_range_of_a_fraction():
-    descriptor = FRACTION.descriptor()
-    (limits,) = descriptor.floating_point_range
+def test_descriptors():
+    (limits,) = descriptor_of(FRACTION).floating_point_range
     assert (limits.from_value, limits.to_value) == (0.0, 1.0)
     # Humble takes nothing but floats here.
     assert type(limits.from_value) is type(limits.to_value) is float
-    assert len(descriptor.integer_range) == 0
-
-
-def test_range_of_a_whole_number():
-    descriptor = WHOLE.descriptor()
-    (limits,) = descriptor.integer_range
+    (limits,) = descriptor_of(WHOLE).integer_range
     assert (limits.from_value, limits.to_value) == (0, 256)
     assert type(limits.from_value) is type(limits.to_value) is int
-    assert len(descriptor.floating_point_range) == 0
-
-
-def test_options():
-    descriptor = CHOICE.descriptor()
-    assert descriptor.name == 'back.end'
-    assert descriptor.description == 'Which one.'
+    assert descriptor_of(WHOLE).description == 'Of the processor. [threads]'
+    descriptor = descriptor_of(CHOICE)
+    assert (descriptor.name, descriptor.description) == ('back.end', 'Which one.')
     assert descriptor.additional_constraints == 'one of: auto, cpu'
     assert (len(descriptor.integer_range), len(descriptor.floating_point_range)) == (0, 0)
 
 
-def test_one_parameter(open_node):
-    node = open_node('-p', 'rate:=2.5')
-    descriptor = ParameterDescriptor(description='Frames per second.', read_only=True)
-    assert declare_parameter(node, 'rate', 10.0, descriptor) == 2.5
-    assert declare_parameter(node, 'loop', True, ParameterDescriptor()) is True
-    assert declare_parameter(node, 'topics', [], ParameterDescriptor()) == []
-    assert node.describe_parameter('rate').read_only
-    (result,) = node.set_parameters([Parameter('topics', value=['a'])])
-    assert result.successful
-
-
-def test_one_parameter_of_a_wrong_type(open_node):
-    node = open_node(rate='fast')
-    message = (
-        r"^parameter rate is 'fast', a string; it takes a number with a decimal point, as 0.5\Z"
-    )
-    with pytest.raises(ParameterError, match=message):
-        declare_parameter(node, 'rate', 10.0, ParameterDescriptor())
-
-
-def test_one_parameter_where_rclpy_keeps_its_overrides_elsewhere(open_node, monkeypatch):
-    node = open_node(rate='fast')
-    monkeypatch.setattr(ros_parameter_declaration, '_overrides', lambda node: {})
-    with pytest.raises(ParameterError, match=r"^parameter rate: .*'fast'.*'DOUBLE'"):
-        declare_parameter(node, 'rate', 10.0, ParameterDescriptor())
-
-
-def test_one_parameter_out_of_range(open_node):
-    node = open_node(threads=1000)
-    with pytest.raises(ParameterError, match=r'^parameter threads is 1000; use 0 to 256\Z'):
-        declare_parameter(node, 'threads', 0, WHOLE.descriptor())
+def test_values_and_live_changes(open_node):
+    node = open_node('-p', 'opacity:=0.25', '-p', "classes:=['', car]")
+    values = declare(node, (FRACTION, WHOLE, CHOICE, NAMES))
+    assert values == {'opacity': 0.25, 'threads': 0, 'back.end': 'auto', 'classes': ('car',)}
+    assert node.describe_parameter('threads').integer_range == descriptor_of(WHOLE).integer_range
+    for name, value in (('classes', ['a']), ('opacity', 1.0), ('threads', 256)):
+        assert node.set_parameters([Parameter(name, value=value)])[0].successful
+    for name, value in (('opacity', 1.5), ('threads', 257), ('classes', 'a')):
+        assert not node.set_parameters([Parameter(name, value=value)])[0].successful
 
 
 def test_parameters_that_are_read_once(open_node, capfd):
-    specs = (WHOLE, FRACTION, Spec('hosts', ('',), 'Names.'))
     node = open_node(threads=3, hosts=['robot'], thraeds=1)
-    assert declare_read_once(node, specs) == {'threads': 3, 'opacity': 0.5, 'hosts': ['robot']}
+    settings = (WHOLE, FRACTION, Setting('hosts', ('',), 'Names.'))
+    values = declare(node, settings, read_only=True)
+    assert values == {'threads': 3, 'opacity': 0.5, 'hosts': ('robot',)}
     assert "unknown parameter 'thraeds' is ignored" in capfd.readouterr().err
-    described = node.describe_parameters(['threads', 'opacity', 'hosts'])
-    assert all(descriptor.read_only for descriptor in described)
-    assert described[0].integer_range[0].to_value == 256
+    assert all(d.read_only for d in node.describe_parameters(list(values)))
     (result,) = node.set_parameters([Parameter('opacity', value=0.7)])
     assert not result.successful
 
 
-def test_unknown_parameter_is_named_with_the_nearest(open_node, capfd):
-    node = open_node(thraeds=1, threads=2)
-    declare_parameter(node, 'threads', 0, WHOLE.descriptor())
+@pytest.mark.parametrize(
+    ('argument', 'message'),
+    [
+        ('back.end:=5', 'back.end is 5, an integer; it takes a string'),
+        ('threads:=many', "threads is 'many', a string; it takes an integer"),
+        ('threads:=2.0', 'threads is 2.0, a double; it takes an integer'),
+        (
+            'classes:=car',
+            "classes is 'car', a string; it takes a list of strings, e.g. [road, car]",
+        ),
+        (
+            'opacity:=1',
+            'opacity is 1, an integer; it takes a number with a decimal point, e.g. 0.5',
+        ),
+        ('opacity:=.nan', 'opacity is nan; use 0 to 1'),
+        ('opacity:=.inf', 'opacity is inf; use 0 to 1'),
+        ('opacity:=-0.1', 'opacity is -0.1; use 0 to 1'),
+        ('threads:=-1', 'threads is -1; use 0 to 256'),
+        ('threads:=257', 'threads is 257; use 0 to 256'),
+    ],
+)
+def test_wrong_value(open_node, argument, message):
+    with pytest.raises(ParameterError) as refused:
+        declare(open_node('-p', argument), (FRACTION, WHOLE, CHOICE, NAMES))
+    assert str(refused.value) == f'parameter {message}'
+
+
+def test_wrong_value_where_rclpy_keeps_its_overrides_elsewhere(open_node, monkeypatch):
+    node = open_node(opacity='fast')
+    monkeypatch.setattr(module, '_overrides', lambda node: {})
+    with pytest.raises(ParameterError, match=r"^parameter opacity: .*'fast'.*'DOUBLE'"):
+        declare(node, (FRACTION,))
+
+
+@pytest.mark.parametrize(
+    ('name', 'hint'),
+    [
+        ('thraeds', "did you mean 'threads'?"),
+        ('end', "did you mean 'back.end'?"),
+        ('qos', 'there are threads, back.end'),
+    ],
+)
+def test_unknown_parameter_is_named_once_with_the_nearest(open_node, capfd, name, hint):
+    known = {
+        'threads': 2,
+        'use_sim_time': False,
+        'start_type_description_service': False,
+        'qos_overrides./image.subscription.depth': 3,
+    }
+    node = open_node(**known, **{name: 1})
     capfd.readouterr()
-    warn_of_unknown_parameters(node, ['threads'])
-    said = capfd.readouterr().err
-    assert "unknown parameter 'thraeds' is ignored; did you mean 'threads'?" in said
-    assert said.count('unknown parameter') == 1
+    declare(node, (WHOLE, CHOICE))
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith(f"unknown parameter '{name}' is ignored; {hint}")

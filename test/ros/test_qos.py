@@ -12,7 +12,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Empty, String
 
-from linknet_ros.ros.qos import listen, offer, qos_faults
+from linknet_ros.ros.qos import create_publisher, qos_faults, subscribe
 
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -107,8 +107,8 @@ def test_peer_of_another_type(nodes):
 def test_topics_add_nothing_that_the_executor_looks_at_every_time(nodes):
     mine, _ = nodes
     before = len(list(mine.waitables))
-    publisher = offer(mine, Empty, '~/labels')
-    listen(mine, Empty, 'image', print)
+    publisher = create_publisher(mine, Empty, '~/labels')
+    subscribe(mine, Empty, 'image', print)
     assert len(list(mine.waitables)) == before
     assert publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE
     assert publisher.qos_profile.durability == DurabilityPolicy.VOLATILE
@@ -116,7 +116,7 @@ def test_topics_add_nothing_that_the_executor_looks_at_every_time(nodes):
 
 def test_latched_topic_reaches_who_comes_later(nodes, context):
     mine, driver = nodes
-    publisher = offer(mine, String, '/grid', latched=True)
+    publisher = create_publisher(mine, String, '/grid', latched=True)
     publisher.publish(String(data='first'))
     publisher.publish(String(data='second'))
     taken = []

@@ -19,7 +19,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.ground.grid import GridArea
-from linknet_ros.ros.compressed import compressed_to_bgr
 from linknet_ros.ros.images import image_to_bgr
 from linknet_ros.simulation.replay_node import camera_info
 from linknet_ros.simulation.street import StreetDrive
@@ -123,14 +122,14 @@ def test_compressed_images(replay):
         assert image.format == 'bgr8; jpeg compressed bgr8'
         assert image.header.frame_id == 'camera_optical_frame'
         expected = street.frame(i / 20.0).bgr
-        assert np.abs(compressed_to_bgr(image).astype(int) - expected).mean() < 6
+        assert np.abs(image_to_bgr(image).astype(int) - expected).mean() < 6
     topics = {'/front/image': Image, '/front/image/compressed': CompressedImage}
     received, _, _ = replay('image_raw:=/front/image', wait_for=2, topics=topics, **options)
     raw, compressed = (received[topic] for topic in topics)
     assert len(raw) == 3
     assert [m.header for m in raw] == [m.header for m in compressed]
     for image, jpeg in zip(raw, compressed, strict=True):
-        difference = compressed_to_bgr(jpeg).astype(int) - image_to_bgr(image)
+        difference = image_to_bgr(jpeg).astype(int) - image_to_bgr(image)
         assert np.abs(difference).mean() < 6
 
 

@@ -19,8 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.errors import FrameError
-from linknet_ros.ros.compressed import bgr_to_jpeg
-from linknet_ros.ros.images import array_to_image
+from linknet_ros.ros.images import array_to_image, bgr_to_jpeg
 from linknet_ros.view import listener as view_listener
 from linknet_ros.view.board import Board
 from linknet_ros.view.listener import NodeListener

@@ -138,7 +138,7 @@ def model_file(path: Path) -> Finding:
     outcome = probe('model', str(path))
     if outcome.works:
         return ok('model', f'{outcome.value["name"]}: {outcome.value["about"]}')
-    if outcome.failure == 'ModelError':
+    if 'ModelError' in outcome.kinds:
         return Finding('model', 'error', outcome.message, outcome.fix or _NO_MODEL_FIX)
     fix = _ABOVE
     if outcome.failure not in _IMPORT_ERRORS:
@@ -192,7 +192,7 @@ def _backend(name: str, library: Outcome, run: Outcome | None, gpu: bool) -> Fin
         return ok(name, f'{text}; runs the model in {run.value["precision"]}: {speed}')
     if needless:
         return ok(name, f'{text}, but no GPU for it')
-    if run.failure == 'BackendError':
+    if 'BackendError' in run.kinds:
         return Finding(name, 'warning', f'{text}; {run.message}', run.fix or fix)
     if run.failure in _IMPORT_ERRORS:
         # Its own import has worked: this is another library's.
@@ -211,7 +211,7 @@ def _inference(names: list[str], runs: dict[str, Outcome], wanted: str, gpu: boo
         if run.works:
             text = f'backend {wanted}' + (f' takes {name}' if wanted == 'auto' else '')
             return ok('inference', f'{text} in {run.value["precision"]}')
-        if run.failure not in ('BackendError', *_IMPORT_ERRORS):
+        if 'BackendError' not in run.kinds and run.failure not in _IMPORT_ERRORS:
             text = f'backend {wanted} ends with {name}, which fails: {run.message}'
             other = f'set the parameter backend to {working[0]}' if working else 'see above'
             return Finding('inference', 'error', text, other)

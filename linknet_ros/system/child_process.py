@@ -40,6 +40,7 @@ class Outcome:
 
     :param value: its answer, of what JSON can say; None where it failed.
     :param failure: the name of the exception, CRASH or TIMEOUT; empty where it answered.
+    :param kinds: the names of a LinknetError's class and its bases.
     :param message: the failure in one line.
     :param fix: what to do about it, where a LinknetError says so.
     :param module: the module that an ImportError is about.
@@ -48,6 +49,7 @@ class Outcome:
 
     value: Any = None
     failure: str = ''
+    kinds: Sequence[str] = ()
     message: str = ''
     fix: str = ''
     module: str = ''
@@ -151,7 +153,13 @@ def answer(probe: Callable[[], Any]) -> NoReturn:
     try:
         reply = {'value': probe()}
     except LinknetError as error:
-        reply = {'failure': type(error).__name__, 'message': error.problem, 'fix': error.fix}
+        kinds = [kind.__name__ for kind in type(error).__mro__]
+        reply = {
+            'failure': kinds[0],
+            'kinds': kinds,
+            'message': error.problem,
+            'fix': error.fix,
+        }
     except BaseException as error:  # an import that calls sys.exit, too
         reply = {
             'failure': type(error).__name__,

@@ -5,6 +5,7 @@ import sys
 from collections import namedtuple
 
 import pytest
+from checkout import FAKES
 
 from linknet_ros.doctor import checks as module
 from linknet_ros.doctor.checks import backends, cuda, model_file, numpy, onnx, opencv, python
@@ -347,3 +348,17 @@ def test_tensorrt_version(stand_in):
     stand_in('tensorrt', '__version__ = "10.3.0"')
     assert seen(None, gpu=True)['tensorrt'].text == '10.3.0'
     assert seen(None, gpu=False)['tensorrt'].text == '10.3.0, but no GPU for it'
+
+
+def test_driver_without_a_usable_gpu(model_path, fake_gpu, cuda_library, monkeypatch):
+    """`auto` goes on from any BackendError, whatever its class is called."""
+    fake_gpu(devices=[])
+    cuda_library('100')
+    monkeypatch.setenv('PYTHONPATH', str(FAKES))
+    findings = seen(model_path)
+    assert (findings['tensorrt'].state, findings['inference'].state) == ('ok', 'ok')
+    assert findings['inference'].text.startswith('backend auto takes openvino in ')
+    tensorrt = seen(model_path, wanted='tensorrt', gpu=True)['tensorrt']
+    assert tensorrt.state == 'warning'
+    assert tensorrt.text.startswith('10.3.0; CUDA: cudaGetDeviceCount failed with cudaError')
+    assert tensorrt.fix.startswith('the driver is missing or older')

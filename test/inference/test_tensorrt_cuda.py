@@ -29,9 +29,9 @@ def test_facts_of_a_gpu(fake_gpu):
 
 
 @pytest.mark.parametrize('index', [-1, 1])
-def test_no_such_gpu(fake_gpu, index):
+def test_gpu_that_does_not_exist(fake_gpu, index):
     fake_gpu()
-    with pytest.raises(BackendError, match=f'there is no GPU {index}, 1 are visible, counted fro'):
+    with pytest.raises(BackendError, match=f'GPU {index} does not exist, 1 visible; count from 0'):
         Cuda().use(index)
 
 
@@ -51,8 +51,7 @@ def test_error_names_the_way_out(fake_gpu, code, way_out):
         CudaError, match=rf'cudaMalloc failed with \w+ \({code}\); .*{way_out}'
     ) as e:
         Cuda().call('cudaMalloc', 1)
-    assert e.value.code == code
-    assert e.value.out_of_memory == (code == 2)
+    assert e.value.fix
     assert state.last_error == 0
 
 
@@ -68,6 +67,9 @@ def test_binding_that_raises_without_a_driver(fake_gpu, monkeypatch):
         CudaError, match=r'Failed to dlopen libcuda\.so\.1 .*the driver is missing'
     ):
         cuda.use(0)
+    # What a message about something else asks for on the way must not hide it.
+    monkeypatch.setattr(cuda.runtime, 'cudaMemGetInfo', fail)
+    assert cuda.memory() == 'free memory is unknown'
 
 
 @pytest.mark.parametrize('mapped', [False, True])
@@ -145,6 +147,6 @@ def test_real_package_without_or_with_a_gpu():
     try:
         device = cuda.use(0)
     except CudaError as error:
-        assert error.code in (35, 100)  # noqa: PT017
+        assert any(code in str(error) for code in ('(35)', '(100)'))  # noqa: PT017
     else:
         assert device.name

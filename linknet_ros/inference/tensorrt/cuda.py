@@ -20,13 +20,14 @@ from linknet_ros.errors import BackendError
 _OUT_OF_MEMORY = 2
 _INSUFFICIENT_DRIVER = 35
 _NO_DEVICE = 100
-#: From here on (illegal address and worse) the process cannot use the GPU any more.
-_FIRST_FATAL = 700
+#: Up to those about recording a graph, errors from here (illegal address and worse) mean that the
+#: process cannot use the GPU any more.
+_FIRST_FATAL, _FIRST_CAPTURE = 700, 900
 
 #: TensorRT wants tensors at multiples of this many bytes (NvInferRuntime.h, setTensorAddress).
 ALIGNMENT = 256
 
-_WAYS_OUT = {
+_FIXES = {
     _INSUFFICIENT_DRIVER: 'the driver is missing or older than the CUDA package; update it, or '
     "install the cuda-bindings of the driver's CUDA version",
     _NO_DEVICE: 'no NVIDIA GPU is visible; in a container start it with --gpus all or '
@@ -37,23 +38,14 @@ _WAYS_OUT = {
 class CudaError(BackendError):
     """A call of the CUDA runtime failed."""
 
-    def __init__(self, call: str, name: str, code: int, way_out: str) -> None:
-        super().__init__(f'CUDA: {call} failed with {name} ({code}); {way_out}')
-        self.code = code
-
-    @property
-    def out_of_memory(self) -> bool:
-        """Whether memory was the reason."""
-        return self.code == _OUT_OF_MEMORY
-
 
 @dataclass(frozen=True)
 class Device:
     """What an engine depends on.
 
-    :param name: as 'Orin'.
+    :param name: e.g. 'Orin'.
     :param sm_count: streaming multiprocessors; boards of one name differ in it.
-    :param compute: compute capability, as '8.7'.
+    :param compute: compute capability, e.g. '8.7'.
     :param integrated: whether it shares the processor's memory, as on a Jetson.
     """
 
@@ -81,12 +73,10 @@ class Cuda:
         try:
             code, *values = getattr(self.runtime, name)(*arguments)
         except RuntimeError as error:  # cuda-python 12.6 where there is no driver
-            raise CudaError(
-                name, str(error), _INSUFFICIENT_DRIVER, _WAYS_OUT[_INSUFFICIENT_DRIVER]
-            ) from error
+            raise _failure(name, str(error), _INSUFFICIENT_DRIVER) from error
         if int(code):
-            self.runtime.cudaGetLastError()  # told once: else TensorRT takes it for its own
-            raise CudaError(name, code.name, int(code), self._way_out(int(code)))
+            self.runtime.cudaGetLastError()  # cleared: else TensorRT takes it for its own
+            raise _failure(name, code.name, int(code), self.memory)
         return values[0] if len(values) == 1 else tuple(values) or None
 
     def use(self, index: int) -> Device:
@@ -94,11 +84,11 @@ class Cuda:
 
         :param index: of the GPU, from 0.
         :raises CudaError: when the driver or the GPU is missing.
-        :raises BackendError: when there is no GPU of that index.
+        :raises BackendError: when no GPU has that index.
         """
         count = self.call('cudaGetDeviceCount')
         if not 0 <= index < count:
-            raise BackendError(f'there is no GPU {index}, {count} are visible, counted from 0')
+            raise BackendError(f'GPU {index} does not exist, {count} visible', 'count from 0')
         self.call('cudaSetDevice', index)
         kinds = self.runtime.cudaDeviceAttr
 
@@ -117,8 +107,11 @@ class Cuda:
         )
 
     def memory(self) -> str:
-        """Free and total memory of the GPU, for messages."""
-        code, *values = self.runtime.cudaMemGetInfo()
+        """Free and total memory of the GPU, for messages; never raises."""
+        try:
+            code, *values = self.runtime.cudaMemGetInfo()
+        except RuntimeError:  # cuda-python 12.6 without a driver
+            return 'free memory is unknown'
         if int(code):
             return 'free memory is unknown'
         free, total = (round(number / 2**20) for number in values)
@@ -157,12 +150,17 @@ class Cuda:
         if graph is not None and int(graph):
             self.call('cudaGraphDestroy', graph)
 
-    def _way_out(self, code: int) -> str:
-        if code == _OUT_OF_MEMORY:
-            return f'{self.memory()}; stop other programs on the GPU or use a smaller network size'
-        if code >= _FIRST_FATAL and code < 900:
-            return 'the process has lost the GPU; restart it'
-        return _WAYS_OUT.get(code, 'see the CUDA runtime API, cudaError_t')
+
+def _failure(
+    call: str, name: str, code: int, memory: Callable[[], str] = lambda: ''
+) -> CudaError:
+    problem = f'CUDA: {call} failed with {name} ({code})'
+    if code == _OUT_OF_MEMORY:
+        fix = 'stop other programs on the GPU or use a smaller network size'
+        return CudaError(f'{problem}; {memory()}', fix)
+    if _FIRST_FATAL <= code < _FIRST_CAPTURE:
+        return CudaError(problem, 'the process has lost the GPU; restart it')
+    return CudaError(problem, _FIXES.get(code, 'see the CUDA runtime API, cudaError_t'))
 
 
 class Buffer:
@@ -223,6 +221,6 @@ def _import_runtime() -> Any:
         except ImportError as error:
             reasons.append(str(error))
     raise BackendError(
-        f'backend tensorrt needs the Python package cuda-bindings ({reasons[0]}); '
-        "pip install cuda-bindings of the driver's CUDA version, or choose another backend"
+        f'backend tensorrt needs the Python package cuda-bindings ({reasons[0]})',
+        "pip install cuda-bindings of the driver's CUDA version, or choose another backend",
     )

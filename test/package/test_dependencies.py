@@ -5,13 +5,12 @@ No index and no network is asked; `make audit` asks one for known vulnerabilitie
 
 import ast
 import re
-import runpy
 import sys
 from importlib import metadata
 from xml.etree import ElementTree
 
 import pytest
-from checkout import ROOT
+from checkout import ROOT, setup_arguments
 from packaging.requirements import Requirement
 
 #: Distribution of a module, where the names differ.
@@ -70,15 +69,6 @@ def extras():
     }
 
 
-def setup_arguments():
-    calls = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setattr('setuptools.setup', lambda **arguments: calls.append(arguments))
-        runpy.run_path('setup.py')
-    return calls[0]
-
-
 def normal(name):
     return re.sub(r'[-_.]+', '-', name).lower()
 
@@ -128,16 +118,6 @@ def test_every_ros_import_is_in_package_xml():
     declared = {entry.text for entry in root.iter('exec_depend')} | OPTIONAL_ROS
     used = {m for m, _ in imported_by('linknet_ros', 'launch') if is_ros(m)}
     assert used - declared == set()
-
-
-def test_undeclared_import_is_found():
-    found = undeclared(
-        'linknet_ros', {('scipy', 'linknet_ros/products/masks.py'), ('numpy', 'a')}, {'numpy'}
-    )
-    assert found == [
-        'linknet_ros/products/masks.py imports scipy; '
-        'put its distribution into an extra of setup.py'
-    ]
 
 
 def installed():
@@ -204,12 +184,9 @@ def test_licences_are_permissive():
     [
         ('a', 'MIT', True),
         ('a', 'License :: OSI Approved :: Apache Software License', True),
-        ('a', 'BSD-3-Clause AND 0BSD AND MIT', True),
         ('a', 'GPL-3.0-only', False),
-        ('a', 'AGPL-3.0-or-later', False),
         ('a', 'MIT AND LGPL-2.1', True),  # linked to, not taken in
         ('a', 'GNU General Public License v3 (GPLv3)', False),
-        ('a', 'LicenseRef-Proprietary', False),
         ('a', '', False),
         ('nvidia-cudnn', 'LicenseRef-NVIDIA-Proprietary', True),
         ('ros-rclpy', '', True),

@@ -2,12 +2,10 @@
 
 import importlib
 import re
-import runpy
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from checkout import ROOT
+from checkout import ROOT, setup_arguments
 
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
@@ -21,15 +19,9 @@ def package_xml():
     return ElementTree.parse(ROOT / 'package.xml').getroot()
 
 
-@pytest.fixture
-def setup_arguments(monkeypatch):
-    """What setup.py hands to setuptools."""
-    calls = []
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr('setuptools.setup', lambda **arguments: calls.append(arguments))
-    runpy.run_path('setup.py')
-    (arguments,) = calls
-    return arguments
+@pytest.fixture(scope='module')
+def setup():
+    return setup_arguments()
 
 
 # package.xml.
@@ -47,67 +39,35 @@ def test_package_format(package_xml):
     assert re.fullmatch(r'[-a-zA-Z0-9_%+]+(\.[-a-zA-Z0-9_%+]+)*@[-a-zA-Z0-9.]+\.[a-zA-Z]+', email)
 
 
-def test_dependencies(package_xml):
-    names = [element.text for element in package_xml.iter('exec_depend')]
-    assert len(set(names)) == len(names)
-    assert set(names) >= {
-        *('rclpy', 'sensor_msgs', 'std_msgs', 'nav_msgs', 'diagnostic_msgs', 'cv_bridge'),
-        *('vision_msgs', 'launch', 'launch_ros', 'python3-numpy', 'python3-opencv'),
-    }
-
-
-def test_every_imported_message_package_is_a_dependency(package_xml):
-    names = {element.text for element in package_xml.iter('exec_depend')}
-    sources = '\n'.join(
-        path.read_text('utf-8')
-        for folder in ('linknet_ros', 'launch')
-        for path in (ROOT / folder).rglob('*.py')
-    )
-    imported = set(re.findall(r'^ *(?:from|import) (\w+)', sources, re.MULTILINE))
-    ros = {name for name in imported if name.endswith(('_msgs', '_interfaces', '_srvs'))}
-    others = {'rclpy', 'ament_index_python', 'cv_bridge', 'launch', 'launch_ros', 'tf2_ros'}
-    assert {'sensor_msgs', 'rclpy', 'launch'} <= (ros | imported & others) <= names
-
-
-def test_one_version(package_xml, setup_arguments):
+def test_setup_and_package_xml_say_the_same(package_xml, setup):
     version = package_xml.findtext('version')
     assert re.fullmatch(r'\d+\.\d+\.\d+', version)
-    assert setup_arguments['version'] == version == linknet_ros.__version__
-
-
-def test_one_description_of_who_and_what(package_xml, setup_arguments):
+    assert version == linknet_ros.__version__
     maintainer = package_xml.find('maintainer')
-    assert setup_arguments['name'] == package_xml.findtext('name')
-    assert setup_arguments['license'] == package_xml.findtext('license')
-    assert setup_arguments['maintainer'] == maintainer.text
-    assert setup_arguments['maintainer_email'] == maintainer.get('email')
+    expected = {name: package_xml.findtext(name) for name in ('name', 'version', 'license')}
+    expected |= {'maintainer': maintainer.text, 'maintainer_email': maintainer.get('email')}
+    assert {name: setup[name] for name in expected} == expected
+    depends = [element.text for element in package_xml.iter('exec_depend')]
+    assert len(set(depends)) == len(depends)
 
 
 # setup.py.
 
 
-def test_nothing_is_required_that_apt_provides(setup_arguments):
-    assert setup_arguments['install_requires'] == ['setuptools']
+def test_nothing_is_required_that_apt_provides(setup):
+    assert setup['install_requires'] == ['setuptools']
 
 
-def test_extras(setup_arguments):
-    extras = setup_arguments['extras_require']
-    assert {'ros', 'cpu', 'gpu', 'train', 'test', 'dev'} <= set(extras)
-    # A robot has no room for torch.
-    robot = {name for extra in ('ros', 'cpu', 'gpu') for name in extras[extra]}
-    assert not any(name.startswith('torch') for name in robot)
-
-
-def test_every_module_is_installed(setup_arguments):
+def test_every_module_is_installed(setup):
     packages = {
         '.'.join(path.parent.relative_to(ROOT).parts)
         for path in (ROOT / 'linknet_ros').rglob('*.py')
     }
-    assert set(setup_arguments['packages']) == packages
+    assert set(setup['packages']) == packages
 
 
-def test_the_view_s_page_is_installed(setup_arguments):
-    assert setup_arguments['package_data'] == {
+def test_the_view_s_page_is_installed(setup):
+    assert setup['package_data'] == {
         'linknet_ros': ['py.typed'],
         'linknet_ros.view': ['page/*'],
     }
@@ -120,9 +80,9 @@ def test_the_view_s_page_is_installed(setup_arguments):
     }
 
 
-def test_every_file_is_installed(setup_arguments):
-    data_files = dict(setup_arguments['data_files'])
-    assert len(data_files) == len(setup_arguments['data_files'])
+def test_every_file_is_installed(setup):
+    data_files = dict(setup['data_files'])
+    assert len(data_files) == len(setup['data_files'])
     for folder in ('launch', 'config', 'models'):
         here = {
             f'{folder}/{path.name}'
@@ -138,18 +98,8 @@ def test_every_file_is_installed(setup_arguments):
     assert (ROOT / 'resource' / 'linknet_ros').is_file()
 
 
-def test_installed_files_are_found_again(setup_arguments):
-    installed = {
-        path: f'{folder}/{Path(path).name}'
-        for folder, paths in setup_arguments['data_files']
-        for path in paths
-    }
-    for path in (SHM_PROFILE, 'config/camvid.yaml', 'launch/segment.launch.py'):
-        assert installed[path] == f'share/linknet_ros/{path}'
-
-
-def test_commands_can_be_imported(setup_arguments):
-    scripts = setup_arguments['entry_points']['console_scripts']
+def test_commands_can_be_imported(setup):
+    scripts = setup['entry_points']['console_scripts']
     commands = dict(script.split(' = ') for script in scripts)
     assert {'segment_node', 'replay_node', 'demo'} <= set(commands)
     for target in commands.values():
@@ -165,10 +115,10 @@ def test_commands_go_where_ros2_run_looks():
 
 
 @pytest.mark.parametrize('name', ['segment', 'replay'])
-def test_launch_files_start_what_is_installed(setup_arguments, name):
+def test_launch_files_start_what_is_installed(setup, name):
     source = (ROOT / 'launch' / f'{name}.launch.py').read_text('utf-8')
     compile(source, name, 'exec')
-    scripts = setup_arguments['entry_points']['console_scripts']
+    scripts = setup['entry_points']['console_scripts']
     commands = {script.split(' = ')[0] for script in scripts}
     started = re.findall(r"package='linknet_ros',\s+executable='(\w+)'", source)
     assert started == [f'{name}_node']

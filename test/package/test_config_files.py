@@ -3,9 +3,6 @@
 Keys of planners are those that their sources declare, written out here; no planner is installed.
 """
 
-import time
-from functools import partial
-
 import numpy as np
 import pytest
 import yaml
@@ -14,28 +11,21 @@ from checkout import CONFIG, ROOT
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
 
-from rclpy.executors import SingleThreadedExecutor
+
 from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
+from rig import OK, plane, random_labels, told_frame
 
 from linknet_ros.classes import CAMVID, CITYSCAPES
 from linknet_ros.inference.model_file import load_model
-from linknet_ros.node.parameters import SETTINGS, declare_parameters
-from linknet_ros.node.segment_node import SegmentNode
-from linknet_ros.ros.images import array_to_image
 from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
-OK = TransitionCallbackReturn.SUCCESS
-
-#: Topics of docs/node.md, by name; type and what they hold.
+#: README's topics, by name and type.
 TOPICS = {
-    cells[1].strip(' `').removeprefix('~/'): cells[2] + cells[3]
+    cells[1].strip(' `').removeprefix('~/'): cells[2]
     for cells in (
         line.split('|')
-        for line in (ROOT / 'docs/node.md').read_text('utf-8').splitlines()
+        for line in (ROOT / 'README.md').read_text().splitlines()
         if '| `~/' in line
     )
 }
@@ -105,7 +95,7 @@ def plain(values):
 
 
 def published(topic, kind):
-    """Whether a topic is one of node /linknet, by the table of docs/node.md."""
+    """Whether a topic is one of node /linknet, by README's table."""
     name = topic.removeprefix('/linknet/')
     name = 'masks/<class>' if name.startswith('masks/') else name
     return topic.startswith('/linknet/') and kind in TOPICS[name]
@@ -124,7 +114,7 @@ def test_files_for_planners_are_parameter_files(open_node, name, node):
     namespace = '/local_costmap' if node == 'local_costmap' else '/'
     arguments = ('--params-file', CONFIG / name, '-r', f'__ns:={namespace}')
     opened = open_node(*arguments, node_name=node)
-    assert len(opened._parameter_overrides) >= 5
+    assert opened.get_name() == node
 
 
 # Nav2.
@@ -157,7 +147,7 @@ def blind_range(name):
     return mount['height'] / np.tan(lowest_ray)
 
 
-def test_nav2_obstacle_layer():
+def test_nav2_obstacle_layer(robot):
     layer = costmap_of('nav2_obstacle_layer.yaml')['camera_layer']
     assert set(plain(layer)) <= OBSTACLE_LAYER
     for name in layer['observation_sources'].split():
@@ -165,7 +155,7 @@ def test_nav2_obstacle_layer():
         assert set(source) <= OBSERVATION_SOURCE
         assert published(source['topic'], source['data_type'])
         # Beyond it there is nothing but inf, which is taken for range_max.
-        max_range = next(spec.default for spec in SETTINGS if spec.name == 'ground.max_range')
+        max_range = robot.node.get_parameter('ground.max_range').value
         assert source['obstacle_max_range'] < source['raytrace_max_range'] < max_range
         # Else Nav2 clears obstacles that have come too close to be seen.
         blind = blind_range('street.yaml')
@@ -239,20 +229,15 @@ def test_nvblox():
 
 
 @pytest.mark.skipif(not package_file(SHIPPED_MODEL).is_file(), reason='no shipped model yet')
-def test_nvblox_remappings_are_topics_of_the_node(context):
+def test_nvblox_remappings_are_topics_of_the_node(open_robot):
     text = (CONFIG / 'nvblox.yaml').read_text('utf-8')
     comments = [line.strip('# ') for line in text.splitlines() if line.startswith('#')]
     remapped = dict(line.split(':=') for line in comments if ':=' in line)
     assert set(remapped) == {'camera_0/mask/image', 'camera_0/mask/camera_info'}
     [masks] = [yaml.safe_load(c)['mask_classes'] for c in comments if c.startswith('mask_classes')]
-    values = {'backend': 'onnxruntime', 'mask_classes': masks}
-    overrides = [Parameter(name, value=value) for name, value in values.items()]
-    node = SegmentNode(context=context, parameter_overrides=overrides)
-    try:
-        assert node.trigger_configure() == OK
-        assert set(remapped.values()) <= {p.topic_name for p in node.publishers}
-    finally:
-        node.destroy_node()
+    robot = open_robot(backend='onnxruntime', mask_classes=masks)
+    assert robot.node.trigger_configure() == OK
+    assert set(remapped.values()) <= {p.topic_name for p in robot.node.publishers}
 
 
 # The node's own; config/camvid.yaml is in test_ros_parameters.py.
@@ -282,16 +267,14 @@ OFFICIAL = [
 ]
 
 
-@pytest.mark.parametrize('name', ['camvid.yaml', 'cityscapes.yaml'])
-def test_node_files_have_only_parameters_of_the_node(open_node, name, capfd):
-    node = open_node('--params-file', CONFIG / name)
-    declare_parameters(node)
+@pytest.mark.parametrize('name', ['camvid.yaml', 'cityscapes.yaml', 'street.yaml'])
+def test_node_files_have_only_parameters_of_the_node(open_robot, name, capfd):
+    node = open_robot('--params-file', CONFIG / name).node
     assert 'unknown parameter' not in capfd.readouterr().err
     values = load(name)['/**']['ros__parameters']
     for group in [key for key, value in values.items() if isinstance(value, dict)]:
         values |= {f'{group}.{key}': value for key, value in values.pop(group).items()}
-    specs = {spec.name: spec for spec in SETTINGS}
-    assert set(values) <= set(specs)
+    assert {key: node.get_parameter(key).value for key in values} == values
 
 
 def test_cityscapes_file_names_its_classes():
@@ -301,73 +284,35 @@ def test_cityscapes_file_names_its_classes():
     assert tuple(zip(*OFFICIAL, strict=True)) == (CITYSCAPES.names, CITYSCAPES.colors)
 
 
-@pytest.fixture
-def cityscapes(context, write_label_model, label_infos):
-    """The node with config/cityscapes.yaml and a model of its classes, not configured."""
-    path = write_label_model(CITYSCAPES)
-    values = {'model': str(path), 'backend': 'onnxruntime'}
-    node = SegmentNode(
-        context=context,
-        cli_args=['--ros-args', '--params-file', str(CONFIG / 'cityscapes.yaml')],
-        parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
-    )
-    yield node
-    node.destroy_node()
-
-
-def test_cityscapes_in_the_node(context, cityscapes, open_node, label_infos):
-    assert cityscapes.trigger_configure() == OK
-    assert cityscapes.trigger_activate() == OK
+def test_cityscapes_in_the_node(open_robot, write_label_model, label_infos):
+    arguments = ('--params-file', CONFIG / 'cityscapes.yaml')
+    robot = open_robot(*arguments, model=str(write_label_model(CITYSCAPES)), backend='onnxruntime')
+    robot.start()
     [message] = label_infos[0].sent
     named = [(entry.class_id, entry.class_name) for entry in message.class_map]
     assert named == [(number, name) for number, (name, _) in enumerate(OFFICIAL)]
-    peer, heard = open_node(node_name='peer'), {}
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(cityscapes)
-    executor.add_node(peer)
     masks = {'person_rider': [11, 12], 'car': [13], 'traffic_light': [6]}
-    topics = ['labels', 'color', 'drivable', *(f'masks/{name}' for name in masks)]
-    camera = peer.create_publisher(Image, 'image', 1)
-    for topic in topics:
-        take = partial(heard.__setitem__, topic)
-        peer.create_subscription(Image, f'/linknet/{topic}', take, 1)
-    publishers = {p.topic_name: p for p in cityscapes.publishers}
-    ends = [camera, *(publishers[f'/linknet/{topic}'] for topic in topics)]
-
-    def until(condition):
-        deadline = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < deadline
-            executor.spin_once(timeout_sec=0.02)
-
-    until(lambda: all(end.get_subscription_count() for end in ends))
-    labels = np.random.default_rng(0).integers(0, 19, (64, 96), dtype=np.uint8)
-    frame = np.dstack([labels, np.full_like(labels, 255), labels])
-    camera.publish(array_to_image(frame, 'bgr8', Header(frame_id='camera')))
-    until(lambda: len(heard) == len(topics))
-    executor.shutdown()
-    pixels = {t: np.frombuffer(m.data, np.uint8).reshape(64, 96, -1) for t, m in heard.items()}
-    np.testing.assert_array_equal(pixels['labels'][..., 0], labels)
+    robot.subscribe('labels', 'color', 'drivable', *(f'masks/{name}' for name in masks))
+    labels = random_labels(19)
     assert set(np.unique(labels)) == set(range(19))
-    colors = np.array([color for _, color in OFFICIAL], np.uint8)
-    np.testing.assert_array_equal(pixels['color'][..., ::-1], colors[labels])
-    np.testing.assert_array_equal(pixels['drivable'][..., 0], (labels == 0) * 255)
+    robot.send(told_frame(labels))
+    robot.until(lambda: all(robot.received.values()))
+    color = robot.received.pop('color')[0]
+    pixels = {topic: plane(messages[0]) for topic, messages in robot.received.items()}
+    np.testing.assert_array_equal(pixels['labels'], labels)
+    colors = np.array([color for _, color in OFFICIAL], np.uint8)[labels]
+    assert color.encoding == 'bgr8'
+    shown = np.frombuffer(color.data, np.uint8).reshape(64, 96, 3)
+    np.testing.assert_array_equal(shown[..., ::-1], colors)
+    np.testing.assert_array_equal(pixels['drivable'], (labels == 0) * 255)
     for name, ids in masks.items():
-        mask = np.isin(labels, ids) * 255
-        np.testing.assert_array_equal(pixels[f'masks/{name}'][..., 0], mask)
+        np.testing.assert_array_equal(pixels[f'masks/{name}'], np.isin(labels, ids) * 255)
 
 
-def test_cityscapes_file_without_its_model_is_refused(context, write_label_model, capfd):
-    overrides = [Parameter('model', value=str(write_label_model(CAMVID)))]
-    node = SegmentNode(
-        context=context,
-        cli_args=['--ros-args', '--params-file', str(CONFIG / 'cityscapes.yaml')],
-        parameter_overrides=[*overrides, Parameter('backend', value='onnxruntime')],
+def test_cityscapes_file_without_its_model_is_refused(open_robot, write_label_model, capfd):
+    arguments = ('--params-file', CONFIG / 'cityscapes.yaml')
+    robot = open_robot(*arguments, model=str(write_label_model(CAMVID)), backend='onnxruntime')
+    assert robot.node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert "unknown class 'person', 'rider', 'traffic light'; the model knows: sky" in (
+        capfd.readouterr().err
     )
-    try:
-        assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
-        assert "unknown class 'person', 'rider', 'traffic light'; the model knows: sky" in (
-            capfd.readouterr().err
-        )
-    finally:
-        node.destroy_node()

@@ -28,10 +28,9 @@ ROBOT, TRAINING = ('cpu', 'gpu', 'demo', 'cluster'), ('cpu', 'train')
 UNDECLARED = {
     ('linknet_ros', 'tensorrt'): 'of JetPack or NVIDIA; pip would replace the one that fits CUDA',
     ('linknet_ros', 'matplotlib'): "the benchmark's plot, which is left out without it",
-    ('linknet_ros', 'lz4'): 'of rosbags, whose compressed bags are salvaged with the same',
+    ('linknet_ros', 'lz4'): 'of mcap and rosbags, whose bags are compressed with it',
+    ('linknet_ros', 'zstandard'): 'of mcap, whose bags are compressed with it',
     ('linknet_ros', 'ruamel'): 'of rosbags, for metadata.yaml',
-    ('linknet_ros', 'backports'): 'of rosbags: zstd before Python 3.14',
-    ('linknet_ros', 'compression'): 'zstd of Python 3.14',
     ('training', 'tensorrt'): 'as above',
 }
 

@@ -13,7 +13,7 @@ ROBOT_TESTS ?= --dist loadfile -n $(shell expr 2 '*' $(CORES))
 TRAINING_TESTS ?= --dist loadfile -n $(CORES)
 BIN := .venv/bin
 
-.PHONY: demo test bench soak lint audit format clean
+.PHONY: demo test check bench soak lint audit format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m linknet_ros demo --source '$(SOURCE)' $(if $(VIEW),--view) $(DEMO_ARGS)
@@ -34,13 +34,25 @@ bench: .venv/.test
 soak: .venv/.test
 	PYTHONPATH=test:$$PYTHONPATH $(BIN)/python -m soak --scale $(SCALE)
 
+# What is fast enough to run while working: everything but what needs ROS, processes or minutes.
+UNIT := not ros and not process and not contract and not slow
+
+check: .venv/.test
+	$(CHECKS)
+	$(BIN)/python -m pytest -q --ignore=test/training -m '$(UNIT)'
+	$(BIN)/python -m pytest -q test/training -m '$(UNIT)'
+
 lint: .venv/.test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	PYTHONPATH=. $(BIN)/lint-imports
+	$(CHECKS)
 	$(BIN)/python -m pytest -q test/package/test_security.py test/package/test_dependencies.py
 	$(BIN)/python -m pip --disable-pip-version-check check
+
+define CHECKS
+$(BIN)/ruff check .
+$(BIN)/ruff format --check .
+$(BIN)/mypy
+PYTHONPATH=. $(BIN)/lint-imports
+endef
 
 # Known vulnerabilities of what is installed; asks an index, so it is no part of lint.
 audit: .venv/.test

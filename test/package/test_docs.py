@@ -1,8 +1,8 @@
 """Every command, snippet and link of the documentation is run, or checked where it cannot be run.
 
 A command is looked up in KINDS by its first words. What is not there fails: add a line that runs
-or checks it. Commands of `training` are in test_training_docs.py. The files that commands name
-are made by `files`; what else must be another here is in SUBSTITUTIONS.
+or checks it. Commands of `training` are in test/training/test_docs.py. The files that commands
+name are made by `files`; what else must be another here is in SUBSTITUTIONS.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 from functools import lru_cache
+from importlib.util import find_spec
 from itertools import dropwhile
 from xml.etree import ElementTree
 
@@ -66,7 +67,7 @@ SYSTEM = (
     *('source', '.', 'export', 'unset', 'mkdir', 'cd', 'cp', 'touch', 'cat', 'printf', 'ls'),
     *('tegrastats', 'sysctl', 'df', 'ray start', 'iox-roudi', 'git clone', 'curl', 'wget'),
     *('ros2 security', 'ros2 daemon', 'ros2 doctor', 'ros2 run rmw_zenoh_cpp rmw_zenohd'),
-    *('rviz2', 'ssh', 'ffplay', 'tensorboard', '.venv/bin/python -m soak'),
+    *('rviz2', 'ssh', 'ffplay', 'tensorboard', 'pre-commit install', '.venv/bin/python -m soak'),
 )
 
 KINDS = {
@@ -74,7 +75,7 @@ KINDS = {
     'pip install': lambda command, world: check_extras(command),
     'python3 -m pip install': lambda command, world: check_extras(command),
     'ros2 run linknet_ros': lambda command, world: run_tool(command, world),
-    'python -m linknet_ros.': lambda command, world: run_tool(command, world),
+    'python -m linknet_ros': lambda command, world: run_tool(command, world),
     'ros2 launch linknet_ros': lambda command, world: check_launch(command),
     'ros2 launch': lambda command, world: None,  # another package's
     'ros2 param': lambda command, world: check_parameter(command),
@@ -96,9 +97,9 @@ def place(item):
 def kind_of(command):
     """The longest of KINDS that a command begins with."""
     text = ' '.join(command.words) + ' '
-    fitting = [kind for kind in KINDS if text.startswith(kind + ' ' * (kind[-1] not in '.'))]
+    fitting = [kind for kind in KINDS if text.startswith(f'{kind} ')]
     assert fitting, (
-        f'{command}: no test knows this kind of command. Add a line to KINDS in test/test_docs.py '
+        f'{command}: no test knows this kind of command. Add a line to KINDS in test_docs.py '
         'that runs it (run_tool) or checks it, or to SYSTEM if it cannot run here'
     )
     return max(fitting, key=len)
@@ -157,12 +158,7 @@ def run_tool(command, world):
         name, arguments = words[3], words[4:]
         assert name in scripts(), f'{command}: no such executable in setup.py'
     else:
-        # python -m linknet_ros NAME, or python -m linknet_ros.NAME
-        name, arguments = (
-            (words[3], words[4:])
-            if words[2] == 'linknet_ros'
-            else (words[2].removeprefix('linknet_ros.'), words[3:])
-        )
+        name, arguments = words[3], words[4:]
         assert name in PROGRAMS, f'{command}: unknown program'
     if '--ray' in arguments:
         pytest.importorskip('ray', reason='needs Ray (pip install .[cluster])')
@@ -358,7 +354,7 @@ def test_snippet(block, open_node, tmp_path):
             body = re.sub(r'<\?xml.*?\?>', '', block.text)
             ElementTree.fromstring(f'<all>{body}</all>')
         case 'csv':
-            pass  # test_training_docs.py
+            pass  # test/training/test_docs.py
         case 'text':
             pass  # what a program prints
         case other:
@@ -414,8 +410,10 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize('page', PAGES)
 def test_what_is_named_in_a_line_exists(page):
     text = (ROOT / page).read_text('utf-8')
-    for module in re.findall(r'python3?\s+-m\s+((?:linknet_ros|training)\.\w+)', text):
-        assert (ROOT / f'{module.replace(".", "/")}.py').is_file(), f'{page}: no module {module}'
+    for module in re.findall(r'python3?\s+-m\s+((?:linknet_ros|training)\.[\w.]+\w)', text):
+        assert find_spec(module), f'{page}: no module {module}'
+    for name in re.findall(r'python3?\s+-m\s+linknet_ros\s+(\w+)', text):
+        assert name in PROGRAMS, f'{page}: unknown program {name}'
     for name in re.findall(r'ros2\s+run\s+linknet_ros\s+(\w+)', text):
         assert name in scripts(), f'{page}: no executable {name}'
     for name in re.findall(r'ros2\s+launch\s+linknet_ros\s+([\w.]+)', text):

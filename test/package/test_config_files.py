@@ -20,12 +20,12 @@ from linknet_ros.inference.model_file import load_model
 from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
-#: README's topics, by name and type.
+#: Topics of docs/node.md, by name and type.
 TOPICS = {
     cells[1].strip(' `').removeprefix('~/'): cells[2]
     for cells in (
         line.split('|')
-        for line in (ROOT / 'README.md').read_text().splitlines()
+        for line in (ROOT / 'docs/node.md').read_text().splitlines()
         if '| `~/' in line
     )
 }
@@ -95,7 +95,7 @@ def plain(values):
 
 
 def published(topic, kind):
-    """Whether a topic is one of node /linknet, by README's table."""
+    """Whether a topic is one of node /linknet, by the table of docs/node.md."""
     name = topic.removeprefix('/linknet/')
     name = 'masks/<class>' if name.startswith('masks/') else name
     return topic.startswith('/linknet/') and kind in TOPICS[name]

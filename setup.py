@@ -24,7 +24,7 @@ train = [*cpu, 'torch', 'torchvision', 'tqdm', 'matplotlib', 'tensorboard']
 view = ['aiohttp>=3.8']
 demo = ['tqdm', *view]
 # The only release that this was run with; earlier ones take other libraries for zstd.
-bags = ['rosbags>=0.11.9,<0.12', 'mcap>=1.2', 'tqdm']
+bags = ['rosbags>=0.11.9,<0.12', 'mcap>=1.2', 'av>=12.3', 'tqdm']
 cluster = [*bags, 'ray']
 test = ['pytest', 'pytest-xdist', 'hypothesis', 'pyyaml', 'packaging', *cluster, *view]
 dev = ['ruff', 'mypy', 'import-linter']

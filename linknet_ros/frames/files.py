@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import SourceError, first_line
-from linknet_ros.limits import MAX_IMAGE_BYTES, MAX_PIXELS
+from linknet_ros.frames.video import VIDEO_SUFFIXES, Video
+from linknet_ros.limits import MAX_IMAGE_BYTES
 from linknet_ros.system.bounded_file import read_file
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
-
-VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg')
 
 #: How a whole file of these formats ends; a decoder may fill what is missing with grey.
 _ENDS = {b'\x89PNG': b'IEND', b'\xff\xd8\xff': b'\xff\xd9'}
@@ -120,42 +119,18 @@ class FolderSource(ImageSource):
 
 
 class VideoSource:
-    """The frames of a video file.
+    """The frames of a video file; see Video.
 
-    :raises SourceError: when it cannot be opened, has no frame, or has frames of more than
-        MAX_PIXELS.
+    :raises SourceError: when there is nothing to read.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        if next(self.frames(), None) is None:
-            raise SourceError(f'cannot read a frame of video {path}', 'is it complete?')
-        video = cv2.VideoCapture(str(path))
-        #: Frames and frames per second by the file's header, which may be wrong; 0: unknown.
-        self.count = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self.rate = max(0.0, float(video.get(cv2.CAP_PROP_FPS)))
-        video.release()
+        self.video = Video(path)
 
     def frames(self) -> Iterator[SourceFrame | SourceError]:
         """See FrameSource."""
-        video = cv2.VideoCapture(str(self._path))
-        try:
-            size = [
-                int(video.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-            ]
-            if size[0] * size[1] > MAX_PIXELS:
-                raise SourceError(
-                    f'{self._path} has frames of {size[0]}x{size[1]}, more than {MAX_PIXELS} '
-                    'pixels',
-                    'make a smaller copy',
-                )
-            while True:
-                there, frame = video.read()
-                if not there:
-                    return
-                yield SourceFrame(frame, None)
-        finally:
-            video.release()
+        for bgr, _ in self.video.frames():
+            yield SourceFrame(bgr, None)
 
 
 def read_image(path: Path, color: bool = True) -> NDArray[np.uint8]:

@@ -54,7 +54,7 @@ class BagWriter:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         for name, value in about.items():
             self._writer.set_custom_data(name, value)
-        self._messages = messages
+        self.messages = messages
         self._connections: dict[str, Any] = {}
         self._folder = folder
 
@@ -92,7 +92,7 @@ class BagWriter:
             forever,
             avoid_ros_namespace_conventions=False,
         )
-        self._add(self._messages.described(Channel(topic, kind)), [qos])
+        self._add(self.messages.described(Channel(topic, kind)), [qos])
 
     def copy(self, channel: Channel) -> bool:
         """Add a topic of another bag with its encoding, definition and QoS.
@@ -102,7 +102,7 @@ class BagWriter:
         from rosbags.rosbag2.metadata import parse_qos
 
         if channel.encoding == 'cdr':
-            channel = self._messages.described(channel)
+            channel = self.messages.described(channel)
         try:
             profiles = parse_qos(channel.qos)
         except Exception:  # of a damaged file; the messages can be read without

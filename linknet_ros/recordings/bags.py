@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from linknet_ros.errors import FrameError, RecordingError
-from linknet_ros.inference.model_file import load_model
+import numpy as np
+from numpy.typing import NDArray
+
+from linknet_ros.errors import RecordingError
+from linknet_ros.inference.model_file import ModelFile
+from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.products.products import COMPRESSED as ENCODED
-from linknet_ros.products.products import message_format
+from linknet_ros.products.products import Products, message_format
 from linknet_ros.recordings.bag_messages import COMPRESSED, IMAGE, Messages, need_rosbags
 from linknet_ros.recordings.bag_reader import STORAGES, Recording
 from linknet_ros.recordings.bag_writer import BagWriter
@@ -22,7 +27,7 @@ from linknet_ros.recordings.part_folder import PartFolder, is_done
 from linknet_ros.recordings.report import Report
 from linknet_ros.recordings.settings import Settings
 from linknet_ros.recordings.storage import Channel
-from linknet_ros.recordings.worker import OfflineWorker
+from linknet_ros.recordings.worker import OfflineWorker, Task
 
 #: In BagJob.keep: all topics.
 ALL = 'all'
@@ -58,10 +63,16 @@ class BagJob:
     overwrite: bool = False
 
 
-def segment_recording(job: BagJob, progress: Update = lambda done, total: None) -> Report:
+def segment_recording(
+    job: BagJob,
+    progress: Update = lambda done, total: None,
+    *,
+    model: ModelFile | None = None,
+) -> Report:
     """Segment every frame of a recording once.
 
     :param progress: called after each frame.
+    :param model: the file of the settings, read already.
     :raises LinknetError: when there is nothing to read, or the output is in the way.
     :raises OSError, sqlite3.Error: when the system fails; a run with `resume` may go on.
     """
@@ -84,10 +95,23 @@ def segment_recording(job: BagJob, progress: Update = lambda done, total: None) 
         with PartFolder(job.out, overwrite=job.overwrite) as part:
             made = part.fresh(job.out.stem if job.out.suffix in STORAGES else job.out.name)
             with OfflineWorker(
-                job.settings, part.path / 'journal', _identity(recording, topic), report
+                job.settings,
+                part.path / 'journal',
+                _identity(recording, topic),
+                report,
+                frames=counts[topic],
+                model=model,
             ) as worker:
-                file = _write(job, recording, worker, made, kept, counts[topic], report, progress)
-            part.finish(file if job.out.suffix in STORAGES else made)
+                writer = BagWriter(
+                    made,
+                    storage,
+                    Messages(recording.distribution),
+                    compress=job.compress,
+                    about={'linknet_ros': json.dumps(_about(job, report), sort_keys=True)},
+                )
+                with writer:
+                    _write(job, recording, worker, writer, kept, report, progress, counts[topic])
+            part.finish(writer.file if job.out.suffix in STORAGES else made)
     report.seconds = time.monotonic() - start
     return report
 
@@ -96,45 +120,78 @@ def _write(
     job: BagJob,
     recording: Recording,
     worker: OfflineWorker,
-    folder: Path,
+    writer: BagWriter,
     kept: dict[str, Channel],
-    total: int,
     report: Report,
     progress: Update,
-) -> Path:
-    """Write the output into a folder, from its beginning; its storage file."""
-    messages = Messages(recording.distribution)
-    storage = STORAGES.get(job.out.suffix, recording.storage)
-    about = {'linknet_ros': json.dumps(_about(job, report), sort_keys=True)}
-    names = job.settings.names(load_model(job.settings.model))
+    total: int,
+) -> None:
+    """Write the output, from its beginning."""
+    for name in job.settings.outputs:
+        writer.add(f'{job.prefix}/{name}', COMPRESSED if name.endswith(ENCODED) else IMAGE)
+    for name, channel in kept.items():
+        if not writer.copy(channel):
+            report.notes.append(f'nothing describes the type {channel.kind} of {name}')
     kind = recording.topics[report.topic].kind
-    topics = {report.topic, *kept}
-    with BagWriter(folder, storage, messages, compress=job.compress, about=about) as writer:
-        for name in names:
-            writer.add(f'{job.prefix}/{name}', COMPRESSED if name.endswith(ENCODED) else IMAGE)
-        for name, channel in kept.items():
-            if not writer.copy(channel):
-                report.notes.append(f'nothing describes the type {channel.kind} of {name}')
-        for topic, received, data in recording.messages(topics):
-            if topic in kept:
-                writer.write(topic, received, data)
-                report.kept += 1
-            if topic != report.topic:
-                continue
-            report.frames += 1
-            try:
-                frame = messages.frame(kind, data)
-                made = worker.products(report.frames - 1, frame.bgr)
-                for name, array in made:
-                    if name.endswith(ENCODED):
-                        message = messages.compressed(array, message_format(name), frame.header)
-                    else:
-                        message = messages.image(array, frame.header)
-                    writer.write(f'{job.prefix}/{name}', received, message)
-            except FrameError as error:
-                report.bad[str(error)] += 1
+
+    def tasks() -> Iterator[_Passing]:
+        for topic, received, data in recording.messages({report.topic, *kept}):
+            if topic == report.topic:
+                yield _Frame(topic, received, data, writer.messages, kind, job.settings.outputs)
+            else:
+                yield _Passing(topic, received, data)
+
+    for task in worker.run(tasks()):
+        if task.topic in kept:
+            writer.write(task.topic, task.received, task.data)
+            report.kept += 1
+        for name, message in task.outputs:
+            writer.write(f'{job.prefix}/{name}', task.received, message)
+        if task.is_frame:
             progress(report.frames, total)
-    return writer.file
+
+
+class _Passing(Task):
+    """A message that is kept as it is."""
+
+    def __init__(self, topic: str, received: int, data: bytes) -> None:
+        super().__init__()
+        self.topic, self.received, self.data = topic, received, data
+        #: Messages to write, by the name of their topic below the prefix.
+        self.outputs: list[tuple[str, bytes]] = []
+
+
+class _Frame(_Passing):
+    """A message with an image."""
+
+    is_frame = True
+
+    def __init__(
+        self,
+        topic: str,
+        received: int,
+        data: bytes,
+        messages: Messages,
+        kind: str,
+        wanted: tuple[str, ...],
+    ) -> None:
+        super().__init__(topic, received, data)
+        self._messages, self._kind, self._wanted = messages, kind, wanted
+        self._header: Any = None
+
+    def frame(self) -> NDArray[np.uint8]:
+        found = self._messages.frame(self._kind, self.data)
+        self._header = found.header
+        return found.bgr
+
+    def make(self, frame: NDArray[np.uint8], result: Segmentation, products: Products) -> None:
+        # No times in the overlay: who goes on after a kill must write the same bytes.
+        for name, array in products.of(frame, result, self._wanted):
+            if name.endswith(ENCODED):
+                message = self._messages.compressed(array, message_format(name), self._header)
+            else:
+                message = self._messages.image(array, self._header)
+            self.outputs.append((name, message))
 
 
 def _topic(job: BagJob, recording: Recording) -> str:
@@ -205,10 +262,14 @@ def _identity(recording: Recording, topic: str) -> dict[str, Any]:
 
 def _about(job: BagJob, report: Report) -> dict[str, Any]:
     """What the output says of its making: all but where things were."""
-    settings = asdict(job.settings) | {'model': job.settings.model.name}
+    settings = job.settings
+    inference = asdict(settings.inference) | {'model': settings.model.name}
     return {
         'source': job.source.name,
         'topic': report.topic,
-        'backend': report.backend,
-        **settings,
+        'backend_used': report.backend,
+        'sha256': settings.sha256,
+        'outputs': settings.outputs,
+        **inference,
+        **asdict(settings.products),
     }

@@ -52,12 +52,14 @@ def run_on_ray(
         )(_attempt)
         waiting = {}
         for job in jobs:
-            threads = job.settings.threads or 1
+            threads = job.settings.inference.threads or 1
             sent = replace(
                 job,
                 source=job.source.absolute(),
                 out=job.out.absolute(),
-                settings=replace(job.settings, threads=threads),
+                settings=replace(
+                    job.settings, inference=replace(job.settings.inference, threads=threads)
+                ),
                 resume=not job.overwrite,
             )
             waiting[task.options(num_cpus=threads).remote(work, sent)] = job

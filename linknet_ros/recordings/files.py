@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,26 +16,26 @@ from linknet_ros.errors import FrameError, RecordingError, SourceError
 from linknet_ros.frames.encode import encode_png
 from linknet_ros.frames.files import (
     IMAGE_SUFFIXES,
-    FrameSource,
-    ImageSource,
-    SourceFrame,
     VideoSource,
     open_files,
+    read_image,
 )
-from linknet_ros.inference.model_file import load_model
-from linknet_ros.products.products import COMPRESSED
+from linknet_ros.frames.video import Video, VideoWriter
+from linknet_ros.inference.model_file import ModelFile
+from linknet_ros.inference.segmenter import Segmentation
+from linknet_ros.products.products import COMPRESSED, Products
 from linknet_ros.recordings.batch import Update
 from linknet_ros.recordings.journal import fingerprint
 from linknet_ros.recordings.part_folder import PartFolder, is_done
 from linknet_ros.recordings.report import Report
 from linknet_ros.recordings.settings import Settings
-from linknet_ros.recordings.worker import OfflineWorker
+from linknet_ros.recordings.worker import OfflineWorker, Task
 
 #: An output of this name is one video, any other a folder.
 VIDEO = '.mp4'
 
-#: A video's header is taken to be right, but for this share of its frames.
-_DOUBT = 0.02
+#: Pictures per second of a video that is made of images.
+_RATE = 10.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ class FilesJob:
     """What to do with one source.
 
     :param source: a folder of images, an image, a pattern such as 'a/*.png', or a video.
-    :param rate: frames per second of a video that is written; 0 for that of the source, or 10.
+    :param rate: frames per second of a video that is written; 0 for the times of the source, or
+        10 for images.
     :param resume: see is_done, and `overwrite`.
     """
 
@@ -56,109 +56,199 @@ class FilesJob:
     overwrite: bool = False
 
 
+class _Frame(Task):
+    """An image or a frame of a video."""
+
+    is_frame = True
+
+    def __init__(self, name: str, at: float, wanted: tuple[str, ...]) -> None:
+        super().__init__()
+        self.name, self.at = name, at
+        self._wanted = wanted
+        #: Outputs by name: pixels for a video, encoded for a folder.
+        self.outputs: list[tuple[str, NDArray[np.uint8]]] = []
+        self.encode = True
+
+    def make(self, frame: NDArray[np.uint8], result: Segmentation, products: Products) -> None:
+        for name, array in products.of(frame, result, self._wanted):
+            encoded = self.encode and not name.endswith(COMPRESSED)
+            self.outputs.append((name, encode_png(array) if encoded else array))
+
+
+class _ImageFrame(_Frame):
+    def __init__(self, path: Path, at: float, wanted: tuple[str, ...]) -> None:
+        super().__init__(path.name, at, wanted)
+        self._path = path
+
+    def frame(self) -> NDArray[np.uint8]:
+        return read_image(self._path)
+
+
+class _VideoFrame(_Frame):
+    def __init__(
+        self, index: int, at: float, wanted: tuple[str, ...], bgr: NDArray[np.uint8]
+    ) -> None:
+        super().__init__(f'{index:06d}', at, wanted)
+        self._bgr = bgr
+
+    def frame(self) -> NDArray[np.uint8]:
+        return self._bgr
+
+
+class _Images:
+    """Image files as a source."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.files = paths
+        self.count = len(paths)
+        self.rate = _RATE
+        self.damage: list[str] = []
+        self.length = len(paths) / _RATE
+
+    def tasks(self, wanted: tuple[str, ...]) -> Iterator[_Frame]:
+        for index, path in enumerate(self.files):
+            yield _ImageFrame(path, index / self.rate, wanted)
+
+
+class _VideoFrames:
+    """A video as a source."""
+
+    def __init__(self, video: Video) -> None:
+        self._video = video
+        self.files = [video.path]
+        self.count = video.count
+        self.rate = video.rate or _RATE
+        self.damage = video.damage
+        self.length = 0.0
+
+    def tasks(self, wanted: tuple[str, ...]) -> Iterator[_Frame]:
+        for index, (bgr, at) in enumerate(self._video.frames()):
+            yield _VideoFrame(index, at, wanted, bgr)
+        self.length = self._video.length
+
+
 class _Sink(Protocol):
     """Takes the outputs."""
 
-    def write(self, name: str, product: str, array: NDArray[np.uint8]) -> None:
-        """Write one output of a frame."""
+    #: Whether it takes encoded images.
+    encoded: bool
 
-    def close(self) -> None:
-        """End."""
+    def write(self, task: _Frame) -> None:
+        """Write the outputs of a frame.
+
+        :raises FrameError: when it cannot take them.
+        """
+
+    def close(self, length: float) -> list[str]:
+        """End; what is not as in the source.
+
+        :param length: of the source, seconds.
+        """
 
 
-def segment_source(job: FilesJob, progress: Update = lambda done, total: None) -> Report:
+def segment_source(
+    job: FilesJob,
+    progress: Update = lambda done, total: None,
+    *,
+    model: ModelFile | None = None,
+) -> Report:
     """Segment every frame of a source once.
 
     :param progress: called after each frame.
+    :param model: the file of the settings, read already.
     :raises LinknetError: when there is nothing to read, or the output cannot be made.
-    :raises OSError: when the system fails; a run with `resume` may go on.
+    :raises OSError, sqlite3.Error: when the system fails; a run with `resume` may go on.
     """
     start = time.monotonic()
     report = Report(job.source, str(job.out))
     if is_done(job.out, resume=job.resume, overwrite=job.overwrite):
         report.skipped = True
         return report
-    source, files = _open(job.source)
+    source = _open(job.source)
     with PartFolder(job.out, overwrite=job.overwrite) as part:
         made = part.fresh(job.out.name)
-        sink = _sink(job, made, source)
-        identity = {'files': [fingerprint(file) for file in files if file.is_file()]}
-        with OfflineWorker(job.settings, part.path / 'journal', identity, report) as worker:
-            for frame in source.frames():
-                report.frames += 1
-                _one(frame, worker, sink, report)
-                progress(report.frames, getattr(source, 'count', 0) or len(files))
-        sink.close()
-        if isinstance(source, VideoSource) and report.frames < source.count * (1 - _DOUBT):
-            report.damage.append(
-                f'the video promises {source.count} frames, {report.frames} can be read'
-            )
+        sink = _sink(job, made, source.rate)
+        identity = {'files': [fingerprint(file) for file in source.files if file.is_file()]}
+        with OfflineWorker(
+            job.settings,
+            part.path / 'journal',
+            identity,
+            report,
+            frames=source.count,
+            model=model,
+        ) as worker:
+            for task in worker.run(_tasks(source, job, sink)):
+                if task.error is None:
+                    try:
+                        sink.write(task)
+                    except FrameError as error:
+                        report.reject(error)
+                progress(report.frames, source.count or None)
+        length = report.frames / job.rate if job.rate else source.length
+        report.notes += sink.close(length)
+        report.damage += source.damage
         part.finish(made)
     report.seconds = time.monotonic() - start
     return report
 
 
-def _one(
-    frame: SourceFrame | SourceError, worker: OfflineWorker, sink: _Sink, report: Report
-) -> None:
-    if isinstance(frame, SourceError):
-        report.bad[str(frame)] += 1
-        return
-    try:
-        for product, array in worker.products(report.frames - 1, frame.bgr):
-            sink.write(frame.name or f'{report.frames - 1:06d}', product, array)
-    except FrameError as error:
-        report.bad[str(error)] += 1
+def _tasks(source: _Images | _VideoFrames, job: FilesJob, sink: _Sink) -> Iterator[_Frame]:
+    for index, task in enumerate(source.tasks(job.settings.outputs)):
+        task.encode = sink.encoded
+        if job.rate:
+            task.at = index / job.rate
+        yield task
 
 
-def _open(text: str) -> tuple[FrameSource, list[Path]]:
-    """A source, and the files that it reads."""
+def _open(text: str) -> _Images | _VideoFrames:
     path = Path(text)
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageSource([path]), [path]
+        return _Images([path])
     if glob.has_magic(text) and not path.exists():
         found = (Path(name) for name in glob.glob(text, recursive=True))
         paths = sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
             raise SourceError(f"no image matches '{text}' ({', '.join(IMAGE_SUFFIXES)})")
-        return ImageSource(paths), paths
+        return _Images(paths)
     source = open_files(text)
-    return source, source.paths if isinstance(source, ImageSource) else [path]
+    return _VideoFrames(source.video) if isinstance(source, VideoSource) else _Images(source.paths)
 
 
-def _sink(job: FilesJob, made: Path, source: FrameSource) -> _Sink:
+def _sink(job: FilesJob, made: Path, rate: float) -> _Sink:
     if job.out.suffix.lower() != VIDEO:
         return _Folder(made)
-    names = job.settings.names(load_model(job.settings.model))
-    if names not in (('color',), ('overlay',)):
+    if job.settings.outputs not in (('color',), ('overlay',)):
         raise RecordingError(
             f'{job.out} can show only color or overlay, since a video changes class ids',
             'add --outputs overlay, or name a folder',
         )
-    return _Video(made, job.rate or getattr(source, 'rate', 0.0) or 10.0)
+    return _VideoSink(made, job.rate or rate)
 
 
 class _Folder:
     """A folder of images for each output."""
 
+    encoded = True
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._paths: set[Path] = set()
 
-    def write(self, name: str, product: str, array: NDArray[np.uint8]) -> None:
-        suffix = '.jpg' if product == 'overlay/compressed' else '.png'
-        folder = self._path / product.removesuffix(COMPRESSED)
-        path = folder / f'{Path(name).stem}{suffix}'
-        if path in self._paths:
-            # a.png beside a.jpg, or a pattern over several folders
-            path = next(p for p in _others(folder, name, suffix) if p not in self._paths)
-        self._paths.add(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        data = array if product.endswith(COMPRESSED) else encode_png(array)
-        path.write_bytes(data.tobytes())
+    def write(self, task: _Frame) -> None:
+        for product, data in task.outputs:
+            suffix = '.jpg' if product == 'overlay/compressed' else '.png'
+            folder = self._path / product.removesuffix(COMPRESSED)
+            path = folder / f'{Path(task.name).stem}{suffix}'
+            if path in self._paths:
+                # a.png beside a.jpg, or a pattern over several folders
+                path = next(p for p in _others(folder, task.name, suffix) if p not in self._paths)
+            self._paths.add(path)
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data.tobytes())
 
-    def close(self) -> None:
+    def close(self, length: float) -> list[str]:
         self._path.mkdir(parents=True, exist_ok=True)
+        return []
 
 
 def _others(folder: Path, name: str, suffix: str) -> Iterator[Path]:
@@ -169,44 +259,19 @@ def _others(folder: Path, name: str, suffix: str) -> Iterator[Path]:
         number += 1
 
 
-class _Video:
+class _VideoSink:
     """A video of one output; its first frame decides the size."""
 
+    encoded = False
+
     def __init__(self, path: Path, rate: float) -> None:
-        self._path = path
+        self._writer = VideoWriter(path)
         self._rate = rate
-        self._size = (0, 0)
-        self._frames = 0
-        self._writer: cv2.VideoWriter | None = None
 
-    def write(self, name: str, product: str, array: NDArray[np.uint8]) -> None:
-        height, width = array.shape[:2]
-        if self._writer is None:
-            self._size = (width, height)
-            codec = cv2.VideoWriter.fourcc(*'mp4v')
-            self._writer = cv2.VideoWriter(str(self._path), codec, self._rate, self._size)
-            if not self._writer.isOpened():
-                raise RecordingError(
-                    f'this OpenCV cannot write {self._path.suffix} of {width}x{height}',
-                    'name a folder as the output',
-                )
-        if (width, height) != self._size:
-            raise FrameError(
-                f'a frame of {width}x{height} in a video of {self._size[0]}x{self._size[1]}'
-            )
-        self._writer.write(array)
-        self._frames += 1
+    def write(self, task: _Frame) -> None:
+        for _, picture in task.outputs:
+            self._writer.write(picture, task.at, self._rate)
 
-    def close(self) -> None:
-        if self._writer is None:
-            raise RecordingError(
-                'none of the frames could be used, so there is nothing to show in a video'
-            )
-        self._writer.release()
-        video = cv2.VideoCapture(str(self._path))
-        written = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-        video.release()
-        if written != self._frames:
-            raise RecordingError(
-                f'{written} of {self._frames} frames are in the video', 'is the disk full?'
-            )
+    def close(self, length: float) -> list[str]:
+        self._writer.close(length)
+        return self._writer.notes

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import threading
 import zlib
 from pathlib import Path
 from urllib.parse import quote
@@ -28,6 +29,8 @@ Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 class ResultJournal:
     """Labels and confidence by frame, in an SQLite file; what cannot be read is computed again.
 
+    Threads may share it.
+
     :param path: of the file; made where there is none.
     :param fingerprint: of all that decides the results.
     :raises RecordingError: when the file was begun with another fingerprint.
@@ -37,6 +40,7 @@ class ResultJournal:
     def __init__(self, path: Path, fingerprint: str) -> None:
         # The part folder has the lock; that of SQLite does not work on every shared disk.
         address = f'file:{quote(str(path.absolute()))}?nolock=1'
+        self._lock = threading.Lock()
         try:
             self._database = _open(address)
         except sqlite3.DatabaseError:  # of another format, or torn by a crash of the system
@@ -61,9 +65,10 @@ class ResultJournal:
     def get(self, index: int) -> Arrays | None:
         """Labels and confidence of a frame, (H, W) uint8, the caller's own; None if unknown."""
         with contextlib.suppress(sqlite3.DatabaseError, zlib.error):
-            found = self._database.execute(
-                'SELECT height, width, data FROM frames WHERE id = ?', (index,)
-            ).fetchone()
+            with self._lock:
+                found = self._database.execute(
+                    'SELECT height, width, data FROM frames WHERE id = ?', (index,)
+                ).fetchone()
             if found:
                 height, width, data = found
                 pixels = np.frombuffer(zlib.decompress(data), np.uint8)
@@ -81,7 +86,8 @@ class ResultJournal:
         # Level 1: a few milliseconds, where the network takes tens. With a checksum.
         data = zlib.compress(labels.tobytes() + confidence.tobytes(), 1)
         row = (index, *labels.shape, data)
-        self._database.execute('INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?)', row)
+        with self._lock:
+            self._database.execute('INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?)', row)
 
     def close(self) -> None:
         """Close the file."""
@@ -89,7 +95,7 @@ class ResultJournal:
 
 
 def _open(address: str) -> sqlite3.Connection:
-    database = sqlite3.connect(address, uri=True, isolation_level=None)
+    database = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
     try:
         # A kill loses nothing that was written; who pulls the plug has the check below.
         database.execute('PRAGMA synchronous=OFF')

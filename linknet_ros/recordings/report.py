@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from linknet_ros.errors import LinknetError
+
 #: Reasons that the line names; the JSON has them all.
 _SHOWN = 3
 
@@ -43,6 +45,11 @@ class Report:
     seconds: float = 0.0
     skipped: bool = False
     error: str = ''
+
+    def reject(self, error: LinknetError) -> None:
+        """Count a frame that was segmented, but not written, as bad."""
+        self.segmented -= 1
+        self.bad[str(error)] += 1
 
     @property
     def complete(self) -> bool:

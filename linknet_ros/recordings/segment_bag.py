@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+from linknet_ros.inference.model_file import ModelFile
 from linknet_ros.recordings.bag_messages import need_rosbags
 from linknet_ros.recordings.bags import ALL, BagJob, segment_recording
 from linknet_ros.recordings.batch import (
@@ -26,7 +28,8 @@ from linknet_ros.recordings.batch import (
 from linknet_ros.recordings.cluster import LOCAL, run_on_ray
 from linknet_ros.recordings.part_folder import is_done
 from linknet_ros.recordings.report import Report
-from linknet_ros.recordings.settings import add_arguments, names, settings_of
+from linknet_ros.recordings.settings import add_arguments, settings_of
+from linknet_ros.system.settings import comma_separated
 
 #: Names that ROS allows for a topic.
 _TOPIC = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]*)+')
@@ -36,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    run_command('segment_bag', lambda: _reports(options, _jobs(options)), options.json)
+    run_command('segment_bag', lambda: _reports(options), options.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--prefix', type=_prefix, default='/linknet', help='of the new topics')
     parser.add_argument(
         '--keep',
-        type=names,
+        type=comma_separated,
         default=(),
         metavar='LIST',
         help='original topics to take over, or all (default: none)',
@@ -76,14 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _jobs(options: argparse.Namespace) -> list[BagJob]:
-    """One job per recording.
+def _jobs(options: argparse.Namespace) -> tuple[list[BagJob], ModelFile]:
+    """One job per recording, and the model of all.
 
     :raises LinknetError: when something is in the way, before anything is read.
     """
     need_rosbags()
     pairs = shard(sorted(pair_up(options.bags, options.out_dir)), *options.shard)
-    settings = settings_of(options)
+    settings, model = settings_of(options)
     jobs = []
     for source, out in pairs:
         job = BagJob(
@@ -99,12 +102,13 @@ def _jobs(options: argparse.Namespace) -> list[BagJob]:
         )
         is_done(out, resume=options.resume, overwrite=options.overwrite)
         jobs.append(job)
-    return jobs
+    return jobs, model
 
 
-def _reports(options: argparse.Namespace, jobs: list[BagJob]) -> Iterator[Report]:
+def _reports(options: argparse.Namespace) -> Iterator[Report]:
+    jobs, model = _jobs(options)
     if options.ray is None:
-        yield from run_each(jobs, segment_recording)
+        yield from run_each(jobs, partial(segment_recording, model=model))
         return
     with bar('segment_bag', len(jobs), 'recording') as update:
         reports = run_on_ray(jobs, options.ray, gpus=options.ray_gpus)

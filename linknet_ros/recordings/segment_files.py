@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from linknet_ros.recordings.batch import add_batch_arguments, pair_up, run_command, run_each, shard
@@ -51,14 +52,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _reports(options: argparse.Namespace) -> Iterator[Report]:
     pairs = shard(sorted(pair_up(options.sources, options.out_dir, _name)), *options.shard)
-    settings = settings_of(options)
+    settings, model = settings_of(options)
     jobs = []
     for source, out in pairs:
         is_done(out, resume=options.resume, overwrite=options.overwrite)
         jobs.append(
             FilesJob(source, out, settings, options.rate, options.resume, options.overwrite)
         )
-    return run_each(jobs, segment_source)
+    return run_each(jobs, partial(segment_source, model=model))
 
 
 def _name(source: str) -> str:

@@ -1,22 +1,70 @@
-"""Segments the frames of one recording, one after the other, and remembers what is done."""
+"""Takes the frames of one recording through the network, on all cores, and remembers what is done.
+
+Each frame is decoded, segmented and made into outputs by one thread; several threads do so at a
+time, each with a network on one core, which together are faster than one network on all cores.
+What comes out has the order of what went in.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.errors import ModelError
-from linknet_ros.inference.model_file import load_model
-from linknet_ros.inference.segmenter import Inferred
+from linknet_ros.errors import FrameError, ModelError, SourceError
+from linknet_ros.inference.model_file import ModelFile, load_model
+from linknet_ros.inference.segmenter import Inferred, Segmentation, Segmenter
+from linknet_ros.products.products import Products
 from linknet_ros.recordings.journal import ResultJournal
 from linknet_ros.recordings.report import Report
 from linknet_ros.recordings.settings import Settings
+
+#: Networks at a time, each with its share of the cores: memory for more is not worth it.
+_MOST = 8
+
+#: Frames for which it is worth the time to open another network.
+_WORTH = 32
+
+#: Back ends that compute on the processor.
+_ON_CORES = ('openvino', 'onnxruntime')
+
+
+class Task:
+    """What goes through a worker: here something that only keeps its place in the order."""
+
+    #: Whether it has a frame; then `frame` and `make` are called, by another thread.
+    is_frame = False
+
+    def __init__(self) -> None:
+        #: Why nothing could be made of the frame.
+        self.error: FrameError | SourceError | None = None
+
+    def frame(self) -> NDArray[np.uint8]:
+        """Decode the frame, (H, W, 3) uint8 BGR.
+
+        :raises FrameError, SourceError: when it cannot be used.
+        """
+        raise NotImplementedError
+
+    def make(self, frame: NDArray[np.uint8], result: Segmentation, products: Products) -> None:
+        """Make and keep the outputs.
+
+        :raises FrameError: when none can be made.
+        """
+        raise NotImplementedError
+
+
+AnyTask = TypeVar('AnyTask', bound=Task)
 
 
 class OfflineWorker:
@@ -25,59 +73,134 @@ class OfflineWorker:
     :param journal: file of the results so far.
     :param source: what tells the recording and its frames from others; of what JSON can say.
     :param report: counts are added here.
+    :param frames: number of frames that are expected, which decides how many are in work at once.
+    :param model: the file of the settings, read already; None: it is read here.
     :raises LinknetError: when model, back end or journal cannot be used.
     """
 
     def __init__(
-        self, settings: Settings, journal: Path, source: Mapping[str, Any], report: Report
+        self,
+        settings: Settings,
+        journal: Path,
+        source: Mapping[str, Any],
+        report: Report,
+        *,
+        frames: int = 0,
+        model: ModelFile | None = None,
     ) -> None:
-        model = load_model(settings.model)
-        if settings.sha256 not in ('', model.sha256):
+        model = model or load_model(settings.model)
+        if model.sha256 != settings.sha256:
             raise ModelError(f'{model.path} has changed since the run began', 'copy it again')
         self._settings = settings
-        self._products = settings.products(model)
-        self._names = settings.names(model)
-        self._segmenter = settings.segmenter(model)
         self._report = report
-        report.backend = f'{self._segmenter.backend} {self._segmenter.precision}'
-        decisive = {
-            'source': source,
-            'model': model.sha256,
-            'backend': report.backend,
-            'network_size': settings.network_size,
-        }
-        text = json.dumps(decisive, sort_keys=True)
-        self._journal = ResultJournal(journal, hashlib.sha256(text.encode()).hexdigest())
+        cores = settings.inference.threads or len(os.sched_getaffinity(0))
+        number = max(1, min(cores, _MOST, frames // _WORTH))
+        self._segmenters: list[Segmenter] = []
+        self._idle: SimpleQueue[Segmenter] = SimpleQueue()
+        threads = settings.inference.threads if number == 1 else cores // number
+        try:
+            while len(self._segmenters) < number:
+                self._segmenters.append(settings.segmenter(model, threads))
+                self._idle.put(self._segmenters[-1])
+                if self._segmenters[0].backend not in _ON_CORES:
+                    break  # a GPU is one; its frames are decoded and encoded on the cores
+            first = self._segmenters[0]
+            report.backend = f'{first.backend} {first.precision}'
+            inference = settings.inference
+            decisive = {
+                'source': source,
+                'model': model.sha256,
+                'backend': report.backend,
+                'network_size': (inference.network_width, inference.network_height),
+            }
+            text = json.dumps(decisive, sort_keys=True)
+            self._journal = ResultJournal(journal, hashlib.sha256(text.encode()).hexdigest())
+        except BaseException:
+            self._close_segmenters()
+            raise
+        #: Products are for one thread at a time.
+        self._products: SimpleQueue[Products] = SimpleQueue()
+        for _ in range(number):
+            self._products.put(Products(model.classes, settings.products))
+        self._pool = ThreadPoolExecutor(number, 'frame') if number > 1 else None
+        self._ahead = 2 * number
 
     def __enter__(self) -> OfflineWorker:
         """Begin."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Free the back end."""
+        """Free the back ends."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
         self._journal.close()
-        self._segmenter.close()
+        self._close_segmenters()
 
-    def products(
-        self, index: int, frame: NDArray[np.uint8]
-    ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Segment a frame and compute its outputs; see Products.of.
+    def run(self, tasks: Iterable[AnyTask]) -> Iterator[AnyTask]:
+        """Take tasks through the network; they come back in their order, finished.
 
-        :param index: of the frame in its recording.
-        :param frame: (H, W, 3) uint8 BGR.
-        :raises FrameError: when it is not a colour image.
         :raises BackendError: when the back end fails.
+        :raises sqlite3.Error: when the journal cannot be written.
         """
-        fitted = self._segmenter.fit(frame)
-        known = self._journal.get(index)
-        if known is None:
-            inferred = self._segmenter.infer(fitted)
-            # Before finish, which changes the labels.
-            self._journal.put(index, inferred.labels, inferred.confidence)
-        else:
-            inferred = Inferred(fitted.fitter, *known)
-            self._report.resumed += 1
-        result = self._segmenter.finish(inferred, self._settings.min_confidence)
-        self._report.segmented += 1
-        # No times in the overlay: who goes on after a kill must write the same bytes.
-        return self._products.of(frame, result, self._names)
+        ahead: deque[tuple[AnyTask, Callable[[], bool]]] = deque()
+        index = 0
+        for task in tasks:
+            if not task.is_frame:
+                ahead.append((task, lambda: False))
+            elif self._pool is None:
+                ahead.append((task, partial(self._work, task, index)))
+            else:
+                future: Future[bool] = self._pool.submit(self._work, task, index)
+                ahead.append((task, future.result))
+            index += task.is_frame
+            if self._pool is None or len(ahead) > self._ahead:
+                yield self._finished(*ahead.popleft())
+        while ahead:
+            yield self._finished(*ahead.popleft())
+
+    def _finished(self, task: AnyTask, resumed: Callable[[], bool]) -> AnyTask:
+        self._report.resumed += resumed()
+        if task.is_frame:
+            self._report.frames += 1
+            if task.error is None:
+                self._report.segmented += 1
+            else:
+                self._report.bad[str(task.error)] += 1
+        return task
+
+    def _work(self, task: Task, index: int) -> bool:
+        """Finish one frame; whether the journal had its result."""
+        try:
+            frame = task.frame()
+            result, resumed = self._segment(frame, index)
+        except (FrameError, SourceError) as error:
+            task.error = error
+            return False
+        products = self._products.get()
+        try:
+            task.make(frame, result, products)
+        except FrameError as error:
+            task.error = error
+        finally:
+            self._products.put(products)
+        return resumed
+
+    def _segment(self, frame: NDArray[np.uint8], index: int) -> tuple[Segmentation, bool]:
+        segmenter = self._idle.get()
+        try:
+            fitted = segmenter.fit(frame)
+            known = self._journal.get(index)
+            if known is None:
+                inferred = segmenter.infer(fitted)
+                # Before finish, which changes the labels.
+                self._journal.put(index, inferred.labels, inferred.confidence)
+            else:
+                inferred = Inferred(fitted.fitter, *known)
+            result = segmenter.finish(inferred, self._settings.inference.min_confidence)
+        finally:
+            self._idle.put(segmenter)
+        return result, known is not None
+
+    def _close_segmenters(self) -> None:
+        for segmenter in self._segmenters:
+            segmenter.close()

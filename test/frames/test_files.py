@@ -12,7 +12,7 @@ import pytest
 from checkout import ROOT
 
 from linknet_ros.errors import SourceError
-from linknet_ros.frames import files as frame_sources
+from linknet_ros.frames import video
 from linknet_ros.frames.files import IMAGE_SUFFIXES, SourceFrame, open_files, read_image
 
 #: 2 rows of 3 pixels, BGR.
@@ -266,9 +266,9 @@ def test_image_file_that_is_too_large(folder):
 
 
 def test_video_of_too_large_frames(video_path, monkeypatch):
-    monkeypatch.setattr(frame_sources, 'MAX_PIXELS', 32 * 24)
+    monkeypatch.setattr(video, 'MAX_PIXELS', 32 * 24)
     assert len(list(open_files(str(video_path)).frames())) == 3
-    monkeypatch.setattr(frame_sources, 'MAX_PIXELS', 32 * 24 - 1)
+    monkeypatch.setattr(video, 'MAX_PIXELS', 32 * 24 - 1)
     with pytest.raises(SourceError, match=r'drive\.avi has frames of 32x24, more than 767 pixels'):
         open_files(str(video_path))
 

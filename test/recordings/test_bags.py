@@ -14,6 +14,7 @@ from checkout import ROOT
 
 from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import LinknetError, RecordingError
+from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.products.colors import blend, colorize
 from linknet_ros.recordings.bag_reader import Recording
 from linknet_ros.recordings.bag_writer import BagWriter
@@ -21,12 +22,13 @@ from linknet_ros.recordings.bags import ALL, BagJob, segment_recording
 from linknet_ros.recordings.settings import Settings
 
 IMAGE, CHATTER = '/camera/image', '/chatter'
+ON = InferenceSettings(backend='onnxruntime', precision='fp32')
 OUTPUTS = ('labels', 'confidence', 'drivable', 'masks/car', 'color', 'overlay')
 
 
 @pytest.fixture
 def settings(model):
-    return Settings(model.path, ('labels',), 'onnxruntime', 'fp32')
+    return Settings.of(model, ('labels',), ON)
 
 
 @pytest.fixture
@@ -117,13 +119,11 @@ def test_every_kind_of_image(bags, frames, job, encoding):
     check(bags.read(job.out), shown)
 
 
-def test_every_output(bags, frames, job, settings, class_table):
+def test_every_output(bags, frames, job, model, class_table):
     images = frames(3)
     bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
     outputs = (*OUTPUTS, *(f'{name}/compressed' for name in OUTPUTS))
-    segment_recording(
-        replace(job, prefix='/robot/seg', settings=replace(settings, outputs=outputs))
-    )
+    segment_recording(replace(job, prefix='/robot/seg', settings=Settings.of(model, outputs, ON)))
     found = bags.read(job.out)
     assert sorted(found) == sorted(f'/robot/seg/{name}' for name in outputs)
     for index, frame in enumerate(images):
@@ -154,7 +154,8 @@ def test_every_output(bags, frames, job, settings, class_table):
 def test_size_of_the_frame_and_confidence(bags, frames, job, settings):
     images = frames(2, 200, 90)
     bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
-    segment_recording(replace(job, settings=replace(settings, min_confidence=0.6)))
+    inference = replace(ON, min_confidence=0.6)
+    segment_recording(replace(job, settings=replace(settings, inference=inference)))
     for _, message in bags.read(job.out)['/linknet/labels']:
         assert (message.width, message.height) == (200, 90)
         assert {*np.unique(message.data)} == {0, 1, 2, UNLABELED}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from linknet_ros.errors import LinknetError, RecordingError
+from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.recordings.bags import BagJob, segment_recording
 from linknet_ros.recordings.cluster import LOCAL, run_on_ray
 from linknet_ros.recordings.report import Report
@@ -23,7 +24,11 @@ def ray():
 @pytest.fixture
 def jobs(bags, frames, model, tmp_path):
     """Jobs of three recordings of 8 frames."""
-    settings = Settings(model.path, ('labels', 'overlay'), 'onnxruntime', 'fp32', threads=1)
+    settings = Settings.of(
+        model,
+        ('labels', 'overlay'),
+        InferenceSettings(backend='onnxruntime', precision='fp32', threads=1),
+    )
     jobs = []
     for seed, name in enumerate(NAMES):
         images = [bags.image(frame, i) for i, frame in enumerate(frames(8, seed=seed))]

@@ -6,6 +6,8 @@ import pickle
 import pytest
 
 from linknet_ros.errors import LinknetError
+from linknet_ros.inference.settings import InferenceSettings
+from linknet_ros.products.products import ProductSettings
 from linknet_ros.recordings.settings import Settings, add_arguments, settings_of
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
@@ -16,12 +18,13 @@ def parse(*arguments):
     return parser.parse_args(arguments)
 
 
-def test_defaults():
+def test_defaults_are_those_of_the_node():
     options = parse()
-    settings = settings_of(options)
-    model = package_file(SHIPPED_MODEL)
-    assert settings == Settings(model, ('labels', 'overlay'), sha256=settings.sha256)
-    assert len(settings.sha256) == 64
+    settings, model = settings_of(options)
+    assert model.path == package_file(SHIPPED_MODEL)
+    assert settings == Settings(
+        model.path, model.sha256, ('labels', 'overlay'), InferenceSettings(), ProductSettings()
+    )
     assert not options.resume
     assert not options.overwrite
 
@@ -33,23 +36,16 @@ def test_all(model):
         '0.25', '--drivable-classes', 'road,sky', '--overlay-opacity', '1', '--jpeg-quality', '50',
         '--no-overlay-legend',
     )  # fmt: skip
-    settings = settings_of(parse(*arguments))
+    settings, _ = settings_of(parse(*arguments))
     assert settings == Settings(
-        model=model.path,
-        outputs=('labels', 'masks/car'),
-        backend='onnxruntime',
-        precision='fp32',
-        threads=2,
-        network_size=(64, 32),
-        min_confidence=0.25,
-        drivable_classes=('road', 'sky'),
-        overlay_opacity=1.0,
-        overlay_legend=False,
-        jpeg_quality=50,
-        sha256=model.sha256,
+        model.path,
+        model.sha256,
+        ('labels', 'masks/car'),
+        InferenceSettings(str(model.path), 'onnxruntime', 'fp32', 2, 64, 32, 0.25),
+        ProductSettings(('road', 'sky'), ('car',), 1.0, False, 50),
     )
     assert pickle.loads(pickle.dumps(settings)) == settings
-    segmenter = settings.segmenter(model)
+    segmenter = settings.segmenter(model, 1)
     assert (segmenter.backend, segmenter.precision) == ('onnxruntime', 'fp32')
     segmenter.close()
 
@@ -57,13 +53,12 @@ def test_all(model):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (('--min-confidence', '2'), "'2' is no number of 0 to 1"),
-        (('--overlay-opacity', 'half'), "'half' is no number of 0 to 1"),
-        (('--overlay-opacity', 'nan'), "'nan' is no number of 0 to 1"),
-        (('--jpeg-quality', '0'), "'0' is no number of 1 to 100"),
-        (('--threads', '-1'), "'-1' is no number of 0 to 256"),
-        (('--network-size', '64'), "'64' is no size; write it as 1280x720"),
-        (('--network-size', '16x64'), '16x64: sides of 32 to 4096 work'),
+        (('--min-confidence', '2'), "invalid share '2' (expected a number from 0 to 1)"),
+        (('--overlay-opacity', 'nan'), "invalid share 'nan'"),
+        (('--jpeg-quality', '0'), "invalid count '0' (expected a whole number from 1 to 100)"),
+        (('--threads', '-1'), "invalid count '-1' (expected a whole number from 0 to 256)"),
+        (('--network-size', '64'), "invalid size '64' (expected WIDTHxHEIGHT, e.g. 640x360)"),
+        (('--network-size', '16x64'), "invalid size '16x64' (each side must be 32 to 4096)"),
         (('--backend', 'magic'), "invalid choice: 'magic'"),
     ],
 )

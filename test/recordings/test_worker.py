@@ -1,33 +1,56 @@
-"""One recording's way through the network."""
+"""One recording's way through the network, on one core and on several."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from linknet_ros.errors import ModelError, RecordingError
+from linknet_ros.errors import FrameError, ModelError, RecordingError
+from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
+from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.recordings.report import Report
 from linknet_ros.recordings.settings import Settings
-from linknet_ros.recordings.worker import OfflineWorker
+from linknet_ros.recordings.worker import OfflineWorker, Task
+
+OUTPUTS = ('labels', 'confidence')
 
 
 @pytest.fixture
 def settings(model):
-    return Settings(model.path, ('labels', 'confidence'), 'onnxruntime', 'fp32')
+    return Settings.of(
+        model, OUTPUTS, InferenceSettings(backend='onnxruntime', precision='fp32', threads=4)
+    )
 
 
-def run(settings, path, frames, source='a'):
-    """Outputs of frames, and the report."""
+class Frame(Task):
+    is_frame = True
+
+    def __init__(self, frame, wanted):
+        super().__init__()
+        self._frame, self._wanted = frame, wanted
+
+    def frame(self):
+        if self._frame is None:
+            raise FrameError('no frame')
+        return self._frame
+
+    def make(self, frame, result, products):
+        self.made = dict(products.of(frame, result, self._wanted))
+
+
+def run(settings, path, frames, source='a', count=0):
+    """Outputs of frames, and the report; with 64 frames expected, two networks at a time."""
     report = Report('a', 'b')
-    with OfflineWorker(settings, path, {'source': source}, report) as worker:
-        made = [dict(worker.products(i, frame)) for i, frame in enumerate(frames)]
-    return made, report
+    with OfflineWorker(settings, path, {'source': source}, report, frames=count) as worker:
+        tasks = (Frame(frame, settings.outputs) for frame in frames)
+        return [task.made for task in worker.run(tasks)], report
 
 
-def test_same_as_the_segmenter(settings, model, frames, tmp_path):
-    mixed = [*frames(3), *frames(2, 200, 90)]
-    made, report = run(settings, tmp_path / 'journal', mixed)
+@pytest.mark.parametrize('count', [0, 64, 1000])
+def test_same_as_the_segmenter(settings, model, frames, tmp_path, count):
+    mixed = [*frames(30), *frames(5, 200, 90)]
+    made, report = run(settings, tmp_path / 'journal', mixed, count=count)
     segmenter = Segmenter(model, backend='onnxruntime', precision='fp32')
     for frame, outputs in zip(mixed, made, strict=True):
         result = segmenter.segment(frame)
@@ -35,21 +58,40 @@ def test_same_as_the_segmenter(settings, model, frames, tmp_path):
         np.testing.assert_array_equal(outputs['confidence'], result.confidence)
     segmenter.close()
     np.testing.assert_array_equal(made[0]['labels'], mixed[0].argmax(2))
-    assert (report.segmented, report.resumed, report.backend) == (5, 0, 'onnxruntime fp32')
+    assert (report.segmented, report.resumed, report.backend) == (35, 0, 'onnxruntime fp32')
 
 
-def test_goes_on_without_the_network(settings, frames, tmp_path, monkeypatch):
+@pytest.mark.parametrize('count', [0, 64])
+def test_order_and_bad_frames(settings, frames, tmp_path, count):
+    """What passes by keeps its place, and a bad frame is counted and takes nothing with it."""
+    images = frames(12)
+    tasks = []
+    for number, image in enumerate(images):
+        tasks += [Frame(None if number % 5 == 4 else image, ('labels',)), Task()]
+    report = Report('a', 'b')
+    journal = tmp_path / 'journal'
+    with OfflineWorker(settings, journal, {}, report, frames=count) as worker:
+        assert list(worker.run(iter(tasks))) == tasks
+    assert (report.frames, report.segmented, dict(report.bad)) == (12, 10, {'no frame': 2})
+    for number, image in enumerate(images):
+        if number % 5 != 4:
+            np.testing.assert_array_equal(tasks[2 * number].made['labels'], image.argmax(2))
+
+
+@pytest.mark.parametrize('count', [0, 64])
+def test_goes_on_without_the_network(settings, frames, tmp_path, monkeypatch, count):
     mixed = [*frames(3), *frames(2, 200, 90)]
     run(settings, tmp_path / 'journal', mixed[:4])
-    asked = []
+    calls = []
     infer = Segmenter.infer
     monkeypatch.setattr(
-        Segmenter, 'infer', lambda self, fitted: asked.append(1) or infer(self, fitted)
+        Segmenter, 'infer', lambda self, fitted: calls.append(1) or infer(self, fitted)
     )
     # Outputs and their settings are not in the journal, and may be others.
-    other = replace(settings, outputs=('labels',), min_confidence=0.9)
-    made, report = run(other, tmp_path / 'journal', mixed)
-    assert (len(asked), report.resumed, report.segmented) == (1, 4, 5)
+    inference = replace(settings.inference, min_confidence=0.9)
+    other = replace(settings, outputs=('labels',), inference=inference)
+    made, report = run(other, tmp_path / 'journal', mixed, count=count)
+    assert (len(calls), report.resumed, report.segmented) == (1, 4, 5)
     single, _ = run(other, tmp_path / 'new', mixed)
     for outputs, expected in zip(made, single, strict=True):
         np.testing.assert_array_equal(outputs['labels'], expected['labels'])
@@ -63,9 +105,11 @@ def test_another_work_is_refused(settings, frames, tmp_path, change, half_proto,
     if change == 'source':
         source = 'b'
     elif change == 'model':
-        settings = replace(settings, model=write_model(half_proto, 'other.onnx'))
+        other = load_model(write_model(half_proto, 'other.onnx'))
+        settings = Settings.of(other, OUTPUTS, settings.inference)
     else:
-        settings = replace(settings, network_size=(64, 64))
+        inference = replace(settings.inference, network_width=64, network_height=64)
+        settings = replace(settings, inference=inference)
     with pytest.raises(RecordingError, match='was begun with another recording, model'):
         run(settings, tmp_path / 'journal', frames(1), source)
 

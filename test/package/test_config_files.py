@@ -20,9 +20,9 @@ from linknet_ros.inference.model_file import load_model
 from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
-#: Topics of docs/node.md, by name and type.
+#: Topics of docs/node.md, by name, type and encoding.
 TOPICS = {
-    cells[1].strip(' `').removeprefix('~/'): cells[2]
+    cells[1].strip(' `').removeprefix('~/'): cells[2] + cells[3].partition(':')[0]
     for cells in (
         line.split('|')
         for line in (ROOT / 'docs/node.md').read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Random changes of a frame and its labels together."""
+"""Random changes of a frame together with its labels."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _BORDER = (104, 116, 124)
 class Augment:
     """Random geometry (rotate, scale, crop, mirror) and random light (colour, blur, noise).
 
-    Apart, so that what is pasted between the two gets the light of the picture around it.
+    They are separate steps, so that what is pasted in between gets the same light.
 
     :param width: width of the result in pixels.
     :param height: height of the result in pixels.
     :param scale: smallest and largest enlargement of the frame before the crop.
     :param rotation: largest rotation to either side, degrees.
-    :param mirror: whether every other frame is mirrored left to right.
+    :param mirror: whether half of the frames are mirrored left to right.
     :param color: strength of brightness, contrast, saturation, tint and gamma changes, 0 is off.
-    :param blur: probability of a light blur, which dusk and motion bring.
-    :param noise: probability of sensor noise, which dusk brings as well.
-    :param focus: probability that the crop is laid around a pixel of one of `focus_classes`.
-    :param focus_classes: class ids to lay crops around; each that the frame has is as likely.
+    :param blur: probability of a light blur, as at dusk or in motion.
+    :param noise: probability of sensor noise, as at dusk.
+    :param focus: probability that the crop is placed around a pixel of one of `focus_classes`.
+    :param focus_classes: class ids to place crops around; each one in the frame is equally likely.
     """
 
     width: int
@@ -51,7 +51,7 @@ class Augment:
         labels: NDArray[np.uint8],
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """A random part of the frame in another scale, rotated and perhaps mirrored.
+        """Crop a random part of the frame, scaled, rotated and perhaps mirrored.
 
         :param frame: (H, W, 3) uint8 BGR.
         :param labels: (H, W) uint8, 255 for void.
@@ -89,7 +89,7 @@ class Augment:
         return warped, warped_labels
 
     def recolor(self, frame: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """The same picture in another light: (H, W, 3) uint8 BGR."""
+        """Change the light of a frame, (H, W, 3) uint8 BGR."""
         if self.color:
             frame = self._change_color(frame, rng)
         if rng.random() < self.blur:

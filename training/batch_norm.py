@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolutions for the robot, and taken out again to train on."""
+"""Folds batch norms into convolutions for the robot, and unfolds them to train on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Convolution = nn.Conv2d | nn.ConvTranspose2d
 def convolution_norm_pairs(
     network: nn.Module,
 ) -> Iterator[tuple[nn.Module, str, Convolution, str, nn.BatchNorm2d]]:
-    """Every convolution with the batch norm right behind it.
+    """Find every convolution with a batch norm right after it.
 
     :returns: module that holds both, name and module of the convolution, of the batch norm.
     """
@@ -31,7 +31,7 @@ def convolution_norm_pairs(
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode with batch norms folded into the convolutions before them.
+    """Copy a network in evaluation mode, with batch norms folded into convolutions.
 
     Exporters fold those behind a Conv but not all those behind a ConvTranspose.
     """
@@ -53,7 +53,7 @@ def unfold_batch_norm(
     The result computes the same in evaluation mode; its statistics are those of `images`, and the
     weights are scaled as at initialisation, so that it trains on as if nothing had been folded.
 
-    :param network: with batch norms; keeps what `folded` does not have.
+    :param network: network with batch norms; keeps the parameters that `folded` does not have.
     :param folded: parameters by name, float32; every folded convolution has a bias.
     :param images: normalised RGB, (1, 3, H, W) each.
     """
@@ -70,7 +70,7 @@ def unfold_batch_norm(
         layer.weight.copy_(folded[f'{name}.weight'])
         if layer.bias is not None:
             layer.bias.zero_()
-        # For now a batch norm that adds the folded bias and does nothing else.
+        # For now, a batch norm that only adds the folded bias.
         norm.running_mean.zero_()
         norm.running_var.fill_(1.0)
         norm.weight.fill_((1 + norm.eps) ** 0.5)

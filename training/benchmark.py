@@ -38,7 +38,7 @@ RUNTIMES = ('pytorch', 'openvino', 'openvino-bf16')
 
 SIZES = ((480, 360), (640, 360), (1024, 512))
 
-#: What everything is compared with.
+#: The network that all others are compared with.
 REFERENCE = 'linknet'
 
 #: Seconds for one cell of the table.
@@ -46,7 +46,7 @@ _CELL_SECONDS = 1800.0
 
 
 def measure(network: str, runtime: str, size: tuple[int, int], model: Path, frames: int) -> Any:
-    """Time one network in this process, which must not have run another before.
+    """Time one network in this process, which must not have run another one before.
 
     :param size: (width, height); padded to multiples of 32, as on the robot.
     :param model: the network's exported file, for OpenVINO.
@@ -110,8 +110,8 @@ def benchmark(
 ) -> list[dict[str, Any]]:
     """Measure every combination, each in a process of its own.
 
-    :param rounds: times that all networks take their turn; what else the machine does then
-        falls on all of them alike.
+    :param rounds: number of times that all networks are timed in turn, so that other load on
+        the machine affects all of them.
     :returns: one row per network, runtime and size.
     """
     rows = []

@@ -27,17 +27,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     :raises SourceError: when the file is missing, damaged or not a checkpoint.
     """
     if not path.is_file():
-        raise SourceError(f'no checkpoint {path}; train one with python -m training.train')
+        raise SourceError(f'no checkpoint {path}', 'train one with python -m training.train')
     if path.suffix == '.onnx':
-        raise SourceError(f'{path} is a model file for the robot, no checkpoint; --init takes it')
+        raise SourceError(
+            f'{path} is a model file for the robot, not a checkpoint', 'use it with --init'
+        )
     try:
         state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
+    except Exception as error:  # A damaged file can make the unpickler raise almost anything.
         raise SourceError(
             f'{path} is not a readable checkpoint: damaged, or of another program'
         ) from error
     if not isinstance(state, dict) or not {'config', 'data', 'averaged'} <= state.keys():
-        raise SourceError(f'{path} is no checkpoint of training.train')
+        raise SourceError(f'{path} is not a checkpoint of training.train')
     return state
 
 

@@ -1,4 +1,4 @@
-"""Weights of the classes in the loss, from how often they occur."""
+"""Weights of the classes in the loss, from their frequencies."""
 
 from __future__ import annotations
 

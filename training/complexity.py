@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of trainable numbers; the statistics of batch norms are none."""
+    """Number of trainable parameters, which the statistics of batch norms are not."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -22,7 +22,7 @@ def count_macs(network: nn.Module, width: int, height: int) -> int:
 
     :param network: takes (1, 3, height, width).
     """
-    # Shapes are all it takes: on the meta device nothing is computed.
+    # Only shapes are needed: the meta device computes nothing.
     shapes = deepcopy(network).to('meta').eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shapes(torch.empty(1, 3, height, width, device='meta'))

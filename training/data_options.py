@@ -40,7 +40,7 @@ class DataOptions:
 def data_of(
     state: dict[str, Any], dataset: str | None, size: tuple[int, int] | None
 ) -> DataOptions:
-    """What a checkpoint was trained on, where a command line does not say otherwise.
+    """What a checkpoint was trained on, unless the command line says otherwise.
 
     :param state: checkpoint.
     :param dataset: another data set.
@@ -63,13 +63,14 @@ def check_classes(
     if len(dataset.classes) != classes:
         raise SourceError(
             f'{path} knows {classes} classes and {dataset.title} ({dataset.label_set}) has '
-            f'{len(dataset.classes)}; give the --dataset it was trained on'
+            f'{len(dataset.classes)}',
+            'use the --dataset it was trained on',
         )
     if names is not None and tuple(names) != dataset.classes.names:
         raise SourceError(
             f'{path} knows the classes {", ".join(names)}, and {dataset.title} '
-            f'({dataset.label_set}) has {", ".join(dataset.classes.names)}; give the data it was '
-            'trained on'
+            f'({dataset.label_set}) has {", ".join(dataset.classes.names)}',
+            'give the data it was trained on',
         )
 
 

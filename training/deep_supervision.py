@@ -21,7 +21,7 @@ class SupervisedNetwork(nn.Module):
     def __init__(self, network: nn.Module, classes: int) -> None:
         super().__init__()
         if not network.side_outputs:
-            raise SourceError(f'{network.title} has no side outputs; set --supervision 0')
+            raise SourceError(f'{network.title} has no side outputs', 'set --supervision 0')
         self.network = network
         self.heads = nn.ModuleDict(
             {name: nn.Conv2d(c, classes, 1) for name, c in network.side_outputs.items()}
@@ -32,7 +32,7 @@ class SupervisedNetwork(nn.Module):
 
     def _keeper(self, name: str):
         def keep(module: nn.Module, _: object, output: Tensor) -> None:
-            # An evaluation of the network alone must not leave its features lying around.
+            # An evaluation of the network alone must not keep its features in memory.
             if module.training:
                 self._outputs[name] = output
 

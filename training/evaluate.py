@@ -19,11 +19,11 @@ from linknet_ros.errors import LinknetError
 from linknet_ros.inference.model_file import ModelFile
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.metrics import ConfusionMatrix
-from training.boundary_f1 import BoundaryF1
 from training.checkpoint import load_checkpoint, network_of
 from training.data_options import add_data_options, check_classes, data_of
 from training.datasets import SPLITS, Dataset, InstanceDataset, open_dataset
-from training.instance_iou import InstanceIoU, InstanceScores
+from training.metrics.boundary_f1 import BoundaryF1
+from training.metrics.instance_iou import InstanceIoU, InstanceScores
 from training.networks import normalize
 from training.plots import confusion_text, plot_confusion_matrix
 from training.processes import Processes, alone
@@ -65,8 +65,8 @@ def evaluate(
 
     :param network: module from normalised RGB (1, 3, H, W) to logits (1, classes, H, W).
     :param size: (width, height) that the network gets; labels are compared at the frames' own.
-    :param boundary: gets every frame of this process as well.
-    :param instances: likewise; for a data set that knows instances.
+    :param boundary: gets every frame of this process, too.
+    :param instances: gets them too; for a data set with instances.
     :returns: of all frames, the same in every process.
     """
     network.eval()
@@ -155,7 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(matrix.scores().table(dataset.classes.names))
     print(f'boundary F1 {boundary.score:.3f}')
     if instances is None:
-        print(f'no iIoU: the labels of {dataset.title} have no instances')
+        print(f'no iIoU: {dataset.title} has no instances')
     else:
         print(instance_text(instances.scores()))
     print()

@@ -2,7 +2,7 @@
 `python -m training.export CHECKPOINT --out models/linknet_camvid.onnx`.
 
 A model file can be exported again in another precision. The file is run, compared with PyTorch and
-measured before it is written: an export that nobody has run is not finished.
+measured before it is written: an export that has never run is not finished.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ MIN_AGREEMENT = {'fp32': 0.999, 'fp16': 0.999, 'int8': 0.985}
 #: Frames of the val split that the file is compared on.
 _COMPARED_FRAMES = 10
 
-#: Frames of the train split that int8 is calibrated on. It hardly matters: 16, 32 or 64, or frames
-#: of the procedural street among them, gave a val mIoU of 0.6785 to 0.6796.
+#: Frames of the train split that int8 is calibrated on. The number hardly matters: 16, 32 or
+#: 64, or some frames of the procedural street, gave a val mIoU of 0.6785 to 0.6796.
 _CALIBRATED_FRAMES = 32
 
 
@@ -70,7 +70,8 @@ class DeployedNetwork(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = fold_batch_norm(network)
-        # Trained on RGB, fed with BGR: turning the first filters round costs nothing per frame.
+        # Trained on RGB, used with BGR: reversed channels in the first filters cost nothing per
+        # frame.
         first = self.network.first_convolution
         self.turns_channels = first is None
         if first is not None:
@@ -249,7 +250,7 @@ def _open(
 
 
 def _some(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
-    """About as many frames, evenly spread."""
+    """About that many frames, evenly spread."""
     return [dataset[i][0] for i in range(0, len(dataset), max(1, len(dataset) // count))]
 
 

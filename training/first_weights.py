@@ -24,8 +24,8 @@ def load_first_weights(
 ) -> list[str]:
     """Fill a network from a checkpoint or from a model file of the same architecture.
 
-    Parameters whose shape differs, as those of the last layer for other classes, keep their
-    first values.
+    Parameters of another shape, e.g. those of the last layer for other classes, keep their first
+    values.
 
     :param path: .pt of training.train, or .onnx of training.export (the model that ships, say).
     :param frames: (H, W, 3) uint8 BGR, some of what is trained on; a model file has its batch
@@ -53,12 +53,12 @@ def network_in(path: Path) -> Network:
 
     :param path: .onnx of training.export, in fp32 or fp16.
     :returns: in evaluation mode; to compute with and export, not to train.
-    :raises SourceError: when the file is of no network here, or of other options.
+    :raises SourceError: when the file is of an unknown network, or of other options.
     """
     model = load_model(path)
     names = [name for name, kind in NETWORKS.items() if kind.title == model.architecture]
     if not names:
-        raise SourceError(f'{path} is of {model.architecture}, which is no network here')
+        raise SourceError(f'{path} is of {model.architecture}, an unknown network')
     network = build_network(NetworkConfig(names[0], len(model.classes)))
     weights = _weights_of(network, path)
     folded: Network = fold_batch_norm(network)
@@ -86,7 +86,7 @@ def _weights_of(network: Network, path: Path) -> dict[str, Tensor]:
     model = load_model(path)
     _check_architecture(network, model.architecture, path)
     if model.precision == 'int8':
-        raise SourceError(f'{path} has weights rounded to int8; use its fp32 file or checkpoint')
+        raise SourceError(f'{path} has weights rounded to int8', 'use its fp32 file or checkpoint')
     prefix, suffix = 'network.', '.float16'
     weights = {
         tensor.name.removeprefix(prefix).removesuffix(suffix): torch.from_numpy(
@@ -100,12 +100,13 @@ def _weights_of(network: Network, path: Path) -> dict[str, Tensor]:
     if missing or unknown:
         what = f'no weight {missing[0]}' if missing else f'a weight {unknown[0]} too many'
         raise SourceError(
-            f'{path} has {what}: it is of other options (normalization, activation), or its '
-            'exporter renamed weights (PReLU, group norm); use the checkpoint instead'
+            f'{path} has {what}: it has other options (normalization, activation), or its '
+            'exporter renamed weights (PReLU, group norm)',
+            'use the checkpoint instead',
         )
     first = network.first_convolution
     if first is not None:
-        # The exporter turned the filters round, for BGR.
+        # The exporter reversed the channels of the filters, for BGR.
         name = next(n for n, module in network.named_modules() if module is first)
         weights[f'{name}.weight'] = weights[f'{name}.weight'].flip(1)
     return weights

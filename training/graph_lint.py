@@ -1,4 +1,4 @@
-"""What TensorRT, OpenVINO and ONNX Runtime ask of an exported graph, checked without any of them.
+"""Checks an exported graph for TensorRT, OpenVINO and ONNX Runtime, without any of them.
 
 The rules are TensorRT's, the strictest of the three: its parser's operators.md, NvInfer.h, and
 its guide to explicit quantization. A Jetson far away must not be the first to see a violation.
@@ -46,7 +46,7 @@ class Graph:
             if node.op_type == 'Constant' and node.attribute[0].name == 'value':
                 self.constants[node.output[0]] = node.attribute[0].t
             elif node.op_type in ('Identity', 'Cast') and node.input[0] in self.constants:
-                # Equal weights are kept once, large ones as float16.
+                # Equal weights are stored once, large ones as float16.
                 self.constants[node.output[0]] = self.constants[node.input[0]]
         self.writers = {name: node for node in self.nodes for name in node.output}
 
@@ -84,7 +84,7 @@ def standard_operators(graph: Graph) -> Iterator[str]:
     """An operator of another domain needs a plugin that a robot does not have."""
     for node in graph.nodes:
         if node.domain not in ('', 'ai.onnx'):
-            yield f'{node.domain}::{node.op_type} is no standard operator'
+            yield f'{node.domain}::{node.op_type} is not a standard operator'
 
 
 def bytes_at_the_border(graph: Graph) -> Iterator[str]:
@@ -107,7 +107,7 @@ def bytes_at_the_border(graph: Graph) -> Iterator[str]:
 
 
 def folded_batch_norms(graph: Graph) -> Iterator[str]:
-    """Behind a convolution it keeps bias and activation from being one kernel with that."""
+    """After a convolution it keeps bias and activation from becoming one kernel with it."""
     for node, _ in graph.of('BatchNormalization'):
         writer = graph.writers.get(node.input[0])
         if writer is not None and writer.op_type in _CONVOLUTIONS:
@@ -160,7 +160,7 @@ def symmetric_scales(graph: Graph) -> Iterator[str]:
     for node, _ in graph.of(*_QUANTIZERS):
         scale = graph.value(node.input[1])
         if scale is None or not (np.isfinite(scale).all() and (scale > 0).all()):
-            yield f'{node.name} has a scale that is no positive constant'
+            yield f'{node.name} has a scale that is not a positive constant'
         # Without a zero point, the type would be uint8.
         zero = graph.value(node.input[2]) if len(node.input) > 2 else np.zeros(1, np.uint8)
         if zero is None or zero.dtype != np.int8 or zero.any():
@@ -192,7 +192,7 @@ def float_biases(graph: Graph) -> Iterator[str]:
     for node, _ in graph.of(*_CONVOLUTIONS):
         for name in node.input[2:]:
             if name not in graph.constants or graph.types[name] not in _FLOATS:
-                yield f'{node.name} has a bias that is no float constant'
+                yield f'{node.name} has a bias that is not a float constant'
 
 
 def rounding_in_its_place(graph: Graph) -> Iterator[str]:

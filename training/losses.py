@@ -1,4 +1,4 @@
-"""The loss: cross-entropy over all or the hardest pixels, and terms that look at whole classes."""
+"""The loss: cross-entropy over all or the hardest pixels, and terms over whole classes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from linknet_ros.classes import UNLABELED
 class SegmentationLoss(nn.Module):
     """Cross-entropy with class weights plus shares of soft Dice and Lovasz-softmax.
 
-    Dice and Lovasz look at each class as a whole, so that a class of few pixels counts as much as
-    the road.
+    Dice and Lovasz treat each class as a whole, so that a class of few pixels counts as much as
+    road.
 
     :param weights: of the classes in the cross-entropy, shape (classes,), float32.
     :param dice: factor of the Dice loss, 0 leaves it out.
@@ -125,5 +125,5 @@ def lovasz_softmax(probability: Tensor, labels: Tensor) -> Tensor:
         # Gradient of the Lovasz extension: what each pixel adds to the Jaccard loss.
         gradient = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
         losses.append(error @ gradient)
-    # No labelled pixel at all: nothing to learn, but still a part of the graph.
+    # Without a labelled pixel there is nothing to learn, but the graph must stay connected.
     return torch.stack(losses).mean() if losses else 0 * probability.sum()

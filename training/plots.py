@@ -30,7 +30,7 @@ _BARS = '▁▂▃▄▅▆▇█'
 def plot_curves(history: History, path: Path) -> None:
     """Draw loss, learning rate, mean IoU and class IoU over the epochs.
 
-    :param history: entries of a RunLog; what an entry lacks is left out.
+    :param history: entries of a RunLog; values that an entry does not have are left out.
     :param path: PNG to write.
     :raises LinknetError: when matplotlib is missing or no epoch is in the history.
     """
@@ -41,7 +41,7 @@ def plot_curves(history: History, path: Path) -> None:
         for key, label in (('loss', 'training loss'), ('learning_rate', 'learning rate'))
         if key in _keys(history)
     ]
-    # The labels beside the curves need a line of text each.
+    # Each label beside the curves needs a line of text.
     iou_height = max(4.2, 0.17 * (len(class_keys) + 1))
     heights = [*([1.8] * len(panels)), iou_height]
     figure = _new_figure(9.5, sum(heights) + 0.8)
@@ -55,7 +55,7 @@ def plot_curves(history: History, path: Path) -> None:
         axes.ticklabel_format(axis='y', scilimits=(-2, 4), useMathText=True)
         axes.grid(alpha=0.3)
     _draw_iou(iou, history, class_keys, 0.16 / iou_height)
-    # A single epoch has no width of its own.
+    # A single epoch has no width.
     iou.set_xlim(epochs[0] - (epochs.size == 1), epochs[-1] + (epochs.size == 1))
     figure.align_ylabels()
     figure.savefig(path)
@@ -269,7 +269,7 @@ def _row_percent(
 def _cell(percent: float) -> str:
     if math.isnan(percent):
         return '-'
-    # What rounds to 0 would only hide the others.
+    # A number that rounds to 0 would only hide the others.
     return '.' if round(percent) == 0 else f'{percent:.0f}'
 
 
@@ -284,7 +284,7 @@ def _held(history: History, key: str) -> NDArray[np.float64]:
 
 
 def _bars(values: NDArray[np.float64], width: int) -> str:
-    """Bars from the least to the greatest value, a blank where there is no number."""
+    """Bars from the least to the greatest value; a blank for NaN."""
     parts = [part[np.isfinite(part)] for part in np.array_split(values, width)]
     means = [part.mean() if part.size else math.nan for part in parts]
     low, high = np.nanmin(means), np.nanmax(means)
@@ -302,7 +302,7 @@ def _keys(history: History) -> list[str]:
 
 def _epochs(history: History) -> NDArray[np.float64]:
     if not history:
-        raise LinknetError('the history has no epoch to show; train for one first')
+        raise LinknetError('the history has no epoch to show', 'train for one first')
     return _values(history, 'epoch')
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Processes:
-    """The process that runs this, among those of the run.
+    """The current process, among those of the run.
 
     :param rank: 0 to count - 1; rank 0 prints and writes.
     :param count: number of processes.
@@ -36,7 +36,7 @@ class Processes:
         """Sum of an array over all processes, same shape and dtype."""
         if self.count == 1:
             return values
-        # A copy: what is summed in place must not be the caller's array.
+        # A copy, since the sum is computed in place.
         tensor = torch.tensor(values, device=self.device)
         distributed.all_reduce(tensor)
         return tensor.cpu().numpy()
@@ -55,7 +55,7 @@ class Processes:
                 distributed.broadcast(tensor, 0)
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait for all processes."""
         if self.count > 1:
             distributed.barrier()
 

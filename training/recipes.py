@@ -1,4 +1,4 @@
-"""Recipes: everything beside data and network that decides what a training run ends with."""
+"""Recipes: everything but data and network that decides the result of a training run."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ _PAPER = Recipe(
     weight_power=1.0,
 )
 
-#: `onecycle`: the CamVid run of Atom-101/Linknet-NNFL-Project: AdamW as it comes, one cycle to
-#: 3e-3 over 100 epochs, a fifth of them rising, from a fifth of the rate. Its augmentation is left
-#: out: it always doubles and shears the frame in training and never in the test.
+#: `onecycle`: the CamVid run of Atom-101/Linknet-NNFL-Project: AdamW with defaults, one cycle
+#: to 3e-3 over 100 epochs, a fifth of them rising, from a fifth of the rate. Its augmentation is
+#: left out: it always doubles and shears the frame in training and never in the test.
 _ONECYCLE = Recipe(
     epochs=100,
     batch=8,
@@ -98,8 +98,8 @@ _ONECYCLE = Recipe(
     weight_power=1.0,
 )
 
-#: `best`: what paid of all that was tried (training/RESULTS.md). The model that ships went through
-#: it from the weights of the model before; from scratch give it longer: --epochs 300.
+#: `best`: what helped of all that was tried (training/RESULTS.md). The model that ships went
+#: through it from the weights of the model before; from scratch give it longer: --epochs 300.
 _BEST = Recipe(
     epochs=100,
     batch=4,

@@ -54,13 +54,14 @@ class Run:
         names = state.get('classes', self._about()['classes'])
         if names != self._about()['classes']:
             raise SourceError(
-                f'the run was started on the classes {", ".join(names)}; they are others now: '
-                'resume it with its own, or start another with a new --out'
+                f'the run was started on the classes {", ".join(names)}',
+                'the data has others now: '
+                'resume it with its own, or start another with a new --out',
             )
         if DataOptions(**state['data']) != self.data:
             raise SourceError(
-                f'the run was started on {state["data"]}, not on {self.data.to_dict()}; resume it '
-                'with its own options or start another with a new --out'
+                f'the run was started on {state["data"]}, not on {self.data.to_dict()}',
+                'resume it with its own options or start another with a new --out',
             )
         if self.log:
             self.log.restore(state['history'])
@@ -113,7 +114,7 @@ class Run:
         if matrix is not None and self.keep_all:
             save_checkpoint(self.out / f'epoch_{trainer.epoch:03}.pt', state)
         if matrix is not None:
-            # Pictures first: last.pt says that the epoch is complete.
+            # Pictures first, since last.pt marks the epoch as complete.
             plot_curves(self.log.history, self.out / 'curves.png')
             names = self.val.classes.names
             plot_confusion_matrix(matrix.counts, names, self.out / 'confusion.png')

@@ -1,4 +1,4 @@
-"""What each epoch of a run gave: history.csv, history.json and TensorBoard events."""
+"""The results of each epoch of a run: history.csv, history.json and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class RunLog:
         self._has_tensorboard = _has_tensorboard()
         if not self._has_tensorboard:
             print(
-                f'no TensorBoard events in {folder}: pip install tensorboard to have them; '
-                'history.csv holds the same numbers'
+                f'no TensorBoard events in {folder}: pip install tensorboard to get them; '
+                'history.csv has the same numbers'
             )
 
     @property
@@ -101,7 +101,7 @@ class RunLog:
         _replace(self.folder / 'history.csv', text)
 
     def _write_json(self) -> None:
-        # NaN is no JSON; a loss of NaN must not make the file unreadable elsewhere.
+        # JSON has no NaN; a loss of NaN must not make the file unreadable elsewhere.
         entries = [
             {key: value if math.isfinite(value) else None for key, value in entry.items()}
             for entry in self._history
@@ -132,7 +132,7 @@ def _has_tensorboard() -> bool:
 
 
 def _tag(key: str) -> str:
-    """Name in TensorBoard, which groups by what stands before the slash."""
+    """Name in TensorBoard, which groups by the part before the slash."""
     if key.startswith(CLASS_IOU):
         return key
     return f'train/{key}' if key in TRAINING_VALUES else f'val/{key}'

@@ -73,7 +73,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
             mask = np.isin(other_labels, self._paste_classes)
             frame = np.where(mask[..., None], other_frame, frame)
             labels = np.where(mask, other_labels, labels)
-        # After pasting: one light over all of the picture, or the seam would give objects away.
+        # After pasting: one light over the whole frame, or the seams would reveal the objects.
         frame = self._augment.recolor(frame, rng)
         return torch.from_numpy(frame), torch.from_numpy(labels).long()
 
@@ -83,7 +83,7 @@ def batch_positions(
 ) -> list[list[int]]:
     """Positions of the parts of every batch that one process computes, in order.
 
-    Samples that do not fill a batch are left out; the next epoch shuffles anew.
+    Samples that do not fill a batch are left out; the next epoch has another order.
 
     :param samples: per epoch.
     :param batch: samples per optimiser step, over all processes.

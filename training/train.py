@@ -1,8 +1,8 @@
 """Train a network: `python -m training.train --data DIR --out RUN --recipe best`.
 
-Every epoch ends with a checkpoint RUN/last.pt; after a kill the same command with --resume goes
-on from there and ends with the same weights as a run that was never cut. On several GPUs or
-machines: `torchrun --nproc-per-node N -m training.train ...`.
+Every epoch ends with a checkpoint RUN/last.pt; after a kill, the same command with --resume
+continues there and ends with the same weights as a run that was never interrupted. On several GPUs
+or machines: `torchrun --nproc-per-node N -m training.train ...`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--cache', type=Path, help='folder that keeps resized frames')
     parser.add_argument('--network', choices=tuple(NETWORKS), default='linknet')
     parser.add_argument('--recipe', choices=tuple(RECIPES), default='best')
-    parser.add_argument('--resume', action='store_true', help='go on from OUT/last.pt')
+    parser.add_argument('--resume', action='store_true', help='continue from OUT/last.pt')
     parser.add_argument(
         '--init', type=Path, help='first weights: a checkpoint, or a model file (.onnx)'
     )
@@ -87,14 +87,14 @@ def make_run(options: argparse.Namespace, processes: Processes) -> Run:
     """
     last = options.out / 'last.pt'
     if last.exists() and not options.resume:
-        raise SourceError(f'{last} exists; add --resume to go on or give another --out')
+        raise SourceError(f'{last} exists', 'add --resume to continue, or use another --out')
     recipe = recipe_from(options)
     data = DataOptions(options.dataset, options.size, options.hold_out)
     train, val = data.open_train_and_val(options.data, options.cache)
     sources: list[Frames] = [train]
     if recipe.street_frames:
         if train.classes != CAMVID:
-            raise SourceError('--street-frames has the classes of CamVid; set it to 0')
+            raise SourceError('--street-frames has the classes of CamVid', 'set it to 0')
         sources.append(StreetFrames(recipe.street_frames, recipe.seed))
     torch.manual_seed(recipe.seed)
     config = NetworkConfig(
@@ -112,7 +112,7 @@ def make_run(options: argparse.Namespace, processes: Processes) -> Run:
         frames = [train[i][0] for i in range(0, len(train), step)]
         afresh = load_first_weights(network, options.init, frames)
         for name in afresh if processes.first else []:
-            print(f'{name} has another shape in {options.init} and starts afresh')
+            print(f'{name} has another shape in {options.init} and starts with its first values')
     trainer = Trainer(recipe, network, config, sources, processes, options.workers)
     run = Run(trainer, val, options.out, data, options.eval_every, options.keep_all)
     if options.resume:

@@ -108,7 +108,7 @@ class Trainer:
         """One pass over the samples.
 
         :returns: mean loss.
-        :raises SourceError: when the loss is no finite number.
+        :raises SourceError: when the loss is not finite.
         """
         self.model.train()
         self.samples.start_epoch(self.epoch)
@@ -130,8 +130,8 @@ class Trainer:
         loss = float(self.processes.sum_tensor(total)) / self.processes.count / steps
         if not math.isfinite(loss):
             raise SourceError(
-                f'the loss became {loss} in epoch {self.epoch + 1}; use a lower --learning-rate '
-                'or --precision fp32'
+                f'the loss became {loss} in epoch {self.epoch + 1}',
+                'use a lower --learning-rate or --precision fp32',
             )
         self.epoch += 1
         return loss
@@ -150,7 +150,7 @@ class Trainer:
         weight = self.processes.sum_tensor(weight)
         loss = torch.zeros((), device=self.device)
         if not weight:
-            return loss  # a batch of void only
+            return loss  # A batch of void only.
         divisor = weight / (self.processes.count * len(parts))
         self.optimizer.zero_grad()
         for i, part in enumerate(parts):
@@ -194,15 +194,15 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint of the same recipe and network.
 
-        :raises SourceError: when they differ, since the end would then be neither's.
+        :raises SourceError: when they differ, since the result would be that of neither.
         """
         for kind, now in (('config', self.config.to_dict()), ('recipe', asdict(self.recipe))):
             then = state[kind]
             for key, value in now.items():
                 if then.get(key) != value:
                     raise SourceError(
-                        f'the run was started with {key}={then.get(key)}, not {value}; resume it '
-                        'with its own options or start another with a new --out'
+                        f'the run was started with {key}={then.get(key)}, not {value}',
+                        'resume it with its own options or start another with a new --out',
                     )
         _unwrapped(self.model).load_state_dict(state['model'])
         self.averaged.module.load_state_dict(state['averaged'])
@@ -215,7 +215,7 @@ class Trainer:
 def _growing_average(decay: float) -> Callable[[Any, Any, Tensor], None]:
     """Moving average that reaches back over a tenth of the steps so far, until `decay` is more.
 
-    Else a short run would end with much of its first, untrained weights in it. The rule is
+    Otherwise a short run would keep much of its first, untrained weights. The rule is
     TensorFlow's: https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage.
     """
 
@@ -234,14 +234,14 @@ def _check(recipe: Recipe, sources: Sequence[Frames], processes: Processes) -> N
         )
     if not 0 <= recipe.average_decay < 1:
         raise SourceError(
-            f'average_decay {recipe.average_decay} must be at least 0 and below 1; at 1 the '
-            'average would never move'
+            f'average_decay {recipe.average_decay} must be at least 0 and below 1',
+            'at 1 the average would never move',
         )
     for name in ('blur', 'noise', 'focus', 'paste', 'rare_below', 'hardest', 'smoothing'):
         if not 0 <= getattr(recipe, name) <= 1:
             raise SourceError(f'{name} {getattr(recipe, name)} must be a share from 0 to 1')
     if not recipe.hardest:
-        raise SourceError('hardest 0 leaves no pixel to learn from; 1 takes all')
+        raise SourceError('hardest 0 leaves no pixel to learn from', 'use 1 for all')
     parts = recipe.accumulate * processes.count
     if recipe.batch % parts:
         raise SourceError(
@@ -250,7 +250,9 @@ def _check(recipe: Recipe, sources: Sequence[Frames], processes: Processes) -> N
         )
     frames = sum(len(source) for source in sources)
     if frames < recipe.batch:
-        raise SourceError(f'{frames} frames do not fill a batch of {recipe.batch}; lower --batch')
+        raise SourceError(
+            f'{frames} frames do not fill a batch of {recipe.batch}', 'lower --batch'
+        )
 
 
 def _augment(recipe: Recipe, sources: Sequence[Frames], rare: list[int]) -> Augment:

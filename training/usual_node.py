@@ -1,12 +1,12 @@
 """A segmentation node written the usual way, for `make bench` to compare with; not for a robot.
 
 It copies what research code on GitHub does around a network of its own. Its points, and where they
-were read: weights into an eager PyTorch module in fp32 under `torch.no_grad`, frame to array as
-cv_bridge does it, one callback for all (OpenDR's semantic_segmentation_bisenet_node.py);
+were read: weights into an eager PyTorch module in fp32 under `torch.no_grad`, frame to array as in
+cv_bridge, one callback for all (OpenDR's semantic_segmentation_bisenet_node.py);
 `cv2.resize` that stretches the frame to the network's size, mean and deviation of ImageNet on the
 processor, argmax, labels back with nearest neighbour (VisionPilot's RunModelNode); default QoS,
 which is reliable with a queue of 10, on both sides (rclpy's tutorials). Softmax and argmax are
-NumPy's. Nothing in it is slow on purpose: no list of bytes, no second copy, gradients are off.
+NumPy's. Nothing in it is slow on purpose: no list of bytes, no second copy, no gradients.
 
 Has the parameter `model`, a LinkNet model file; takes `image` (bgr8), sends `linknet/labels`.
 """
@@ -97,7 +97,7 @@ def main() -> None:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
-        # A signal shuts ROS down while a frame is in work, which can then not be published.
+        # A signal shuts ROS down while a frame is processed, which then cannot be published.
         if rclpy.ok():
             raise
     finally:

@@ -37,9 +37,9 @@ _QUANTIZED = [*_CONVOLUTIONS, 'Add']
 def to_precision(
     model: onnx.ModelProto, precision: str, frames: Sequence[NDArray[np.uint8]]
 ) -> onnx.ModelProto:
-    """The network of an exported model in one of FILE_PRECISIONS; the metadata stay.
+    """Convert an exported model to one of FILE_PRECISIONS; its metadata stays.
 
-    :param model: from to_onnx; left alone.
+    :param model: from to_onnx; not changed.
     :param frames: (H, W, 3) uint8 BGR of any size to calibrate int8 on; not those that the
         result is measured on.
     :raises ModelError: when a weight does not fit into float16.
@@ -133,7 +133,7 @@ def _join_sums(graph: onnx.GraphProto) -> None:
 
 @contextmanager
 def _only_errors() -> Iterator[None]:
-    """Without the library's advice to prepare the graph: that would undo our placing."""
+    """Silence the library's advice to prepare the graph, which would undo our placement."""
     logger = logging.getLogger()
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.boundary_f1 import BoundaryF1
+from training.metrics.boundary_f1 import BoundaryF1
 
 
 def score_of(truth, predicted, classes=2, pixels=1.5):

@@ -133,7 +133,7 @@ def test_another_file(tmp_path, kind):
 def test_not_a_checkpoint_of_training(tmp_path, content):
     path = tmp_path / 'other.pt'
     torch.save(content, path)
-    with pytest.raises(SourceError, match=r'other\.pt is no checkpoint of training\.train'):
+    with pytest.raises(SourceError, match=r'other\.pt is not a checkpoint of training\.train'):
         load_checkpoint(path)
 
 
@@ -197,6 +197,6 @@ def test_model_file(tmp_path):
     path.write_bytes(b'onnx')
     with pytest.raises(
         SourceError,
-        match=r'linknet\.onnx is a model file for the robot, no checkpoint; --init takes it$',
+        match=r'is a model file for the robot, not a checkpoint; use it with --init$',
     ):
         load_checkpoint(path)

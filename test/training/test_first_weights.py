@@ -232,5 +232,5 @@ def test_int8_file_is_no_source_of_weights(tmp_path, int8_proto, with_metadata):
 
 
 def test_model_file_of_an_unknown_network(model_path):
-    with pytest.raises(SourceError, match=r'is of Tiny \(1 layer\), which is no network here'):
+    with pytest.raises(SourceError, match=r'is of Tiny \(1 layer\), an unknown network'):
         network_in(model_path)

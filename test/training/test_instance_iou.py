@@ -7,7 +7,7 @@ import pytest
 
 from linknet_ros.classes import CITYSCAPES
 from linknet_ros.errors import SourceError
-from training.instance_iou import AVERAGE_SIZE, CATEGORIES, LABEL_IDS, InstanceIoU
+from training.metrics.instance_iou import AVERAGE_SIZE, CATEGORIES, LABEL_IDS, InstanceIoU
 
 ROAD, PERSON, RIDER, CAR, TRUCK = CITYSCAPES.ids(['road', 'person', 'rider', 'car', 'truck'])
 VOID = 255
@@ -163,7 +163,7 @@ def test_own_sizes_refuse_another_frame_size():
     ('ids', 'wrong', 'other'), [('train', 26, 'label'), ('label', 255, 'train')]
 )
 def test_ids_of_the_other_kind_are_refused(ids, wrong, other):
-    with pytest.raises(SourceError, match=f"id {wrong}, which is none of .* use ids='{other}'"):
+    with pytest.raises(SourceError, match=f"id {wrong}, not one of .* use ids='{other}'"):
         scores_of(row((wrong, 4)), row((0, 4)), row((ROAD, 4)), ids=ids)
 
 

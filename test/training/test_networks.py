@@ -82,26 +82,30 @@ def test_config_rebuilds_the_network():
     assert rebuilt.dropout.p == 0.25
 
 
-NO_ENCODER = 'has no pretrained encoder; the networks with a ResNet-18 have'
+NO_ENCODER = 'has no pretrained encoder; use a network with a ResNet-18'
 
 
 @pytest.mark.parametrize(
     ('network', 'option', 'value', 'message'),
     [
-        ('resnet', 'classes', 5, f"network 'resnet' is none of {', '.join(NETWORKS)}"),
+        ('resnet', 'classes', 5, f"unknown network 'resnet'; use one of {', '.join(NETWORKS)}"),
         *(
             (name, option, value, message)
             for name in NETWORKS
             for option, value, message in (
-                ('normalization', 'layer', "normalization 'layer' is none of batch, group, none"),
+                (
+                    'normalization',
+                    'layer',
+                    "invalid normalization 'layer'; use one of batch, group, none",
+                ),
                 (
                     'activation',
                     'gelu',
-                    "activation 'gelu' is none of relu, leaky_relu, elu, prelu, silu",
+                    "invalid activation 'gelu'; use one of relu, leaky_relu, elu, prelu, silu",
                 ),
-                ('classes', 0, 'classes 0 is not at least 1'),
-                ('dropout', 1.0, 'dropout 1.0 is not at least 0 and below 1'),
-                ('dropout', float('nan'), 'dropout nan is not at least 0 and below 1'),
+                ('classes', 0, 'invalid classes 0 (expected at least 1)'),
+                ('dropout', 1.0, 'invalid dropout 1.0 (expected at least 0 and below 1)'),
+                ('dropout', float('nan'), 'invalid dropout nan (expected at least 0 and below 1)'),
             )
         ),
         ('unet', 'pretrained', True, f'pretrained True: U-Net {NO_ENCODER}'),

@@ -282,7 +282,7 @@ def test_first_weights_of_other_classes(begin, tiny_network, tmp_path, capsys):
     assert network.last.weight.shape == (8, 11, 2, 2)
     printed = capsys.readouterr().out.splitlines()
     for name in ('last.weight', 'last.bias'):
-        assert f'{name} has another shape in {path} and starts afresh' in printed
+        assert f'{name} has another shape in {path} and starts with its first values' in printed
 
 
 def test_first_weights_from_a_model_file(begin, first_network, tmp_path):
@@ -492,7 +492,7 @@ def test_resume_with_other_options_is_refused(whole_run, camvid_folder, option, 
 def test_existing_run_is_not_overwritten(whole_run, camvid_folder):
     before = (whole_run / 'last.pt').read_bytes()
     arguments = ['--data', camvid_folder, '--out', whole_run, *COMMAND]
-    text = r'.*/run/last\.pt exists; add --resume to go on or give another --out'
+    text = r'.*/run/last\.pt exists; add --resume to continue, or use another --out'
     assert_one_line_error(arguments, text)
     assert (whole_run / 'last.pt').read_bytes() == before
 
@@ -510,8 +510,8 @@ def test_existing_run_is_not_overwritten(whole_run, camvid_folder):
         (('--init', 'gone.pt'), r'no checkpoint gone\.pt'),
         (('--network', 'enet', '--pretrained'), 'pretrained True: ENet has no pretrained encoder'),
         (('--network', 'enet', '--supervision', '1'), 'ENet has no side outputs'),
-        (('--network', 'enet', '--normalization', 'layer'), "normalization 'layer' is none of"),
-        (('--network', 'enet', '--dropout', '2'), r'dropout 2\.0 is not at least 0 and below 1'),
+        (('--network', 'enet', '--normalization', 'layer'), "invalid normalization 'layer'"),
+        (('--network', 'enet', '--dropout', '2'), r'invalid dropout 2\.0'),
         (('--dataset', 'cityscapes'), r'no folder .*leftImg8bit/train; .*--dataset camvid'),
     ],
     ids=lambda value: ' '.join(value) if isinstance(value, tuple) else '',

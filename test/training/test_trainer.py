@@ -415,7 +415,7 @@ def weights_of(trainer):
         ({'scale_min': 0.0}, 1, r'scale_min 0\.0 and scale_max 1\.5 must be above 0'),
         ({'paste': 1.5}, 1, r'paste 1\.5 must be a share from 0 to 1'),
         ({'smoothing': 2.0}, 1, r'smoothing 2\.0 must be a share from 0 to 1'),
-        ({'hardest': 0.0}, 1, r'hardest 0 leaves no pixel to learn from; 1 takes all'),
+        ({'hardest': 0.0}, 1, r'hardest 0 leaves no pixel to learn from; use 1 for all'),
     ],
 )
 def test_recipe_that_does_not_fit(frames, changes, processes, text):

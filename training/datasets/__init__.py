@@ -58,10 +58,10 @@ def open_dataset(
     :param size: (width, height) to resize to; None leaves frames as they are.
     :param cache: folder that keeps the resized pairs for the next run.
     :returns: an `InstanceDataset` for Cityscapes.
-    :raises SourceError: when there is no such data set, or something is wrong with its folder.
+    :raises SourceError: for an unknown data set, or when something is wrong with its folder.
     """
     if name not in DATASETS:
-        raise SourceError(f"unknown data set '{name}'; use one of {', '.join(DATASETS)}")
+        raise SourceError(f"unknown data set '{name}'", f'use one of {", ".join(DATASETS)}')
     dataset = DATASETS[name](Path(root), split)
     folder = None if cache is None else Path(cache)
     if isinstance(dataset, InstanceDataset):

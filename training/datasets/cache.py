@@ -38,13 +38,13 @@ class CachedFrames(DatasetView):
     With a folder every pair is also kept there, in one file: a lossless PNG of four channels
     (blue, green, red, labels), then a stamp and a checksum. The stamp says what it was made from
     (data set, label set, split, name, size, and size and time of the source files): a copy that
-    does not fit is made again. Copies are written whole or not at all, so processes can share.
+    does not match is made again. Copies are written whole or not at all, so processes can share.
 
     :param frames: any data set or view.
     :param folder: for the copies; None keeps none.
     :param size: (width, height) in pixels, or None for the size that each frame has.
     :param memory: bytes of pairs to hold.
-    :raises ParameterError: for a size that is none.
+    :raises ParameterError: for an invalid size.
     :raises SourceError: when the folder cannot be made.
     """
 
@@ -57,7 +57,8 @@ class CachedFrames(DatasetView):
     ) -> None:
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ParameterError(
-                f'frame size {size} is not (width, height) in pixels; give two numbers above 0'
+                f'invalid frame size {size} (expected width and height in pixels)',
+                'use two numbers above 0',
             )
         super().__init__(frames)
         self.names = frames.names
@@ -126,8 +127,8 @@ class CachedFrames(DatasetView):
             return None
         except OSError as error:
             raise SourceError(
-                f'cannot read the cached copy {path}: {error.strerror}; delete it or give another '
-                '--cache'
+                f'cannot read the cached copy {path}: {error.strerror}',
+                'delete it, or use another --cache',
             ) from error
         body, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
         if crc32(body).to_bytes(_CHECKSUM_BYTES, 'big') != checksum:
@@ -150,7 +151,8 @@ class CachedFrames(DatasetView):
                 status = path.stat()
             except OSError as error:
                 raise SourceError(
-                    f'cannot read {path}: {error.strerror}; the data set has changed, start again'
+                    f'cannot read {path}: {error.strerror}',
+                    'the data set has changed, start again',
                 ) from error
             sources.append((path.name, status.st_size, status.st_mtime_ns))
         kind = (_VERSION, self.title, self.label_set, self.classes.names, self.split)
@@ -210,8 +212,8 @@ def _write(path: Path, pair: Pair, stamp: bytes) -> None:
 
 def _unwritable(path: Path, error: OSError) -> SourceError:
     return SourceError(
-        f'cannot write {path} of the frame cache: {error.strerror}; free some space there, or '
-        'give another --cache'
+        f'cannot write {path} of the frame cache: {error.strerror}',
+        'free some space there, or give another --cache',
     )
 
 

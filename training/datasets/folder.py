@@ -1,4 +1,4 @@
-"""Frames of one's own: CamVid's layout, with a table of classes beside it."""
+"""Your own frames: CamVid's layout, with a table of classes beside it."""
 
 from __future__ import annotations
 
@@ -56,11 +56,13 @@ class Folder(FramePairs):
             for name, path in files_by_name(frames, f'*{ending}', ending).items():
                 if name in found:
                     raise SourceError(
-                        f'{found[name]} and {path} are frames of one name; keep one of them'
+                        f'{found[name]} and {path} are frames of the same name', 'keep one of them'
                     )
                 found[name] = path
         if not found:
-            raise SourceError(f'no frame in {frames}; they end with {", ".join(_FRAME_ENDINGS)}')
+            raise SourceError(
+                f'no frame in {frames}', f'they end with {", ".join(_FRAME_ENDINGS)}'
+            )
         labelled = files_by_name(annotations, '*.png', '.png')
         super().__init__(split, pair_up(found, labelled, 'add it, or take the other away'))
 
@@ -80,7 +82,8 @@ class Folder(FramePairs):
             y, x = (int(v) for v in np.argwhere(labels == _NOT_LISTED)[0])
             raise SourceError(
                 f'{path} has id {annotation[y, x]} at column {x}, row {y}, which {self._table} '
-                'does not list; add a line for it, with an empty name if it is void'
+                'does not list',
+                'add a line for it, with an empty name if it is void',
             )
         return labels
 
@@ -98,16 +101,17 @@ def read_class_file(path: Path) -> tuple[ClassTable, NDArray[np.uint8]]:
             lines = [[cell.strip() for cell in line] for line in csv.reader(file, strict=True)]
     except FileNotFoundError:
         raise SourceError(
-            f"no class table {path}; make one: a line '{','.join(COLUMNS)}', then one for each "
-            "id, as '0,road,128,64,128,yes'"
+            f'no class table {path}',
+            f"make one: a line '{','.join(COLUMNS)}', then one for each "
+            "id, as '0,road,128,64,128,yes'",
         ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f'cannot read the class table {path}: {error}') from error
     header = lines[0] if lines else []
     if sorted(header) != sorted(COLUMNS):
         raise SourceError(
-            f"{path} starts with '{','.join(header)}'; its first line must be "
-            f"'{','.join(COLUMNS)}'"
+            f"{path} starts with '{','.join(header)}'",
+            f"its first line must be '{','.join(COLUMNS)}'",
         )
     rows: dict[str, tuple[tuple[int, int, int], bool]] = {}
     class_of_id = np.full(256, _NOT_LISTED, np.uint8)
@@ -122,7 +126,7 @@ def read_class_file(path: Path) -> tuple[ClassTable, NDArray[np.uint8]]:
         cells = dict(zip(header, line, strict=True))
         index, name = _byte(cells['id'], f'id of {where}'), cells['name']
         if index in seen:
-            raise SourceError(f'{where} lists id {index} again; keep one of the lines')
+            raise SourceError(f'{where} lists id {index} again', 'keep one of the lines')
         seen.add(index)
         if not name:
             class_of_id[index] = UNLABELED
@@ -130,8 +134,8 @@ def read_class_file(path: Path) -> tuple[ClassTable, NDArray[np.uint8]]:
         row = _color_and_drivable(cells, where)
         if rows.setdefault(name, row) != row:
             raise SourceError(
-                f"{where}: '{name}' has another colour or drivable flag above; ids of one name "
-                'are one class'
+                f"{where}: '{name}' has another colour or drivable flag above",
+                'ids of one name are one class',
             )
         class_of_id[index] = list(rows).index(name)
     try:
@@ -145,11 +149,11 @@ def _color_and_drivable(cells: dict[str, str], where: str) -> tuple[tuple[int, i
     red, green, blue = (_byte(cells[c], f'{c} of {where}') for c in ('red', 'green', 'blue'))
     drivable = _TRUTHS.get(cells['drivable'].lower())
     if drivable is None:
-        raise SourceError(f"drivable of {where} is '{cells['drivable']}'; write yes or no")
+        raise SourceError(f"drivable of {where} is '{cells['drivable']}'", 'write yes or no')
     return (red, green, blue), drivable
 
 
 def _byte(text: str, what: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) <= 255):
-        raise SourceError(f"{what} is '{text}', which is no whole number of 0 to 255")
+        raise SourceError(f"{what} is '{text}' (expected a whole number from 0 to 255)")
     return int(text)

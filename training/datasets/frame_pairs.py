@@ -25,12 +25,12 @@ class FramePair(NamedTuple):
 
 
 def check_split(title: str, split: str) -> None:
-    """Refuse a split that no data set has.
+    """Refuse an unknown split.
 
     :raises SourceError: naming those there are.
     """
     if split not in SPLITS:
-        raise SourceError(f"unknown {title} split '{split}'; use one of {', '.join(SPLITS)}")
+        raise SourceError(f"unknown {title} split '{split}'", f'use one of {", ".join(SPLITS)}')
 
 
 def files_by_name(folder: Path, pattern: str, ending: str) -> dict[str, Path]:
@@ -50,7 +50,7 @@ def pair_up(
 ) -> list[FramePair]:
     """Pair frames with annotations by name, sorted by name.
 
-    :param way_out: end of the message, as 'the CamVid download is incomplete'.
+    :param way_out: fix of the error, e.g. 'the CamVid download is incomplete'.
     :raises SourceError: when one is without the other: a part of the download is missing, and
         training on what is left would give another result than everybody else's.
     """
@@ -61,8 +61,8 @@ def pair_up(
         alone = sorted(these.keys() - others.keys())
         if alone:
             raise SourceError(
-                f'{len(alone)} of {len(these)} {what} have no {lack}, first {these[alone[0]]}; '
-                f'{way_out}'
+                f'{len(alone)} of {len(these)} {what} have no {lack}, first {these[alone[0]]}',
+                way_out,
             )
     return [FramePair(name, frames[name], annotations[name]) for name in sorted(frames)]
 
@@ -113,8 +113,8 @@ def check_size(path: Path, image: NDArray[np.generic], frame: NDArray[np.uint8])
     if image.shape[:2] != frame.shape[:2]:
         sizes = [f'{a.shape[1]}x{a.shape[0]}' for a in (image, frame)]
         raise SourceError(
-            f'{path} is {sizes[0]}, its frame {sizes[1]}; frames and annotations must be of '
-            'one size and the same release'
+            f'{path} is {sizes[0]}, its frame {sizes[1]}',
+            'frames and annotations must be of one size and the same release',
         )
 
 
@@ -129,5 +129,6 @@ def check_id_image(path: Path, image: NDArray[np.generic], dtype: type, hint: st
         channels = 1 if image.ndim == 2 else image.shape[2]
         raise SourceError(
             f'{path} has {channels} channel(s) of {image.dtype}, expected one of '
-            f'{np.dtype(dtype)}; {hint}'
+            f'{np.dtype(dtype)}',
+            hint,
         )

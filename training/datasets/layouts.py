@@ -34,7 +34,7 @@ class Layout:
     def missing(self, root: Path, folder: Path) -> SourceError:
         """Error for a folder that should be below `root`: what is expected, what is there."""
         return SourceError(
-            f'no folder {folder}; {self.title} is a folder with {self.needs}; {self._found(root)}'
+            f'no folder {folder}; {self.title} is a folder with {self.needs}', self._found(root)
         )
 
     def _found(self, root: Path) -> str:

@@ -51,7 +51,7 @@ class Network(Protocol):
     def first_convolution(self) -> nn.Conv2d | None:
         """The convolution that alone reads the image, if there is one.
 
-        Turning its filters' input channels round makes a network for BGR of one for RGB.
+        Reversing the input channels of its filters makes a network for BGR of one for RGB.
         """
 
     @property
@@ -94,7 +94,9 @@ def build_network(config: NetworkConfig) -> nn.Module:
         has no pretrained encoder and the config asks for one.
     """
     if config.network not in NETWORKS:
-        raise ParameterError(f'network {config.network!r} is none of {", ".join(NETWORKS)}')
+        raise ParameterError(
+            f'unknown network {config.network!r}', f'use one of {", ".join(NETWORKS)}'
+        )
     options = config.to_dict()
     make_network = NETWORKS[options.pop('network')]
     return make_network(**{name: value for name, value in options.items() if value is not None})

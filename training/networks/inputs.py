@@ -1,4 +1,4 @@
-"""What every network is fed with: RGB, normalised with the channel statistics of ImageNet."""
+"""The input of every network: RGB, normalised with the channel statistics of ImageNet."""
 
 from __future__ import annotations
 

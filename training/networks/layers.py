@@ -43,7 +43,9 @@ class LayerStyle:
             ('activation', self.activation, ACTIVATIONS),
         ):
             if value not in allowed:
-                raise ParameterError(f'{option} {value!r} is none of {", ".join(allowed)}')
+                raise ParameterError(
+                    f'invalid {option} {value!r}', f'use one of {", ".join(allowed)}'
+                )
 
     @property
     def is_normalized(self) -> bool:
@@ -77,25 +79,25 @@ class LayerStyle:
 
 
 def check_options(classes: int, dropout: float) -> None:
-    """What no network can be built with.
+    """Refuse what no network can be built with.
 
     :raises ParameterError: for less than one class, or a dropout outside of 0 to 1.
     """
     if classes < 1:
-        raise ParameterError(f'classes {classes!r} is not at least 1')
+        raise ParameterError(f'invalid classes {classes!r} (expected at least 1)')
     if not 0 <= dropout < 1:
-        raise ParameterError(f'dropout {dropout!r} is not at least 0 and below 1')
+        raise ParameterError(f'invalid dropout {dropout!r} (expected at least 0 and below 1)')
 
 
 def refuse_pretrained(title: str, pretrained: bool) -> None:
-    """For the networks whose encoder nobody has trained on ImageNet.
+    """Refuse pretrained weights for a network without a pretrained encoder.
 
     :raises ParameterError: when pretrained.
     """
     if pretrained:
         raise ParameterError(
-            f'pretrained {pretrained!r}: {title} has no pretrained encoder; '
-            'the networks with a ResNet-18 have'
+            f'pretrained {pretrained!r}: {title} has no pretrained encoder',
+            'use a network with a ResNet-18',
         )
 
 

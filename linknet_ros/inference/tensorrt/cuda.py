@@ -151,9 +151,7 @@ class Cuda:
             self.call('cudaGraphDestroy', graph)
 
 
-def _failure(
-    call: str, name: str, code: int, memory: Callable[[], str] = lambda: ''
-) -> CudaError:
+def _failure(call: str, name: str, code: int, memory: Callable[[], str] = lambda: '') -> CudaError:
     problem = f'CUDA: {call} failed with {name} ({code})'
     if code == _OUT_OF_MEMORY:
         fix = 'stop other programs on the GPU or use a smaller network size'

@@ -51,20 +51,20 @@ _FRAME = (1024, 2048)
 class InstanceIoU:
     """iIoU over any number of Cityscapes frames, as the data set's own evaluation defines it.
 
-    Every instance of the ground truth has the same say, whatever its size:
+    Every instance of the ground truth counts the same, whatever its size:
     iIoU = itp / (itp + fp + ifn), where a pixel of an instance counts average size of the class /
     size of the instance in itp and ifn, and fp is the ordinary, unweighted count of pixels of
     other classes (Cordts et al., "The Cityscapes Dataset", CVPR 2016, section 4.1; weights and
     counting rules from cityscapesScripts evalPixelLevelSemanticLabeling.py):
 
     * An instance is an id above 1000 in the instanceIds image: label id * 1000 + number.
-    * A group that the annotators could not take apart has its bare label id there. It is no
-      instance, adds nothing to itp and ifn, and is no fp for its own class; another instance
+    * A group that the annotators could not take apart has its bare label id there. It is not an
+      instance, adds nothing to itp and ifn, and is not an fp of its own class; another instance
       class predicted on it is.
     * Instances of ignored labels (caravan, trailer) and predictions on ignored pixels count
       nowhere.
 
-    It cannot be computed on CamVid, whose labels know no instances. The "iIoU" of 55.8 that the
+    It cannot be computed on CamVid, whose labels have no instances. The "iIoU" of 55.8 that the
     LinkNet paper (arXiv 1707.03718, table V) gives for CamVid is the plain mean IoU, and its
     "IoU" of 68.3 the mean class accuracy: the authors' test.lua prints Torch's `averageValid`
     (hits / row sum, an accuracy) as IoU and the mean of `unionvalids` (hits / union) as iIoU;
@@ -125,14 +125,15 @@ class InstanceIoU:
         if self._needs_full_frame and truth.shape != _FRAME:
             raise SourceError(
                 f'iIoU weighs with sizes at 2048x1024 and this frame is {truth.shape[1]}x'
-                f'{truth.shape[0]}; scale the prediction to the size of the labels'
+                f'{truth.shape[0]}',
+                'scale the prediction to the size of the labels',
             )
         unknown = np.setdiff1d(truth, self._valid)
         if unknown.size:
             other = {'train': 'label', 'label': 'train'}[self._ids]
             raise SourceError(
-                f"truth has id {unknown[0]}, which is none of Cityscapes' {self._ids} ids; "
-                f"use ids='{other}' or convert it"
+                f"truth has id {unknown[0]}, not one of Cityscapes' {self._ids} ids",
+                f"use ids='{other}' or convert it",
             )
         labels = self._to_label[predicted]
         self._matrix.add(self._to_label[truth], labels)
@@ -144,8 +145,8 @@ class InstanceIoU:
         label = ids // 1000
         if label.size and label.max() >= _LABELS:
             raise SourceError(
-                f'instance id {ids[-1]} is not label id * 1000 + number; give the file '
-                '*_gtFine_instanceIds.png, unchanged'
+                f'instance id {ids[-1]} is not label id * 1000 + number',
+                'give the file *_gtFine_instanceIds.png, unchanged',
             )
         found = predicted[counted]
         size = np.bincount(index, minlength=ids.size)

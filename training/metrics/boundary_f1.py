@@ -18,13 +18,13 @@ class BoundaryF1:
     evaluation measure for semantic segmentation?", BMVC 2013). F1 is averaged over the classes
     present in the image's ground truth, then over images (SegNet, PAMI 2017, section 3.3).
 
-    * Contour of a class: its pixels with a 4-neighbour of another class. The edge of the image
-      is no contour. MATLAB's bfscore counts it, as matched nearly always, so its scores are
+    * Contour of a class: its pixels with a 4-neighbour of another class. The border of the image
+      is not a contour. MATLAB's bfscore counts it, as matched nearly always, so its scores are
       higher.
     * Tolerance: `distance < tolerance * diagonal` in pixels, strict and not rounded, as in the
       paper's formula and in MATLAB's bfscore (4.5 at 480x360). DAVIS rounds up instead.
-    * Void, true ids outside 0 to classes - 1: nobody drew the contours that lie in it, so the
-      border of a class to void is no true contour. A predicted contour pixel is left out of
+    * Void, true ids outside 0 to classes - 1: contours inside void are not annotated, so the
+      border of a class to void is not a true contour. A predicted contour pixel is left out of
       precision when void may hide its match, that is nearer than tolerance + 1 pixel (contours
       are drawn inside the class, one pixel beside the void). Recall judges every true contour
       pixel, since the prediction is known in void too.

@@ -1,0 +1,1 @@
+"""Scores that only training needs; the confusion matrix is linknet_ros.metrics."""

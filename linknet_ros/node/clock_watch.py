@@ -48,7 +48,7 @@ class ClockWatch:
 
 
 def status_line(fps: float | None, age: float | None, inference: float) -> str:
-    """How fast the node is, as '12.3 fps  latency 84 ms'.
+    """How fast the node is, e.g. '12.3 fps  latency 84 ms'.
 
     :param fps: frames published per second; None: not known yet.
     :param age: from the frame's stamp until now, seconds; None for a frame without one. Where

@@ -1,4 +1,4 @@
-"""Statistics as diagnostic messages."""
+"""/diagnostics: the statistics of the frames, and what is wrong with clocks and QoS."""
 
 from __future__ import annotations
 
@@ -6,15 +6,68 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
 
-from linknet_ros.node.clock_watch import STAMP_AHEAD, STAMP_BEHIND
+from linknet_ros.node.clock_watch import STAMP_AHEAD, STAMP_BEHIND, ClockWatch
 from linknet_ros.node.statistics import Drop, Snapshot
+from linknet_ros.ros.qos import qos_faults
 
 #: Without a frame for this long the camera counts as silent; seconds.
 STALE_AFTER = 2.0
 
+#: QoS is checked with every so many messages: asking the graph is not free, and nothing there
+#: changes often.
+_QOS_EVERY = 5
+
 #: Drops that say that something is wrong; the others are how the node is meant to work.
 _FAULTS = (Drop.BAD_FRAME, Drop.TOO_OLD, Drop.FAILED)
+
+
+class Diagnostics:
+    """Publisher of /diagnostics.
+
+    :ivar steady: the clock that cannot be set.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._clock_watch = ClockWatch()
+        self.steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._qos_faults: list[str] = []
+        self._published = 0
+
+    def publish(
+        self, state: str, snapshot: Snapshot, settings: Mapping[str, str], faults: Sequence[str]
+    ) -> None:
+        """Publish, about once a second; see diagnostic_array."""
+        node = self._node
+        now = node.get_clock().now()
+        simulated = node.get_parameter('use_sim_time').value
+        fault = self._clock_watch.check(
+            now.nanoseconds * 1e-9, self.steady.now().nanoseconds * 1e-9, simulated=simulated
+        )
+        if self._published % _QOS_EVERY == 0:
+            before, self._qos_faults = self._qos_faults, qos_faults(node)
+            for line in self._qos_faults:
+                if line not in before:
+                    node.get_logger().warning(line)
+        self._published += 1
+        clock = {
+            'use_sim_time': str(simulated).lower(),
+            'clock jumps': str(self._clock_watch.jumps),
+        }
+        self._publisher.publish(
+            diagnostic_array(
+                now.to_msg(),
+                node.get_fully_qualified_name().lstrip('/'),
+                state,
+                snapshot,
+                {**settings, **clock},
+                [*faults, *([fault] if fault else []), *self._qos_faults],
+            )
+        )
 
 
 def diagnostic_array(
@@ -27,10 +80,10 @@ def diagnostic_array(
 ) -> DiagnosticArray:
     """The node's state as one status, named `node: subcomponent` (REP 107).
 
-    :param state: lifecycle state, as 'active'.
+    :param state: lifecycle state, e.g. 'active'.
     :param snapshot: from Statistics.
-    :param settings: what the node runs with, as {'backend': 'openvino'}.
-    :param faults: what is wrong beside the frames, a line each.
+    :param settings: what the node runs with, e.g. {'backend': 'openvino'}.
+    :param faults: what is wrong apart from the frames, a line each.
     """
     level, message = _summary(state, snapshot, faults)
     values = {'state': state, **settings}
@@ -76,7 +129,7 @@ def _frame_faults(snapshot: Snapshot) -> Iterator[str]:
     elif snapshot.input_age > STALE_AFTER:
         yield f'no frame for {snapshot.input_age:.0f} s'
     if snapshot.stage_ms and snapshot.latency_ms is None:
-        yield 'frames have no stamp, so nobody knows how old they are; see to the camera driver'
+        yield 'frames have no stamp, so nobody knows how old they are; check the camera driver'
     elif snapshot.latency_ms is not None and snapshot.latency_ms < -1000 * STAMP_AHEAD:
         yield (
             f'stamps are {-snapshot.latency_ms / 1000:.1f} s ahead of the clock; synchronise the '

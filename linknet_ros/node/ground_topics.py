@@ -75,7 +75,7 @@ class GroundTopics:
             self._tf_is_open = True
 
     def release(self, state: GroundState) -> None:
-        """Close what frames of this state do not need; one in work may still ask tf's buffer."""
+        """Close what frames of this state do not need; one under way may still ask tf."""
         if not state.parameters.use_tf:
             self._close_tf()
 
@@ -137,7 +137,7 @@ class GroundTopics:
         """
         if camera_info is None:
             topic = self._node.resolve_topic_name('camera_info')
-            raise CalibrationError(f'no camera_info on {topic}; remap it to the camera')
+            raise CalibrationError(f'no camera_info on {topic}', 'remap it to the camera')
         height, width = result.labels.shape
         fitting = camera_info_for(camera_info, header, width, height)
         camera = camera_model_of(fitting, state.parameters.rectified)

@@ -124,7 +124,7 @@ class Ground:
     )
     max_range: float = setting(
         GroundOptions.max_range,
-        'How far from the base frame the ground is looked at.',
+        'How far from the base frame the ground is projected.',
         (0.5, 200),
         unit='m',
         live=True,
@@ -177,7 +177,7 @@ class Ground:
     )
 
     def options(self) -> GroundOptions:
-        """What of the ground is looked at.
+        """What of the ground is projected.
 
         :raises ParameterError: for a grid that is empty or too large.
         """

@@ -93,7 +93,7 @@ class Pipeline:
             self._statistics.drop(Drop.REPLACED)
 
     def stop(self) -> None:
-        """Finish the frames in work, drop the one that waits, end the threads."""
+        """Finish the frames under way, drop the one that waits, end the threads."""
         if self._slot.close() is not None:
             self._statistics.drop(Drop.INACTIVE)
         self._pace.close()
@@ -108,12 +108,12 @@ class Pipeline:
     ) -> None:
         """One step: take a frame, work on it, pass it on; None is the end."""
         try:
-            self._work_off(take, work, pass_on)
+            self._work_on_all(take, work, pass_on)
         finally:
-            # Whatever ends a thread: those after it end too, and nobody waits for them in vain.
+            # Whatever ends a thread: those after it end too, so that stop can join them.
             pass_on(None)
 
-    def _work_off(
+    def _work_on_all(
         self,
         take: Callable[[], _Frame | None],
         work: Callable[[_Frame], None],
@@ -206,7 +206,7 @@ class Pipeline:
             self._node.get_logger().warning(
                 f"camera_info is of frame '{info.header.frame_id}', the image of "
                 f"'{message.header.frame_id}': ~/camera_info is not published; remap "
-                'camera_info to the topic beside the image',
+                'camera_info to the topic of the same camera',
                 throttle_duration_sec=_LOG_PERIOD,
             )
             return None

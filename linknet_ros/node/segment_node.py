@@ -2,63 +2,37 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from linknet_ros.errors import LinknetError, first_line
+from linknet_ros.errors import LinknetError
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.node.backend_notes import BackendNotes
-from linknet_ros.node.clock_watch import ClockWatch
-from linknet_ros.node.diagnostics import diagnostic_array
+from linknet_ros.node.diagnostics import Diagnostics
 from linknet_ros.node.parameters import changes_of, declare_parameters
 from linknet_ros.node.pipeline import Pipeline
 from linknet_ros.node.state import State
 from linknet_ros.node.statistics import Statistics
 from linknet_ros.node.topics import Topics
 from linknet_ros.ros.images import SUFFIX
+from linknet_ros.ros.lifecycle import logged, refuse_invalid_transitions
 from linknet_ros.ros.process import ros_process, set_at_shutdown
-from linknet_ros.ros.qos import qos_faults, subscribe
+from linknet_ros.ros.qos import subscribe
 from linknet_ros.system.package_files import package_file, shipped_model
-
-#: QoS is looked at with every so many diagnostics.
-_QOS_LOOKS = 5
-
-Transition = Callable[['SegmentNode', LifecycleState], TransitionCallbackReturn]
-
-
-def _reported(transition: Transition) -> Transition:
-    """Log what goes wrong in a transition: rclpy turns it into a state without a word."""
-
-    @functools.wraps(transition)
-    def run(node: SegmentNode, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            return transition(node, state)
-        except Exception as error:
-            node.get_logger().error(
-                f'{transition.__name__} failed: {type(error).__name__}: {error}'
-            )
-            raise
-
-    return run
 
 
 class SegmentNode(LifecycleNode):
     """Lifecycle node `linknet`: owns what its states need, and connects it.
 
-    :param options: of rclpy.node.Node, as `namespace` or `parameter_overrides`.
+    :param options: of rclpy.node.Node, e.g. `namespace` or `parameter_overrides`.
     :raises ParameterError: when a parameter has a value that cannot work.
     """
 
@@ -66,7 +40,7 @@ class SegmentNode(LifecycleNode):
         super().__init__('linknet', **options)
         self.parameters = declare_parameters(self)
         self.add_on_set_parameters_callback(self._change_parameters)
-        self._survive_invalid_transitions()
+        refuse_invalid_transitions(self)
         self.statistics = Statistics()
         self._notes = BackendNotes(self.get_logger().info)
         self._segmenter: Segmenter | None = None
@@ -75,15 +49,11 @@ class SegmentNode(LifecycleNode):
         self._inputs: list[object] = []
         self._cancel_build = threading.Event()
         self._state = 'unconfigured'
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self._clock_watch = ClockWatch()
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._qos_faults: list[str] = []
-        self._looks = 0
+        self._diagnostics = Diagnostics(self)
         # On the steady clock: simulated time may stand still, and that must be said.
-        self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
+        self.create_timer(1.0, self._publish_diagnostics, clock=self._diagnostics.steady)
 
-    @_reported
+    @logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, open the back end, create the topics."""
         values = self.parameters
@@ -118,7 +88,7 @@ class SegmentNode(LifecycleNode):
         self._state = 'inactive'
         return TransitionCallbackReturn.SUCCESS
 
-    @_reported
+    @logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the camera."""
         # Only a configured node can be activated.
@@ -135,31 +105,31 @@ class SegmentNode(LifecycleNode):
         self._state = 'active'
         return super().on_activate(state)
 
-    @_reported
+    @logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe from the camera; the frame in work is finished."""
+        """Unsubscribe from the camera; frames under way are finished."""
         self._stop()
-        self.get_logger().info('deactivated: no longer subscribed')
+        self.get_logger().info('deactivated: no longer subscribed to the camera')
         self._state = 'inactive'
         return super().on_deactivate(state)
 
-    @_reported
+    @logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give model and topics back."""
+        """Free the model and take the topics away."""
         self._release()
-        self.get_logger().info('cleaned up: model and topics are given back')
+        self.get_logger().info('cleaned up: the model is freed, the topics are gone')
         self._state = 'unconfigured'
         return TransitionCallbackReturn.SUCCESS
 
-    @_reported
+    @logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give everything back, from any state."""
+        """Free everything, from any state."""
         self._release()
         self.get_logger().info('shut down')
         self._state = 'finalized'
         return TransitionCallbackReturn.SUCCESS
 
-    @_reported
+    @logged
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After an exception in a transition: back to unconfigured."""
         self._release()
@@ -198,29 +168,6 @@ class SegmentNode(LifecycleNode):
             self._segmenter.close()
         self._topics = self._segmenter = None
 
-    def _survive_invalid_transitions(self) -> None:
-        """Answer `no` to a transition that the state does not have; rclpy ends the process."""
-        service = self._service_change_state
-        change_state = service.callback
-
-        def answer(
-            request: ChangeState.Request, response: ChangeState.Response
-        ) -> ChangeState.Response:
-            before = self._state_machine.current_state
-            try:
-                return change_state(request, response)
-            except Exception as error:
-                if self._state_machine.current_state != before:
-                    raise
-                what = request.transition.label or request.transition.id
-                self.get_logger().error(
-                    f"transition '{what}' is refused in state '{before[1]}': {first_line(error)}"
-                )
-                response.success = False
-                return response
-
-        service.callback = answer
-
     def _change_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
             changes = changes_of(parameters, configured=self._segmenter is not None)
@@ -248,33 +195,7 @@ class SegmentNode(LifecycleNode):
             }
             if self.parameters.inference.backend != 'auto' and 'passed over' in settings:
                 faults.append(settings['passed over'])
-        now = self.get_clock().now()
-        simulated = self.get_parameter('use_sim_time').value
-        fault = self._clock_watch.check(
-            now.nanoseconds * 1e-9, self._steady.now().nanoseconds * 1e-9, simulated=simulated
-        )
-        faults += [fault] if fault else []
-        settings |= {
-            'use_sim_time': str(simulated).lower(),
-            'clock jumps': str(self._clock_watch.jumps),
-        }
-        # Asking the graph is not free, and nothing there changes often.
-        if self._looks % _QOS_LOOKS == 0:
-            before, self._qos_faults = self._qos_faults, qos_faults(self)
-            for fault in self._qos_faults:
-                if fault not in before:
-                    self.get_logger().warning(fault)
-        self._looks += 1
-        self._diagnostics.publish(
-            diagnostic_array(
-                now.to_msg(),
-                self.get_fully_qualified_name().lstrip('/'),
-                self._state,
-                self.statistics.snapshot(),
-                settings,
-                [*faults, *self._qos_faults],
-            )
-        )
+        self._diagnostics.publish(self._state, self.statistics.snapshot(), settings, faults)
 
 
 def main(arguments: list[str] | None = None) -> None:

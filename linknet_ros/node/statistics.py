@@ -27,7 +27,7 @@ class Drop(Enum):
 STAGES = ('wait', 'fit', 'infer', 'products', 'publish')
 
 
-#: The rate is that of so many frames; one that comes so much later begins anew [s].
+#: The rate is that of so many frames; after a pause of so many seconds it starts again.
 _RATE_FRAMES, _PAUSE = 20, 3.0
 
 

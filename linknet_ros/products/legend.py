@@ -15,7 +15,7 @@ from linknet_ros.classes import ClassTable
 Bytes = NDArray[np.uint8]
 
 #: A class is listed from this share of the frame on; what is smaller would only flicker. About so
-#: many pixels are looked at, in rows and columns of equal distance.
+#: many pixels are counted, in rows and columns of equal distance.
 _LEAST_SHARE = 0.0003
 _SAMPLES = 50_000
 #: Rows of text on the shorter side of a frame of 4:3, and the fewest pixels of one that can be

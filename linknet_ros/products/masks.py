@@ -15,7 +15,7 @@ from linknet_ros.classes import UNLABELED, ClassTable
 def mask_table(ids: Iterable[int]) -> NDArray[np.uint8]:
     """Look-up table, shape (256,), uint8: 255 for the ids, 0 for all others.
 
-    :raises ValueError: for an id that is no class; unlabelled pixels are in no mask.
+    :raises ValueError: for an id that is not a class's; unlabelled pixels are in no mask.
     """
     table = np.zeros(256, np.uint8)
     for class_id in ids:
@@ -28,7 +28,7 @@ def mask_table(ids: Iterable[int]) -> NDArray[np.uint8]:
 def mask_names(entry: str, classes: ClassTable) -> tuple[str, ...]:
     """Names of the classes of one mask, which need not be in the table.
 
-    :param entry: a class, or several with + between them, as 'person+rider'.
+    :param entry: a class, or several with + between them, e.g. 'person+rider'.
     """
     return (entry,) if entry in classes.names else tuple(entry.split('+'))
 

@@ -103,7 +103,7 @@ class Products:
         for name in self._planes:
             if name in wanted:
                 yield name, self._plane(name, result)
-        # From here on what people look at: no planner waits for an encoder.
+        # From here on what people read: no planner waits for an encoder.
         for name in self._planes:
             if name + COMPRESSED in wanted:
                 yield name + COMPRESSED, encode_png(self._plane(name, result))

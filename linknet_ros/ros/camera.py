@@ -60,19 +60,19 @@ class TfMounts:
         return Mount.from_quaternion((at.x, at.y, at.z), (turned.x, turned.y, turned.z, turned.w))
 
     def close(self) -> None:
-        """Stop listening."""
+        """Unsubscribe from tf."""
         self._listener.unregister()
 
 
 def check_tf() -> None:
-    """See that tf2_ros is there.
+    """Check that tf2_ros loads.
 
-    :raises ParameterError: where it is not.
+    :raises ParameterError: where it does not.
     """
     try:
         import tf2_ros  # noqa: F401
     except ImportError as error:
         raise ParameterError(
-            f'ground.use_tf needs tf2_ros, which does not load ({first_line(error)}); install '
-            'ros-$ROS_DISTRO-tf2-ros, or set ground.use_tf to false and ground.height'
+            f'ground.use_tf needs tf2_ros, which does not load ({first_line(error)})',
+            'install ros-$ROS_DISTRO-tf2-ros, or set ground.use_tf to false and ground.height',
         ) from error

@@ -89,7 +89,7 @@ def camera_info_for(info: CameraInfo, header: Header, width: int, height: int) -
     """Return the camera_info of an image of the given size and header.
 
     Region of interest and binning are worked into K and P, and are none in the result: nvblox and
-    others look at neither. An image of the calibrated size has the camera's numbers, one of the
+    others ignore both. An image of the calibrated size has the camera's numbers, one of the
     size that region and binning give has those of that window. One of another size is taken for a
     scaled one, as image_proc's resize node does it, which assumes that both sizes show the same
     field of view. Without a size (0) the numbers are taken to be those of the image.

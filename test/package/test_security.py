@@ -29,6 +29,7 @@ WRITERS = {
     'linknet_ros/benchmark/node_rounds.py': 'a temporary folder',
     'linknet_ros/benchmark/node_report.py': '--out of node_benchmark',
     'linknet_ros/recordings/files.py': 'OUT of segment_files',
+    'linknet_ros/frames/video.py': 'the same',
     'linknet_ros/recordings/part_folder.py': '<OUT>.part of segment_bag and segment_files',
     'linknet_ros/node/parameter_pages.py': 'docs/ and config/ of a checkout',
     'linknet_ros/system/usage.py': '/proc/self/clear_refs',

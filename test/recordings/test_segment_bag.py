@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from linknet_ros.inference import model_file
 from linknet_ros.recordings import segment_bag
 
 
@@ -136,3 +137,11 @@ def test_without_ray(run, monkeypatch):
     code, _, err = run('a.mcap', 'out.mcap', '--ray', 'local')
     assert code == 1
     assert err.startswith('segment_bag: --ray needs Ray (')
+
+
+def test_model_file_is_read_once(run, monkeypatch):
+    reads = []
+    read = model_file.read_file
+    monkeypatch.setattr(model_file, 'read_file', lambda *given: reads.append(given) or read(*given))
+    code, _, _ = run('a.mcap', 'b.mcap', '--out-dir', 'out')
+    assert (code, len(reads)) == (0, 1)

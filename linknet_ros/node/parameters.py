@@ -16,8 +16,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from linknet_ros.errors import ParameterError
-from linknet_ros.ground.grid import GridArea
-from linknet_ros.ground.projection import GroundOptions
+from linknet_ros.ground.settings import GroundSettings
 from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.inference.tensorrt.options import ZERO_COPY, TensorrtOptions, default_cache_dir
 from linknet_ros.products.products import ProductSettings
@@ -77,119 +76,6 @@ class Tensorrt:
         )
 
 
-_AREA = GridArea()
-
-
-@dataclass(frozen=True)
-class Ground:
-    """The ground projection: ~/drivable_grid, ~/drivable_scan and ~/drivable_cloud."""
-
-    base_frame: str = setting('base_link', 'Frame of grid, scan and cloud.', live=True)
-    use_tf: bool = setting(
-        False,
-        "Take the camera's place from tf at the frame's stamp (needs tf2_ros), not from the next "
-        'six numbers.',
-        live=True,
-    )
-    height: float = setting(
-        0.0,
-        'Height of the camera above the ground; 0: not known, and without tf nothing is '
-        'projected.',
-        (0, 100),
-        unit='m',
-        live=True,
-    )
-    x: float = setting(0.0, 'Camera ahead of the base frame.', (-100, 100), unit='m', live=True)
-    y: float = setting(
-        0.0, 'Camera to the left of the base frame.', (-100, 100), unit='m', live=True
-    )
-    roll: float = setting(
-        0.0,
-        "Camera leans to the right; as in URDF, of the camera's body, not of its optical frame.",
-        (-3.15, 3.15),
-        unit='rad',
-        live=True,
-    )
-    pitch: float = setting(0.0, 'Camera looks down.', (-3.15, 3.15), unit='rad', live=True)
-    yaw: float = setting(0.0, 'Camera looks to the left.', (-6.3, 6.3), unit='rad', live=True)
-    plane_z: float = setting(
-        GroundOptions.plane_z,
-        'Height of the ground in the base frame; below 0 where its origin is at the axles.',
-        (-100, 100),
-        unit='m',
-        live=True,
-    )
-    rectified: bool = setting(
-        False, 'The image is rectified: take P of camera_info, not K and D.', live=True
-    )
-    max_range: float = setting(
-        GroundOptions.max_range,
-        'How far from the base frame the ground is projected.',
-        (0.5, 200),
-        unit='m',
-        live=True,
-    )
-    forward: float = setting(
-        _AREA.forward, 'Grid ahead of the base frame.', (0, 200), unit='m', live=True
-    )
-    backward: float = setting(
-        _AREA.backward, 'Grid behind the base frame.', (0, 200), unit='m', live=True
-    )
-    sideways: float = setting(
-        _AREA.sideways, 'Grid to each side of the base frame.', (0, 200), unit='m', live=True
-    )
-    resolution: float = setting(
-        _AREA.resolution, 'Side of a cell.', (0.01, 5), unit='m', live=True
-    )
-    latched: bool = setting(
-        False, 'Publish `~/drivable_grid` transient local, as maps are for a static layer of Nav2.'
-    )
-    min_confidence: float = setting(
-        0.0,
-        'Drivable pixels less certain than this are not free, but unknown.',
-        (0, 1),
-        live=True,
-    )
-    unknown_classes: tuple[str, ...] = setting(
-        (),
-        'Classes that end free ground without being an obstacle; empty for sky, where the model '
-        'has it.',
-        live=True,
-    )
-    overhanging_classes: tuple[str, ...] = setting(
-        (),
-        'Classes of obstacles whose undersides do not touch the ground, e.g. car: seen over their '
-        'lower edge they seem further away, and are moved back.',
-        live=True,
-    )
-    clearance: float = setting(
-        0.2, 'Height of their undersides above the ground.', (0, 5), unit='m', live=True
-    )
-    ego_mask: str = setting(
-        '',
-        'Path of an 8-bit image, white where the vehicle itself is in the picture.',
-        live=True,
-    )
-    filter: bool = setting(
-        False,
-        'Leave out what only one frame says; a new obstacle is hidden for one frame.',
-        live=True,
-    )
-
-    def options(self) -> GroundOptions:
-        """What of the ground is projected.
-
-        :raises ParameterError: for a grid that is empty or too large.
-        """
-        area = GridArea(
-            forward=self.forward,
-            backward=self.backward,
-            sideways=self.sideways,
-            resolution=self.resolution,
-        )
-        return GroundOptions(max_range=self.max_range, plane_z=self.plane_z, area=area)
-
-
 @dataclass(frozen=True)
 class Parameters:
     """Values of all parameters. The names of groups are prefixes where they end with a dot."""
@@ -215,7 +101,7 @@ class Parameters:
         live=True,
     )
     outputs: ProductSettings = group(ProductSettings)  # noqa: RUF009
-    ground: Ground = group(Ground, 'ground.')  # noqa: RUF009
+    ground: GroundSettings = group(GroundSettings, 'ground.')  # noqa: RUF009
 
     def changed(self, values: Mapping[str, Any]) -> Parameters:
         """These parameters with other values.

@@ -1,29 +1,13 @@
-"""Intrinsics out of CameraInfo, and the camera's place out of tf."""
+"""The camera's place out of tf."""
 
 from __future__ import annotations
 
 from rclpy.node import Node
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from linknet_ros.errors import CalibrationError, ParameterError, first_line
-from linknet_ros.ground.camera import CameraModel
 from linknet_ros.ground.mount import Mount
-
-
-def camera_model_of(info: CameraInfo, rectified: bool) -> CameraModel:
-    """The camera model of an image.
-
-    :param info: from camera_info_for, for that image.
-    :param rectified: whether the image is rectified: then P counts, not K and D.
-    :raises CalibrationError: when the numbers cannot be used.
-    """
-    matrix, row = (info.p, 4) if rectified else (info.k, 3)
-    fx, cx, fy, cy = (float(matrix[i]) for i in (0, 2, row + 1, row + 2))
-    model, distortion = ('', ()) if rectified else (info.distortion_model, info.d)
-    numbers = (info.width, info.height, fx, fy, cx, cy)
-    return CameraModel(*numbers, model, tuple(map(float, distortion)))
 
 
 class TfMounts:

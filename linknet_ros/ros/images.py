@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 from linknet_ros.errors import FrameError
 from linknet_ros.frames import raw
 from linknet_ros.frames.encode import encode_jpeg
+from linknet_ros.ground.camera_info import fitted_matrices
 
 #: What is added to the name of an image's topic for its compressed form.
 SUFFIX = '/compressed'
@@ -89,10 +90,7 @@ def camera_info_for(info: CameraInfo, header: Header, width: int, height: int) -
     """Return the camera_info of an image of the given size and header.
 
     Region of interest and binning are worked into K and P, and are none in the result: nvblox and
-    others ignore both. An image of the calibrated size has the camera's numbers, one of the
-    size that region and binning give has those of that window. One of another size is taken for a
-    scaled one, as image_proc's resize node does it, which assumes that both sizes show the same
-    field of view. Without a size (0) the numbers are taken to be those of the image.
+    others ignore both. For sizes see fitted_matrices.
 
     :param info: what the camera driver published; not modified.
     :param header: header of the image; used, not copied.
@@ -103,19 +101,7 @@ def camera_info_for(info: CameraInfo, header: Header, width: int, height: int) -
     result = copy.deepcopy(info)
     result.header, result.width, result.height = header, width, height
     result.roi, result.binning_x, result.binning_y = RegionOfInterest(), 0, 0
-    if not info.width or not info.height or (width, height) == (info.width, info.height):
-        return result
-    # By the comments in CameraInfo.msg: width and height are the calibrated resolution, roi a
-    # window of it, binning divides what is left.
-    roi, across, down = info.roi, max(1, info.binning_x), max(1, info.binning_y)
-    left, top = (roi.x_offset, roi.y_offset) if roi.width else (0, 0)
-    x = width / max(1, (roi.width or info.width) // across) / across
-    y = height / max(1, (roi.height or info.height) // down) / down
-    # From calibrated pixels to the image's. Zeros stay zeros, so an uncalibrated camera
-    # (K[0] == 0) stays one.
-    move = np.array([[x, 0, -left * x], [0, y, -top * y], [0, 0, 1]])
-    result.k = (move @ info.k.reshape(3, 3)).ravel()
-    result.p = (move @ info.p.reshape(3, 4)).ravel()
+    result.k, result.p = fitted_matrices(info, width, height)
     return result
 
 

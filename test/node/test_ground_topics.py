@@ -21,6 +21,7 @@ from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
 from linknet_ros.errors import CalibrationError
+from linknet_ros.ground import projector
 from linknet_ros.ground.mount import Mount
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.node import ground_topics as module
@@ -118,7 +119,7 @@ def test_only_what_has_a_subscriber_is_sent(node, open_ground, name):
 
 
 def test_nothing_is_done_for_nobody(node, open_ground, monkeypatch):
-    monkeypatch.setattr(module, 'GroundProjection', None)
+    monkeypatch.setattr(projector, 'GroundProjection', None)
     ground = open_ground()
     node.subscribe()
     assert not ground.topics.has_subscribers()
@@ -170,13 +171,13 @@ def test_what_is_missing_is_said(node, open_ground, info, changes, message):
 def made(monkeypatch):
     """Cameras and mounts that tables were made for."""
     calls = []
-    real = module.GroundProjection
+    real = projector.GroundProjection
 
     def spy(camera, mount, options, ego_mask):
         calls.append((camera, mount))
         return real(camera, mount, options, ego_mask)
 
-    monkeypatch.setattr(module, 'GroundProjection', spy)
+    monkeypatch.setattr(projector, 'GroundProjection', spy)
     return calls
 
 

@@ -142,6 +142,6 @@ def test_without_ray(run, monkeypatch):
 def test_model_file_is_read_once(run, monkeypatch):
     reads = []
     read = model_file.read_file
-    monkeypatch.setattr(model_file, 'read_file', lambda *given: reads.append(given) or read(*given))
+    monkeypatch.setattr(model_file, 'read_file', lambda *a: reads.append(a) or read(*a))
     code, _, _ = run('a.mcap', 'b.mcap', '--out-dir', 'out')
     assert (code, len(reads)) == (0, 1)

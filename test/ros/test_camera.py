@@ -13,8 +13,9 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from linknet_ros.errors import CalibrationError, ParameterError
+from linknet_ros.ground.camera_info import camera_model_of
 from linknet_ros.ground.mount import Mount
-from linknet_ros.ros.camera import TfMounts, camera_model_of, check_tf
+from linknet_ros.ros.camera import TfMounts, check_tf
 from linknet_ros.ros.images import camera_info_for
 
 HEADER = Header(stamp=Time(sec=12, nanosec=5), frame_id='camera_optical')

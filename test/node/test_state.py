@@ -28,7 +28,8 @@ def test_moving_the_opacity_opens_no_file(state, class_table, monkeypatch):
     opened = []
     for owner, name in ((builtins, 'open'), (os, 'open'), (Path, 'open'), (cv2, 'imread')):
         monkeypatch.setattr(owner, name, lambda *_, n=name, **__: opened.append(n))
-    monkeypatch.setattr('linknet_ros.ground.settings.load_ego_mask', lambda *_: opened.append('mask'))
+    loader = 'linknet_ros.ground.settings.load_ego_mask'
+    monkeypatch.setattr(loader, lambda *_: opened.append('mask'))
     changes = {'overlay_opacity': 0.9, 'jpeg_quality': 5, 'min_confidence': 0.2, 'max_age': 1.0}
     changed = State.prepare(class_table, state.parameters.changed(changes), state)
     assert opened == []
@@ -67,7 +68,7 @@ def test_what_depends_on_a_change_is_made_of_it(state, class_table):
         ({'ground.unknown_classes': ['moon']}, ClassNameError, "unknown class 'moon'"),
         ({'ground.overhanging_classes': ['moon']}, ClassNameError, "unknown class 'moon'"),
         ({'ground.sideways': 0.0}, ParameterError, 'make 0 cells'),
-        ({'ground.ego_mask': '/nowhere.png'}, SourceError, r'cannot read the ego mask /nowhere\.png'),
+        ({'ground.ego_mask': '/nowhere.png'}, SourceError, r'read the ego mask /nowhere\.png'),
     ],
 )
 def test_what_cannot_work(class_table, changes, error, message):

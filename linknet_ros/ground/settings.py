@@ -62,7 +62,7 @@ class GroundSettings:
     )
     max_range: float = setting(
         GroundOptions.max_range,
-        'How far from the base frame the ground is looked at.',
+        'How far from the base frame the ground is projected.',
         (0.5, 200),
         unit='m',
         live=True,
@@ -115,7 +115,7 @@ class GroundSettings:
     )
 
     def options(self) -> GroundOptions:
-        """What of the ground is looked at.
+        """What of the ground is projected.
 
         :raises ParameterError: for a grid that is empty or too large.
         """

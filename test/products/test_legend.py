@@ -95,13 +95,11 @@ def test_drivable_classes_are_marked():
 
 
 def test_nothing_else_is_touched():
-    rng = np.random.default_rng(0)
     labels = striped(360, 480, [ROAD, CAR])
-    frame = rng.integers(0, 255, (360, 480, 3), np.uint8)
+    frame = np.random.default_rng(0).integers(0, 255, (360, 480, 3), np.uint8)
     overlay = frame.copy()
     OverlayLegend(CAMVID, [ROAD]).draw(overlay, labels, LINE)
-    legend, line = np.s_[:24, :192], np.s_[348:, :240]
-    for part in (legend, line):
+    for part in (np.s_[:24, :192], np.s_[348:, :240]):
         assert (overlay[part] != frame[part]).any()
         overlay[part] = frame[part]
     np.testing.assert_array_equal(overlay, frame)

@@ -1,7 +1,6 @@
 """Messages to BGR and back: every encoding, row padding, byte order, and damaged messages."""
 
 import copy
-import re
 import sys
 from array import array as byte_array
 
@@ -17,7 +16,6 @@ from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from linknet_ros.errors import FrameError
-from linknet_ros.frames import raw
 from linknet_ros.frames.raw import LAYOUTS
 from linknet_ros.limits import MAX_PIXELS
 from linknet_ros.ros import images as ros_images
@@ -33,7 +31,6 @@ BAYER_COLORS = {
     'gbrg': [['g', 'b'], ['r', 'g']],
     'grbg': [['g', 'r'], ['b', 'g']],
 }
-PADDINGS = pytest.mark.parametrize('padding', [0, 1, 5])
 
 
 def make_image(rows, encoding, width, height, padding=0, big=0):
@@ -56,40 +53,14 @@ def random_rows(height, row_bytes):
     return np.random.default_rng(3).integers(0, 256, (height, row_bytes), np.uint8)
 
 
-# ------------------------------------------------------------------ encodings
-
-
-@PADDINGS
-@pytest.mark.parametrize(
-    ('encoding', 'rows', 'expected'),
-    [
-        ('bgr8', [[255, 0, 0, 0, 200, 0], [0, 0, 100, 7, 7, 7]], BGR),
-        ('8UC3', [[255, 0, 0, 0, 200, 0], [0, 0, 100, 7, 7, 7]], BGR),
-        ('rgb8', [[0, 0, 255, 0, 200, 0], [100, 0, 0, 7, 7, 7]], BGR),
-        ('bgra8', [[255, 0, 0, 9, 0, 200, 0, 9], [0, 0, 100, 9, 7, 7, 7, 9]], BGR),
-        ('8UC4', [[255, 0, 0, 9, 0, 200, 0, 9], [0, 0, 100, 9, 7, 7, 7, 9]], BGR),
-        ('rgba8', [[0, 0, 255, 9, 0, 200, 0, 9], [100, 0, 0, 9, 7, 7, 7, 9]], BGR),
-        ('mono8', [[0, 10], [20, 255]], [[[0] * 3, [10] * 3], [[20] * 3, [255] * 3]]),
-        # ITU-R BT.601: white and black above black and red.
-        ('uyvy', [[128, 235, 128, 235], [90, 81, 240, 81]], [[[255] * 3] * 2, [[0, 0, 255]] * 2]),
-        ('8UC1', [[0, 10], [20, 255]], [[[0] * 3, [10] * 3], [[20] * 3, [255] * 3]]),
-    ],
-)
-def test_by_hand(encoding, rows, expected, padding):
-    bgr = image_to_bgr(make_image(rows, encoding, 2, 2, padding))
-    assert bgr.dtype == np.uint8
-    np.testing.assert_allclose(bgr.astype(int), expected, atol=encoding == 'uyvy')
-
-
 # ------------------------------------------------------------------ memory
 
 
-@PADDINGS
 @pytest.mark.parametrize('encoding', ['bgr8', '8UC3'])
-def test_bgr_shares_the_memory_of_the_message(encoding, padding):
-    message = make_image(as_rows(BGR), encoding, 2, 2, padding)
+def test_bgr_shares_the_memory_of_the_message(encoding):
+    message = make_image(as_rows(BGR), encoding, 2, 2, padding=5)
     bgr = image_to_bgr(message)
-    assert np.shares_memory(bgr, np.frombuffer(message.data, np.uint8))
+    np.testing.assert_array_equal(bgr, BGR)
     message.data[0] = 1
     assert bgr[0, 0, 0] == 1
     with pytest.raises(ValueError, match='read-only'):
@@ -108,21 +79,13 @@ def test_bgr_shares_the_memory_of_the_message(encoding, padding):
         ({'height': 2**32 - 1}, '2 x 4294967295 is over the limit of 16384 pixels a side'),
         ({'step': 5}, 'has step 5, but a row needs 6 bytes; the camera driver must set step'),
         ({'step': 7}, r'has 12 bytes, but step 7 \* height 2 needs 14; the frame was cut short'),
-        ({'data': []}, r'has 0 bytes, but step 6 \* height 2 needs 12'),
-        (
-            {'width': 640, 'height': 480, 'encoding': 'mono8', 'step': 640, 'data': [0] * 100},
-            r"'mono8' image of 640 x 480 has 100 bytes, but step 640 \* height 480 needs 307200",
-        ),
-        ({'encoding': 'mono16', 'step': 3}, 'has step 3, but a row needs 4 bytes'),
         ({'encoding': 'yuyv', 'width': 3}, '3 x 2: this encoding needs an even width; set'),
         ({'encoding': 'nv12', 'width': 3}, '3 x 2: this encoding needs an even width and height'),
-        ({'encoding': 'nv21', 'height': 3}, '2 x 3: this encoding needs an even width and height'),
         (
             {'encoding': 'nv12', 'height': 4, 'step': 4},
             r'has 12 bytes, but step 4 \* 6 rows \(chroma included\) needs 24',
         ),
         ({'encoding': 'bayer_rggb8', 'width': 5}, 'needs an even width and height'),
-        ({'encoding': 'bayer_grbg16', 'height': 1}, 'needs an even width and height'),
         ({'encoding': 'bayer_rggb8'}, '2 x 2: a Bayer image needs at least 4 x 4 pixels'),
         # Checked before cv_bridge is asked.
         ({'encoding': '32FC1', 'step': 8}, r'has 12 bytes, but step 8 \* height 2 needs 16'),
@@ -152,28 +115,12 @@ def test_one_byte_or_one_step_less_is_an_error(encoding):
 
 
 @pytest.mark.parametrize('encoding', ['mono8', 'bgr8', '16UC1', 'bayer_rggb8', 'nv24', '32FC1'])
-def test_too_many_pixels_are_refused_before_they_are_allocated(encoding, monkeypatch):
-    monkeypatch.setattr(raw, 'MAX_PIXELS', 20 * 30)
-    rows = np.zeros((30 * 3, 20 * 4))
-    assert _size_of_refusal(make_image(rows, encoding, 20, 30)) is None
-    assert _size_of_refusal(make_image(rows, encoding, 20, 32)) == '20 x 32'
-
-
-def _size_of_refusal(image):
-    """The size that a refusal for its number of pixels names, or None."""
-    try:
-        image_to_bgr(image)
-    except FrameError as error:
-        found = re.search(r' of (.*) is over the limit of 600 pixels: the message', str(error))
-        return found and found[1]
-    return None
-
-
-def test_limit_of_pixels():
+def test_too_many_pixels_are_refused_before_they_are_allocated(encoding):
     # An industrial camera of 65 million pixels passes, three times that does not.
     assert 9344 * 7000 <= MAX_PIXELS < 14000 * 10000
-    image = Image(width=16384, height=16384, encoding='mono8', step=16384)
-    with pytest.raises(FrameError, match=r"'mono8' image of 16384 x 16384 is over the limit of"):
+    image = Image(width=16384, height=16384, encoding=encoding, step=16384)
+    message = f"'{encoding}' image of 16384 x 16384 is over the limit of {MAX_PIXELS} pixels"
+    with pytest.raises(FrameError, match=message):
         image_to_bgr(image)
 
 
@@ -231,37 +178,24 @@ def test_unknown_encoding_goes_to_cv_bridge(cv_bridge):
     np.testing.assert_array_equal(image_to_bgr(float_image()), np.full((2, 2, 3), 9))
 
 
-@pytest.mark.parametrize(
-    'error',
-    [
-        'TypeError("32FC1 is not a color format")',  # CvBridgeError is a TypeError
-        'RuntimeError("32FC1 is not a color format")',
-        'AttributeError("32FC1 is not a color format")',
-    ],
-)
+@pytest.mark.parametrize('error', ['TypeError', 'RuntimeError', 'AttributeError'])
 def test_cv_bridge_refuses(cv_bridge, error):
-    cv_bridge(FAKE.format(body=f'raise {error}'))
-    expected = "'32FC1' cannot .* refuses it .32FC1 is not a color format.; set the camera driver"
+    # CvBridgeError is a TypeError.
+    cv_bridge(FAKE.format(body=f'raise {error}("not a color format")'))
+    expected = "'32FC1' cannot .* refuses it .not a color format.; set the camera driver"
     with pytest.raises(FrameError, match=expected) as caught:
         image_to_bgr(float_image())
-    assert type(caught.value.__cause__).__name__ == error.split('(')[0]
+    assert type(caught.value.__cause__).__name__ == error
 
 
-@pytest.mark.parametrize(
-    'error',
-    [
-        'ImportError("numpy.core.multiarray failed to import")',
-        'AttributeError("_ARRAY_API not found")',
-        'SystemError("initialization of cv_bridge_boost raised unreported exception")',
-    ],
-)
+@pytest.mark.parametrize('error', ['ImportError', 'AttributeError', 'SystemError'])
 def test_broken_cv_bridge_is_tried_once(cv_bridge, tmp_path, error):
     attempts = tmp_path / 'attempts'
-    cv_bridge(f'open({str(attempts)!r}, "a").write("x")\nraise {error}\n')
+    cv_bridge(f'open({str(attempts)!r}, "a").write("x")\nraise {error}("another NumPy")\n')
     for _ in range(3):
         with pytest.raises(FrameError, match=r"'32FC1' .* cv_bridge does not load") as caught:
             image_to_bgr(float_image())
-        assert type(caught.value.__cause__).__name__ == error.split('(')[0]
+        assert type(caught.value.__cause__).__name__ == error
     assert attempts.read_text() == 'x'
 
 

@@ -5,7 +5,6 @@ PYTHONPATH=test python -m soak --scale 1 [trial ...]
 
 import argparse
 import json
-import os
 import random
 import sys
 import tempfile
@@ -15,13 +14,14 @@ from pathlib import Path
 
 import rclpy
 
-from linknet_ros.system.package_files import SHM_PROFILE, package_file
+from linknet_ros.system.child_process import isolate
 from soak import faults, lifecycle, load
 from soak.rig import rig_in
+from soak.signals import signals
 
 
-def trials(scale, seed):
-    """Trials by name; `scale` 1 is the size that RELIABILITY.md reports, about ten minutes."""
+def trials(scale, seed=0):
+    """Trials by name; `scale` 1 is the size that RELIABILITY.md reports, about an hour."""
 
     def times(number, least=1):
         return max(least, round(number * scale))
@@ -31,13 +31,13 @@ def trials(scale, seed):
         'shutdown from each state': lifecycle.shutdown_from_each_state,
         'failing configure': lifecycle.failing_configure,
         'other model': partial(lifecycle.other_model, rounds=times(5)),
-        'memory': partial(load.memory, frames=times(100_000)),
-        'every drop': partial(load.every_drop, rounds=times(100, 12), seed=seed),
-        'malformed images': partial(load.malformed, images=times(10_000), seed=seed),
-        'parameter storm': partial(load.parameter_storm, changes=times(5000), seed=seed),
-        'stalled subscriber': partial(load.stalled_subscriber, frames=times(1000)),
+        'memory': partial(load.memory, frames=times(100_000, 400)),
+        'every drop': partial(load.every_drop, rounds=times(100, 6), seed=seed),
+        'malformed images': partial(load.malformed, images=times(10_000, 60), seed=seed),
+        'parameter storm': partial(load.parameter_storm, changes=times(5000, 80), seed=seed),
+        'stalled subscriber': partial(load.stalled_subscriber, frames=times(1000, 10)),
         'camera killed': partial(faults.camera_killed, rounds=times(5)),
-        'signals': partial(faults.signals, times=times(60, 6), seed=seed),
+        'signals': partial(signals, times=times(50, 2), seed=seed, loops=round(min(2, 2 * scale))),
         'model files': faults.model_files,
         'disk full': faults.disk_full,
         'same name': faults.same_name,
@@ -49,7 +49,9 @@ def trials(scale, seed):
 def main(arguments=None):
     """Run them; exit code 1 where one fails."""
     parser = argparse.ArgumentParser(prog='soak', description=__doc__)
-    parser.add_argument('--scale', type=float, default=1.0, help='1: about ten minutes')
+    parser.add_argument(
+        '--scale', type=float, default=1.0, help='of the numbers of frames, rounds and signals'
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, default=Path('out/soak'))
     parser.add_argument('trials', nargs='*', help='names, all by default')
@@ -57,11 +59,7 @@ def main(arguments=None):
     known = trials(options.scale, options.seed)
     if unknown := set(options.trials) - set(known):
         parser.error(f"no trial '{min(unknown)}'; there are: {', '.join(known)}")
-    # A domain of its own, so that no robot nearby is soaked; the profile is the launch files'.
-    os.environ['ROS_DOMAIN_ID'] = str(random.randrange(1, 100))
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    for name in ('FASTRTPS', 'FASTDDS'):
-        os.environ[f'{name}_DEFAULT_PROFILES_FILE'] = str(package_file(SHM_PROFILE))
+    isolate(random.randrange(1, 100))
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,17 @@
 """What a robot's night brings: processes that die, signals, files that change, full disks."""
 
+import json
 import os
-import random
 import signal
 import subprocess
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 from checkout import FAKES
 from lifecycle_msgs.msg import Transition
+from rig import plane
 
-from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
-from soak.rig import NAMES, Process, expected_labels, plane, random_pixels, write_model
+from soak.rig import expected_labels, random_pixels, write_model
 
 #: From a signal to the end of the process, seconds, on a machine that has a core to spare; launch
 #: sends the next one after 5.
@@ -20,85 +19,27 @@ END_WITHIN = 2.0
 
 
 def camera_killed(rig, rounds=5):
-    """The camera's process is killed and started anew: the node says so and goes on."""
-    rig.start()
-    rig.subscribe('labels')
+    """The camera's process is killed and started again: the node says so and goes on."""
+    rig.start('labels')
     answers = rig.received['labels']
     for _ in range(rounds):
-        camera = Process(
-            rig.folder,
-            *('-m', 'linknet_ros', 'replay_node', '--ros-args', '-r', 'image_raw:=image'),
+        camera = rig.run(
+            *('linknet_ros', 'replay_node', '--ros-args', '-r', 'image_raw:=image'),
             *('-p', 'source:=street', '-p', 'rate:=20.0', '-p', 'loop:=true'),
         )
-        rig.processes.append(camera)
         answers.clear()
         rig.until(lambda: len(answers) > 5)
-        camera.popen.kill()
-        camera.popen.wait()
+        camera.kill()
         rig.until(lambda: 'no frame for' in rig.status.get('message', ''))
-    pixels = random_pixels(1)
-    assert (plane(rig.answer(pixels)) == expected_labels(pixels)).all()
-    rig.stop()
+    rig.check(random_pixels(1))
     return {'killed': rounds}
 
 
-def _in_time(seconds):
+def in_time(seconds):
     """Seconds, if they are within END_WITHIN, or as many times it as cores are short."""
     crowd = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert seconds < END_WITHIN * crowd, f'it took {seconds:.2f} s to end, crowd {crowd:.1f}'
-    return seconds
-
-
-def signals(rig, times=60, seed=0):
-    """SIGINT or SIGTERM at a random moment of start, configure, streaming and the end itself.
-
-    From the first line of the package on: before, Python starts, and the process dies of it.
-    """
-    rng = random.Random(seed)
-    taken, moments = [], {}
-    # How long a start takes on this machine now, so that moments fall into all of it.
-    began = time.monotonic()
-    rig.start(backend='auto')
-    start = time.monotonic() - began
-    rig.stop()
-    for number in range(times):
-        kind = rng.choice([signal.SIGINT, signal.SIGTERM])
-        moment = ('starting', 'streaming', 'starting', 'twice', 'starting', 'ending')[number % 6]
-        if moment == 'starting':
-            # The model that ships takes longest to load.
-            model = rng.choice([rig.model, package_file(SHIPPED_MODEL)])
-            node = Process.node(rig.folder, model=model, backend=rng.choice(['auto', 'openvino']))
-            rig.processes.append(node)
-            while not node.catches_signals():
-                assert node.popen.poll() is None, node.log()
-                time.sleep(0.001)
-            time.sleep(rng.uniform(0, 1.1 * start))
-        else:
-            node = rig.start()
-            rig.subscribe('labels')
-            for seed in range(rng.randrange(1, 20)):
-                rig.send(rig.frame(random_pixels(seed, 320, 240)))
-                rig.spin(rng.uniform(0, 0.01))
-        if moment in ('twice', 'ending'):
-            node.popen.send_signal(kind)
-            time.sleep(rng.uniform(0, 0.3 if moment == 'ending' else 0.02))
-        code, seconds = node.end(rng.choice([signal.SIGINT, signal.SIGTERM]))
-        log = node.log()
-        assert code == 0, f'{kind.name} while {moment}: exit code {code}; {log[-2000:]}'
-        assert 'Traceback' not in log, f'{kind.name} while {moment}: {log[-3000:]}'
-        taken.append(_in_time(seconds))
-        moments[moment] = moments.get(moment, 0) + 1
-        rig.node = None
-        if 'labels' in rig.__dict__.get('_subscriptions', {}):
-            rig.unsubscribe('labels')
-    late = sum(seconds >= END_WITHIN for seconds in taken)
-    crowd = round(os.getloadavg()[0] / (os.cpu_count() or 1), 1)
-    return {
-        'signals': times,
-        'longest_s': round(max(taken), 2),
-        'over_2_s': late,
-        'load_per_core': crowd,
-    } | moments
+    return round(seconds, 2)
 
 
 def model_files(rig):
@@ -114,14 +55,13 @@ def model_files(rig):
         'swapped': (other, None),
         'deleted': (None, 'no model file'),
     }
-    rig.start(model=model)
-    rig.subscribe('labels')
+    rig.start('labels', model=model)
     for name, (content, reason) in cases.items():
         model.unlink() if content is None else model.write_bytes(content)
-        assert (plane(rig.answer(pixels)) == expected_labels(pixels)).all(), name
+        rig.check(pixels)
         assert rig.change(Transition.TRANSITION_DEACTIVATE)
         assert rig.change(Transition.TRANSITION_ACTIVATE)
-        assert (plane(rig.answer(pixels)) == expected_labels(pixels)).all(), name
+        rig.check(pixels)
         assert rig.change(Transition.TRANSITION_DEACTIVATE)
         assert rig.change(Transition.TRANSITION_CLEANUP)
         configured = rig.change(Transition.TRANSITION_CONFIGURE)
@@ -132,7 +72,6 @@ def model_files(rig):
             model.write_bytes(sound)
             assert rig.change(Transition.TRANSITION_CONFIGURE)
         assert rig.change(Transition.TRANSITION_ACTIVATE)
-    rig.stop()
     return {'cases': len(cases)}
 
 
@@ -167,21 +106,17 @@ def disk_full(rig):
     with full_disk(rig.folder / 'full') as folder:
         if folder is None:
             return {'skipped': 'mounting a tmpfs is not allowed here'}
-        environment = {
-            'FAKE_CUDA': '{"fail": {}}',
-            'FAKE_TENSORRT': '{"version": "10.3.0"}',
-            'PYTHONPATH': os.pathsep.join([str(FAKES), os.environ.get('PYTHONPATH', '')]),
+        environment = _fake_gpu(rig) | {
             'ROS_LOG_DIR': str(folder),
             'XDG_CACHE_HOME': str(folder / 'cache'),
         }
-        rig.start(backend='tensorrt', environment=environment)
-        rig.subscribe('labels')
+        rig.start('labels', backend='tensorrt', env=environment)
 
         def engine_serves():
-            assert (plane(rig.answer(pixels)) == expected_labels(pixels)).all()
+            rig.check(pixels)
             return rig.status.get('backend') == 'tensorrt'
 
-        rig.until(engine_serves, 60)
+        rig.until(engine_serves)
         log = rig.node.log()
         assert 'No space left on device' in log, log[-2000:]
         rig.stop()
@@ -192,20 +127,32 @@ def same_name(rig):
     """Two nodes of one name: both answer; when one is killed, the other goes on."""
     pixels = random_pixels(5)
     first = rig.start()
-    rig.start()
-    rig.subscribe('labels')
+    rig.start('labels')
     rig.until(lambda: rig.camera.get_subscription_count() == 2)
     rig.until(lambda: rig.peer.count_publishers('/linknet/labels') == 2)
-    rig.spin(0.5)
-    rig.send(rig.frame(pixels))
-    rig.until(lambda: len(rig.received['labels']) == 2)
+
+    def both_answer():
+        rig.received['labels'].clear()
+        rig.send(rig.frame(pixels))
+        rig.spin(0.5)
+        return len(rig.received['labels']) == 2
+
+    rig.until(both_answer)
     for message in rig.received['labels']:
         assert (plane(message) == expected_labels(pixels)).all()
-    first.popen.kill()
-    first.popen.wait()
-    assert (plane(rig.answer(pixels)) == expected_labels(pixels)).all()
-    rig.stop()
+    first.kill()
+    rig.check(pixels)
     return {'answers_to_one_frame': 2}
+
+
+def _fake_gpu(rig, **rules):
+    """Environment of a node with a stand-in for TensorRT, see fakes/tensorrt.py."""
+    return {
+        'FAKE_CUDA': '{"fail": {}}',
+        'FAKE_TENSORRT': json.dumps({'version': '10.3.0', **rules}),
+        'PYTHONPATH': os.pathsep.join([str(FAKES), os.environ.get('PYTHONPATH', '')]),
+        'XDG_CACHE_HOME': str(rig.folder / 'cache'),
+    }
 
 
 def _children(pid):
@@ -216,14 +163,7 @@ def _children(pid):
 def builder_killed(rig):
     """The process that builds an engine is killed: the processor goes on, the reason is said."""
     pixels = random_pixels(6)
-    environment = {
-        'FAKE_CUDA': '{"fail": {}}',
-        'FAKE_TENSORRT': '{"version": "10.3.0", "build": "hangs"}',
-        'PYTHONPATH': os.pathsep.join([str(FAKES), os.environ.get('PYTHONPATH', '')]),
-        'XDG_CACHE_HOME': str(rig.folder / 'cache'),
-    }
-    rig.start(backend='auto', environment=environment)
-    rig.subscribe('labels')
+    rig.start('labels', backend='auto', env=_fake_gpu(rig, build='hangs'))
     rig.answer(pixels)
     rig.until(lambda: 'building an engine: ' in rig.node.log())
     builders = _children(rig.node.pid)
@@ -231,48 +171,31 @@ def builder_killed(rig):
         os.kill(pid, signal.SIGKILL)
 
     def said():
-        assert (plane(rig.answer(pixels)) == expected_labels(pixels)).all()
+        rig.check(pixels)
         return 'SIGKILL' in rig.status.get('passed over', '')
 
-    rig.until(said, 60)
+    rig.until(said)
     assert rig.status['backend'] in ('openvino', 'onnxruntime')
-    rig.stop()
-    return {'killed': len(builders), 'classes': len(NAMES)}
+    return {'killed': len(builders)}
 
 
 def build_in_the_way(rig):
     """A frame of a new size waits for its engine, for minutes: deactivate and signals do not."""
-    environment = {
-        'FAKE_CUDA': '{"fail": {}}',
-        'FAKE_TENSORRT': '{"version": "10.3.0", "build": "hangs"}',
-        'PYTHONPATH': os.pathsep.join([str(FAKES), os.environ.get('PYTHONPATH', '')]),
-        'XDG_CACHE_HOME': str(rig.folder / 'cache'),
-    }
     # The engine of the model's own size is there; that of a wide frame is not.
-    built = Process(
-        rig.folder,
-        *('-m', 'linknet_ros', 'build_engine', rig.model),
-        environment=environment | {'FAKE_TENSORRT': '{"version": "10.3.0"}'},
-    )
-    assert built.popen.wait(60) == 0, built.log()
+    built = rig.run('linknet_ros', 'build_engine', rig.model, env=_fake_gpu(rig))
+    assert built.popen.wait(300) == 0, built.log()
     parameters = {'backend': 'tensorrt', 'tensorrt.wait_for_engine': 'true'}
     longest = 0.0
-    for way in ('deactivate', signal.SIGINT, signal.SIGTERM):
-        rig.start(environment=environment, **parameters)
-        rig.subscribe('labels')
+    for number in (None, signal.SIGINT, signal.SIGTERM):
+        rig.start('labels', env=_fake_gpu(rig, build='hangs'), **parameters)
         rig.answer(random_pixels(0))
         while 'building an engine: ' not in rig.node.log():
             rig.send(rig.frame(random_pixels(0, 96, 32)))
             rig.spin(0.1)
-        began = time.monotonic()
-        if way == 'deactivate':
+        if number is None:
+            # The build hangs for ever: that there is an answer shows that nobody waits for it.
             assert rig.change(Transition.TRANSITION_DEACTIVATE)
-            assert time.monotonic() - began < 10, 'deactivate waits for the build'
             assert rig.change(Transition.TRANSITION_ACTIVATE)
             rig.answer(random_pixels(0))
-        code, seconds = rig.node.end(signal.SIGTERM if way == 'deactivate' else way)
-        assert code == 0, rig.node.log()[-2000:]
-        longest = max(longest, _in_time(seconds))
-        rig.node = None
-        rig.unsubscribe('labels')
-    return {'ways': 3, 'longest_s': round(longest, 2)}
+        longest = max(longest, in_time(rig.stop(number or signal.SIGTERM)))
+    return {'ways': 3, 'longest_s': longest}

@@ -37,7 +37,7 @@ def measure(
     :returns: 'backend' and 'precision' that ran; 'ms' of every frame, from BGR to labels;
         'ready_s' from the model file to the first frame; 'peak_mb', the most memory (resident
         set) beyond what the process held without the back end, and 'held_mb', what remained of
-        it while frames ran; both None where Linux does not tell.
+        it while frames ran; both None where Linux does not report it.
     """
     images = np.load(pictures)
     height, width = images.shape[1:3]

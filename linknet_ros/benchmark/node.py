@@ -56,8 +56,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--against',
         metavar='MODULE',
-        help='a node to compare with, as training.usual_node: takes image, sends linknet/labels, '
-        'has a parameter model',
+        help='a node to compare with, e.g. training.usual_node: subscribes to image, publishes '
+        'linknet/labels, has a parameter model',
     )
     parser.add_argument('--quick', action='store_true', help='one short round at one size')
     parser.add_argument('--backend', default='auto')

@@ -1,4 +1,4 @@
-"""What the windows of the node's benchmark say: medians, ratios, targets reached or not."""
+"""The results of the node's benchmark: medians, ratios, and which targets are reached."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def versus(rounds: Sequence[Round]) -> dict[str, float | None]:
 def targets(
     rows: Sequence[Mapping[str, Any]], versus_by_size: Mapping[str, Mapping[str, float | None]]
 ) -> list[dict[str, Any]]:
-    """The targets: 'name', 'wanted', 'measured' (None if not), 'reached' (likewise).
+    """The targets: 'name', 'wanted', 'measured' (None if not), 'reached' (None if not).
 
     Against the usual node, the worst size counts.
     """

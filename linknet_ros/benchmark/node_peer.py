@@ -96,7 +96,7 @@ class Peer:
             self._executor.spin_once(timeout_sec=0.02)
 
     def matched(self) -> bool:
-        """Whether the node has a subscription to the camera, and offers labels."""
+        """Whether the node subscribes to the camera and publishes labels."""
         topic = self._node.resolve_topic_name('linknet/labels')
         return bool(self._camera.get_subscription_count() and self._node.count_publishers(topic))
 
@@ -129,7 +129,7 @@ def measure(
 
     :param pid: of the node's process.
     :param namespace: of the node, '/' for none.
-    :param pictures: .npy file, see Peer, likewise `outputs` and `rate`.
+    :param pictures: .npy file; see Peer, also for `outputs` and `rate`.
     :param warm_up: seconds after the first labels before the window begins, at least.
     :param seconds: of the window; it goes on until two labels have come.
     :returns: 'fps' of labels; 'camera_fps'; 'latency_ms', median time of labels from the stamp

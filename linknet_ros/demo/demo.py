@@ -31,7 +31,7 @@ from linknet_ros.system.child_process import Child, isolate, start_program, stop
 from linknet_ros.system.package_files import STREET_PARAMETERS, package_file, shipped_model
 
 #: Seconds without anything new after which the demo stops waiting.
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 #: The street never ends; this many frames are shown of it.
 _STREET_FRAMES = 100

@@ -24,9 +24,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog='doctor', description=__doc__)
     parser.add_argument('--model', type=Path, help='model file; the one that ships by default')
-    parser.add_argument('--topic', help="the camera's, as /camera/image_raw; not tried by default")
+    parser.add_argument(
+        '--topic', help="the camera's, e.g. /camera/image_raw; not checked by default"
+    )
     parser.add_argument('--backend', default='auto', help="the node's parameter, auto by default")
-    parser.add_argument('--precision', default='auto', help="the node's parameter, likewise")
+    parser.add_argument(
+        '--precision', default='auto', help="the node's parameter, auto by default"
+    )
     parser.add_argument(
         '--json', action='store_true', help='print one JSON object in place of lines'
     )
@@ -91,7 +95,7 @@ def examine(options: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _safe(name: str, check: Callable[[], Finding]) -> Finding:
-    """What a check finds; a doctor who faints is of no use."""
+    """What a check finds; a bug in one must not end the others."""
     try:
         return check()
     except Exception as error:

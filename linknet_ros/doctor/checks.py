@@ -22,7 +22,7 @@ _ABOVE = 'mend what is broken above'
 _NO_MODEL_FIX = 'check its path and permissions'
 _IMPORT_ERRORS = ('ImportError', 'ModuleNotFoundError')
 
-#: What the examination goes on with where even NumPy is missing.
+#: The back ends, if not even their names can be asked for because NumPy is missing.
 _BACKENDS = ('openvino', 'onnxruntime')
 
 #: What libraries say that were built for NumPy 1 and find NumPy 2.
@@ -51,7 +51,7 @@ _CUDA_FIXES = {
 
 
 def probe(name: str, *arguments: str, seconds: float = 0) -> Outcome:
-    """Outcome of a probe of doctor_probes.
+    """Outcome of a probe of probes.py.
 
     :param seconds: 0 for the time that an import may take.
     """
@@ -72,7 +72,7 @@ def python() -> Finding:
 
 
 def numpy() -> Finding:
-    """NumPy; broken ones are mostly two versions in one folder."""
+    """NumPy; a broken one is usually two versions in one folder."""
     return _library('NumPy', 'numpy', probe('numpy'), "pip install 'numpy<2'")
 
 
@@ -146,11 +146,11 @@ def model_file(path: Path) -> Finding:
     return Finding('model', 'error', f'{path} cannot be read: {outcome.message}', fix)
 
 
-def backends(model: Path | None, wanted: str, precision: str, gpu: bool) -> Iterator[Finding]:
+def backends(model: Path | None, requested: str, precision: str, gpu: bool) -> Iterator[Finding]:
     """Every back end, and what the node would take.
 
     :param model: to run; None where none can be read.
-    :param wanted: the node's parameter `backend`, 'auto' or a name.
+    :param requested: the node's parameter `backend`, 'auto' or a name.
     :param precision: the node's parameter `precision`.
     :param gpu: whether there is one for TensorRT.
     """
@@ -168,7 +168,7 @@ def backends(model: Path | None, wanted: str, precision: str, gpu: bool) -> Iter
         runs[name] = run or library
         yield _backend(name, library, run, gpu)
     if model is not None:
-        yield _inference(names, runs, wanted, gpu)
+        yield _inference(names, runs, requested, gpu)
 
 
 def _backend(name: str, library: Outcome, run: Outcome | None, gpu: bool) -> Finding:
@@ -200,32 +200,32 @@ def _backend(name: str, library: Outcome, run: Outcome | None, gpu: bool) -> Fin
     return Finding(name, 'warning', f'{text}; fails to run the model: {run.message}', fix)
 
 
-def _inference(names: list[str], runs: dict[str, Outcome], wanted: str, gpu: bool) -> Finding:
+def _inference(names: list[str], runs: dict[str, Outcome], requested: str, gpu: bool) -> Finding:
     """What the node takes: as open_backend does, which goes on only after a BackendError."""
     working = [name for name in names if runs[name].works]
-    if wanted != 'auto' and wanted not in names:
+    if requested != 'auto' and requested not in names:
         fix = f'set backend to auto, {", ".join(names)}'
-        return Finding('inference', 'error', f"there is no back end '{wanted}'", fix)
-    for name in names if wanted == 'auto' else [wanted]:
+        return Finding('inference', 'error', f"unknown back end '{requested}'", fix)
+    for name in names if requested == 'auto' else [requested]:
         run = runs[name]
         if run.works:
-            text = f'backend {wanted}' + (f' takes {name}' if wanted == 'auto' else '')
+            text = f'backend {requested}' + (f' takes {name}' if requested == 'auto' else '')
             return ok('inference', f'{text} in {run.value["precision"]}')
         if 'BackendError' not in run.kinds and run.failure not in _IMPORT_ERRORS:
-            text = f'backend {wanted} ends with {name}, which fails: {run.message}'
+            text = f'backend {requested} ends with {name}, which fails: {run.message}'
             other = f'set the parameter backend to {working[0]}' if working else 'see above'
             return Finding('inference', 'error', text, other)
-    if wanted == 'tensorrt' and not gpu:
+    if requested == 'tensorrt' and not gpu:
         text = "backend 'tensorrt' needs an NVIDIA GPU, and none works here"
         other = f'set the parameter backend to {working[0]} or auto' if working else _ABOVE
         return Finding('inference', 'error', text, other)
-    if wanted != 'auto' and runs[wanted].misses(wanted):
-        text = f"backend '{wanted}' is not installed"
-        fix = _GET_TENSORRT if wanted == 'tensorrt' else f'pip install {wanted}'
+    if requested != 'auto' and runs[requested].misses(requested):
+        text = f"backend '{requested}' is not installed"
+        fix = _GET_TENSORRT if requested == 'tensorrt' else f'pip install {requested}'
         return Finding('inference', 'error', text, fix)
-    if wanted != 'auto' and working:
+    if requested != 'auto' and working:
         fix = f'see above, or set the parameter backend to {working[0]} or auto'
-        return Finding('inference', 'error', f"backend '{wanted}' does not run the model", fix)
+        return Finding('inference', 'error', f"backend '{requested}' does not run the model", fix)
     fix = _ABOVE
     if all(run.misses(name) for name, run in runs.items()):
         fix = "pip install openvino onnx 'numpy<2'"

@@ -1,4 +1,4 @@
-"""What an examination of this machine finds: one line for each thing."""
+"""What the doctor finds: one line for each thing that it checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ State = Literal['ok', 'warning', 'error']
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     :param name: of the thing.
     :param state: 'error' where the node cannot run, 'warning' where it runs worse than it could.

@@ -1,4 +1,4 @@
-"""The doctor's checks of ROS and DDS; what imports ROS runs in a child, `ros_doctor`."""
+"""The doctor's checks of ROS and DDS; what imports ROS runs in a child process, `ros_probes`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _IMAGE, _COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 
 
 def probe(name: str, *arguments: str, seconds: float = 60.0) -> Outcome:
-    """Outcome of a probe of ros_doctor."""
+    """Outcome of a probe of ros_probes."""
     return ask('linknet_ros.doctor.ros_probes', name, *arguments, seconds=seconds)
 
 
@@ -41,10 +41,10 @@ def ros() -> tuple[Finding, str]:
         text = f'{distribution}, {outcome.value["rmw"]}, domain {_domain()}'
         return ok('ROS', text), outcome.value['rmw']
     if not outcome.misses('rclpy'):
-        wanted = os.environ.get('RMW_IMPLEMENTATION')
+        requested = os.environ.get('RMW_IMPLEMENTATION')
         fix = 'source the setup.bash of ROS again, in a shell without a virtual environment'
-        if wanted:
-            fix = f'unset RMW_IMPLEMENTATION (it is {wanted}), or install that; {fix}'
+        if requested:
+            fix = f'unset RMW_IMPLEMENTATION (it is {requested}), or install that; {fix}'
         return Finding('ROS', 'error', f'does not start: {outcome.message}', fix), ''
     setups = sorted(glob('/opt/ros/*/setup.bash'))
     if setups:
@@ -79,7 +79,7 @@ def node(module: str) -> Finding:
 def cv_bridge(numpy_version: str) -> Finding:
     """cv_bridge, which apt's ROS builds for NumPy 1; the node needs it for rare encodings only.
 
-    :param numpy_version: as '2.1.0', empty where NumPy does not work.
+    :param numpy_version: e.g. '2.1.0'; empty if NumPy does not work.
     """
     outcome = probe('cv_bridge')
     if outcome.works:
@@ -160,7 +160,7 @@ def shared_memory(segment: int) -> Finding:
         return Finding(name, 'warning', text, fix)
     foreign = [path for path in files if not os.access(f'{_MEMORY}/{path}', os.W_OK)]
     if foreign:
-        text += f'; {len(foreign)} segments belong to another user, whose nodes are not heard'
+        text += f'; {len(foreign)} segments belong to another user, whose messages do not arrive'
         fix = 'run camera and node as the same user'
         return Finding(name, 'warning', text, fix)
     return ok(name, text)
@@ -175,15 +175,13 @@ def topic(name: str) -> Finding:
     outcome = probe('topic', name)
     if not outcome.works:
         invalid = 'topic name' in outcome.message
-        fix = (
-            'write the topic as /camera/image_raw' if invalid else 'see what is said of ROS above'
-        )
+        fix = 'use a topic name like /camera/image_raw' if invalid else 'see the line on ROS above'
         return Finding('camera', 'error', f'{name}: {outcome.message}', fix)
     return camera(outcome.value)
 
 
 def camera(seen: dict[str, Any]) -> Finding:
-    """Finding on what ros_doctor saw of a camera topic."""
+    """Finding on what the probe saw of a camera topic."""
     publishers = seen['publishers']
     text = f'{seen["topic"]}: '
     if not publishers:
@@ -198,7 +196,9 @@ def camera(seen: dict[str, Any]) -> Finding:
         return Finding('camera', 'error', text, f'take a topic of type {_IMAGE}')
     compressed = usable[0]['type'] == _COMPRESSED
     if compressed and not seen['topic'].endswith('/compressed'):
-        fix = f'remap it to {seen["topic"]}/compressed, where image_transport:=compressed listens'
+        fix = (
+            f'remap it to {seen["topic"]}/compressed, where image_transport:=compressed subscribes'
+        )
         return Finding('camera', 'error', text, fix)
     problems = [p['problem'] for p in usable if p['problem']]
     if len(problems) == len(usable):

@@ -116,13 +116,13 @@ def spin_once(executor: Executor, seconds: float) -> None:
 def _end_in_time(
     name: str, context: Context, executor: SingleThreadedExecutor, left: threading.Event
 ) -> None:
-    """End the process, as well as it can be, where a signal has not brought it to its end."""
+    """End the process if it has not ended by itself some time after a signal."""
     while context.ok():
         if left.wait(_POLL):
             return
     end = time.monotonic() + _GRACE
     while time.monotonic() < end:
-        # The signal's own wake-up is lost when the executor looks at the context just before and
+        # The signal's own wake-up is lost if the executor checked the context just before it and
         # waits just after it.
         executor.wake()
         if left.wait(_POLL):

@@ -1,7 +1,7 @@
 """Memory that a process has freed: kept for the next frame, or given back.
 
 glibc gives the memory of a picture back to Linux when it is freed, and Linux clears it, page by
-page, when it is wanted again. Of the 1.7 ms of processor time that receiving a frame of 480x360
+page, when it is needed again. Of the 1.7 ms of processor time that receiving a frame of 480x360
 took, half was that.
 """
 
@@ -36,7 +36,7 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> None:
-    """Give back what is free by now, as after a model was loaded; does nothing without glibc."""
+    """Give back what is free now, e.g. after loading a model; does nothing without glibc."""
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):

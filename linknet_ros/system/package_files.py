@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-#: Model that is used where none is named.
+#: Model that is used if none is given.
 SHIPPED_MODEL = 'models/linknet_camvid.onnx'
 
 #: The same network in int8.
@@ -19,9 +19,9 @@ STREET_PARAMETERS = 'config/street.yaml'
 
 
 def shipped_model(precision: str) -> str:
-    """The model that is used where none is named, as a path for `package_file`.
+    """The model that is used if none is given: a path for `package_file`.
 
-    :param precision: that was asked for, as 'auto'; int8 takes a file of its own.
+    :param precision: the requested one, e.g. 'auto'; int8 has a file of its own.
     """
     return SHIPPED_INT8_MODEL if precision == 'int8' else SHIPPED_MODEL
 

@@ -3,8 +3,8 @@
 What a signal does, and the exit code:
 
 * A node, and `demo --view`, run until a signal ends them: 0.
-* A command that a signal interrupts before it has finished: 128 + the signal's number, as a shell
-  has it: 130 for SIGINT, 143 for SIGTERM. It prints one line at most.
+* A command that a signal interrupts before it has finished: 128 + the signal's number, as shells
+  do: 130 for SIGINT, 143 for SIGTERM. It prints one line at most.
 * A signal that comes when everything is done changes nothing.
 
 A handler ends the process directly (`os._exit`) instead of raising an exception: raised at a
@@ -120,7 +120,7 @@ def end_now() -> None:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     global _received
-    # Before the holds are looked at: another thread's may just end.
+    # Before the holds are checked: one of another thread may be ending.
     _received = number
     if _instead is not None:
         _instead()

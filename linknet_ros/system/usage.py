@@ -1,4 +1,4 @@
-"""Processor time and memory of any process, as Linux tells them (proc(5))."""
+"""Processor time and memory of any process, as Linux reports them (proc(5))."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from linknet_ros.errors import LinknetError
 def cpu_seconds(pid: int) -> float:
     """Processor time that a process has used so far, all threads together, in steps of 10 ms.
 
-    :raises LinknetError: when there is no such process.
+    :raises LinknetError: when the process does not exist.
     """
     # The name, in brackets, may hold spaces and brackets of its own.
     fields = _read(pid, 'stat').rpartition(')')[2].split()
@@ -29,7 +29,7 @@ def memory_mb(pid: int) -> dict[str, float]:
     """Memory of a process in MB: what is resident, its share of it, and the most so far.
 
     :returns: 'rss_mb'; 'pss_mb', where pages that n processes share count 1 / n; 'peak_mb'.
-    :raises LinknetError: when there is no such process.
+    :raises LinknetError: when the process does not exist.
     """
     status, rollup = _read(pid, 'status'), _read(pid, 'smaps_rollup')
     return {
@@ -40,9 +40,9 @@ def memory_mb(pid: int) -> dict[str, float]:
 
 
 def forget_peak() -> None:
-    """Let 'peak_mb' of this process begin again at what it holds now.
+    """Reset 'peak_mb' of this process to what it holds now.
 
-    So what its imports once held and gave back does not hide what is taken from here on.
+    Otherwise a peak during the imports would hide what is used from here on.
 
     :raises LinknetError: where Linux does not allow it.
     """

@@ -2,14 +2,13 @@
 
 import re
 import sys
-from collections import namedtuple
 
 import pytest
 from checkout import FAKES
 
 from linknet_ros.doctor import checks as module
 from linknet_ros.doctor.checks import backends, cuda, model_file, numpy, onnx, opencv, python
-from linknet_ros.doctor.finding import Finding
+from linknet_ros.doctor.finding import Finding, ok
 from linknet_ros.system.child_process import Outcome
 
 #: What a library built for NumPy 1 does under NumPy 2.
@@ -20,25 +19,21 @@ sys.stderr.write('RuntimeError: module compiled against ABI version 0x1000009 bu
 raise ImportError('numpy.core.multiarray failed to import')
 """
 DIES = 'import os, signal; os.kill(os.getpid(), signal.SIGSEGV)'
+ABOVE = 'mend what is broken above'
 
 
-@pytest.fixture
-def old_python(monkeypatch):
-    """Python 3.8."""
-    version = namedtuple('version', 'major minor micro')(3, 8, 10)
-    monkeypatch.setattr(sys, 'version_info', version)
+def test_lines():
+    assert str(ok('NumPy', '2.1.0')) == 'ok       NumPy          2.1.0'
+    assert str(Finding('onnx', 'error', 'not installed', 'pip install onnx')).splitlines() == [
+        'error    onnx           not installed',
+        '                         fix: pip install onnx',
+    ]
 
 
-def test_python():
-    finding = python()
-    assert (finding.state, finding.fix) == ('ok', '')
-    assert finding.text.endswith(sys.executable)
-
-
-def test_python_that_is_too_old(old_python):
-    finding = python()
-    assert finding.state == 'error'
-    assert finding.fix == 'use Python 3.10 or newer'
+def test_python(monkeypatch):
+    assert python() == ok('Python', f'{sys.version.split()[0]}, {sys.executable}')
+    monkeypatch.setattr(sys, 'version_info', (3, 8, 10))
+    assert (python().state, python().fix) == ('error', 'use Python 3.10 or newer')
 
 
 @pytest.mark.parametrize('check', [numpy, opencv, onnx])
@@ -49,55 +44,48 @@ def test_library_that_works(check):
 
 
 @pytest.mark.parametrize(
-    ('check', 'name', 'fix'),
+    ('check', 'name', 'source', 'text', 'fix'),
     [
-        (numpy, 'numpy', "pip install 'numpy<2'"),
-        (opencv, 'cv2', 'pip install opencv-python-headless'),
-        (onnx, 'onnx', 'pip install onnx'),
+        (numpy, 'numpy', None, 'not installed', "pip install 'numpy<2'"),
+        (opencv, 'cv2', None, 'not installed', 'pip install opencv-python-headless'),
+        (onnx, 'onnx', None, 'not installed', 'pip install onnx'),
+        (
+            opencv,
+            'cv2',
+            OLD_ABI,
+            'was built for another NumPy than the one that is installed '
+            '(numpy.core.multiarray failed to import)',
+            "pip install 'numpy<2'",
+        ),
+        (
+            opencv,
+            'cv2',
+            'raise ImportError("libGL.so.1: cannot open shared object file")',
+            'does not work: libGL.so.1: cannot open shared object file',
+            'pip install opencv-python-headless in place of opencv-python, or '
+            'sudo apt install libgl1',
+        ),
+        (onnx, 'onnx', 'raise RuntimeError("two")', 'does not work: two', 'pip install onnx'),
+        (
+            onnx,
+            'onnx',
+            DIES,
+            'does not work: the process died of SIGSEGV',
+            'pip install onnx',
+        ),
+        (
+            numpy,
+            'numpy',
+            '__version__ = "1.0"',
+            "does not work: module 'numpy' has no attribute 'eye'",
+            "pip install 'numpy<2'",
+        ),
     ],
 )
-def test_library_that_is_missing(missing, check, name, fix):
-    missing(name)
+def test_library_that_fails(stand_in, missing, check, name, source, text, fix):
+    missing(name) if source is None else stand_in(name, source)
     finding = check()
-    assert (finding.state, finding.text, finding.fix) == ('error', 'not installed', fix)
-
-
-def test_library_built_for_another_numpy(stand_in):
-    stand_in('cv2', OLD_ABI)
-    assert opencv() == Finding(
-        'OpenCV',
-        'error',
-        'was built for another NumPy than the one that is installed '
-        '(numpy.core.multiarray failed to import)',
-        "pip install 'numpy<2'",
-    )
-
-
-def test_opencv_without_libgl(stand_in):
-    stand_in('cv2', 'raise ImportError("libGL.so.1: cannot open shared object file")')
-    finding = opencv()
-    assert finding.text == 'does not work: libGL.so.1: cannot open shared object file'
-    assert finding.fix.endswith('in place of opencv-python, or sudo apt install libgl1')
-
-
-@pytest.mark.parametrize(
-    ('source', 'reason'),
-    [
-        ('raise RuntimeError("two of them")', 'two of them'),
-        (DIES, 'the process died of SIGSEGV'),
-        ('import os; os.abort()', 'the process died of SIGABRT'),
-        ('import os; os._exit(7)', 'the process ended with exit code 7'),
-        ('__version__ = "1.0"', "module 'onnx' has no attribute 'x'"),
-    ],
-)
-def test_library_that_is_broken(stand_in, source, reason):
-    name, check = ('numpy', numpy) if 'attribute' in reason else ('onnx', onnx)
-    stand_in(name, source)
-    finding = check()
-    assert finding.state == 'error'
-    expected = "module 'numpy' has no attribute 'eye'" if name == 'numpy' else reason
-    assert finding.text == f'does not work: {expected}'
-    assert finding.fix
+    assert (finding.state, finding.text, finding.fix) == ('error', text, fix)
 
 
 def test_library_that_hangs(stand_in, monkeypatch):
@@ -111,42 +99,17 @@ def test_library_that_hangs(stand_in, monkeypatch):
 # The GPU.
 
 
-@pytest.fixture
-def trace(tmp_path, monkeypatch):
-    """Make traces of a GPU there or not: `trace(True)`."""
-
-    def leave(there):
-        path = tmp_path if there else tmp_path / 'none'
-        monkeypatch.setattr(module, '_GPU_TRACES', (str(path),))
-
-    return leave
-
-
-def test_gpu(cuda_library, trace):
+def test_gpu(cuda_library):
     cuda_library('0')
-    finding, gpu = cuda()
-    assert gpu
-    assert finding.state == 'ok'
-    assert finding.text == 'driver for CUDA 12.6: Orin (compute capability 8.7, 8000 MB)'
-
-
-def test_no_gpu(monkeypatch, trace):
-    missing = Outcome(failure='OSError', message='libcuda.so.1: cannot open shared object file: x')
-    monkeypatch.setattr(module, 'probe', lambda name: missing)
-    trace(False)
-    finding, gpu = cuda()
-    assert (finding.state, gpu) == ('ok', False)
-    assert finding.text == 'no NVIDIA driver; the node runs on the processor'
-    trace(True)
-    finding, gpu = cuda()
-    assert (finding.state, gpu) == ('warning', False)
-    assert 'there is an NVIDIA GPU' in finding.text
-    assert 'start a container with `--gpus all`' in finding.fix
+    text = 'driver for CUDA 12.6: Orin (compute capability 8.7, 8000 MB)'
+    assert cuda() == (ok('CUDA', text), True)
 
 
 @pytest.mark.parametrize(
-    ('init', 'there', 'state', 'text', 'fix'),
+    ('init', 'trace', 'state', 'text', 'fix'),
     [
+        (None, False, 'ok', 'no NVIDIA driver; the node runs on the processor', ''),
+        (None, True, 'warning', 'there is an NVIDIA GPU', 'a container with `--gpus all`'),
         ('100', False, 'ok', 'a driver, but no GPU', ''),
         ('100', True, 'warning', 'cuInit fails with CUDA error 100', '`nvidia-smi` must list'),
         ('803', True, 'warning', 'cuInit fails with CUDA error 803', 'restart the machine'),
@@ -155,20 +118,23 @@ def test_no_gpu(monkeypatch, trace):
         ('raise(SIGSEGV)', True, 'warning', 'the process died of SIGSEGV', '`nvidia-smi` works'),
     ],
 )
-def test_gpu_that_does_not_work(cuda_library, trace, init, there, state, text, fix):
-    cuda_library(init)
-    trace(there)
+def test_no_gpu(cuda_library, tmp_path, monkeypatch, init, trace, state, text, fix):
+    if init is None:
+        message = 'libcuda.so.1: cannot open shared object file: x'
+        outcome = Outcome(failure='OSError', message=message)
+        monkeypatch.setattr(module, 'probe', lambda name: outcome)
+    else:
+        cuda_library(init)
+    monkeypatch.setattr(module, '_GPU_TRACES', (str(tmp_path if trace else tmp_path / 'none'),))
     finding, gpu = cuda()
-    assert not gpu
-    assert finding.state == state
+    assert (gpu, finding.state, bool(finding.fix)) == (False, state, state != 'ok')
     assert text in finding.text
     assert fix in finding.fix
 
 
-def test_driver_library_that_is_no_library(tmp_path, monkeypatch, trace):
+def test_driver_library_that_is_not_one(tmp_path, monkeypatch):
     (tmp_path / 'libcuda.so.1').write_text('not a library')
     monkeypatch.setenv('LD_LIBRARY_PATH', str(tmp_path))
-    trace(False)
     finding, gpu = cuda()
     assert (finding.state, gpu) == ('warning', False)
     assert 'the driver does not work' in finding.text
@@ -178,19 +144,14 @@ def test_driver_library_that_is_no_library(tmp_path, monkeypatch, trace):
 
 
 def test_model(model_path):
-    finding = model_file(model_path)
-    assert finding.state == 'ok'
-    assert finding.text == 'model.onnx: Tiny (1 layer), 3 classes of hand-made, 96x64'
+    text = 'model.onnx: Tiny (1 layer), 3 classes of hand-made, 96x64'
+    assert model_file(model_path) == ok('model', text)
 
 
-def test_model_that_is_missing(tmp_path):
+def test_model_that_is_missing_or_broken(model_path, tmp_path):
     finding = model_file(tmp_path / 'none.onnx')
-    assert finding.state == 'error'
-    assert finding.text == f"no model file '{tmp_path / 'none.onnx'}'"
+    assert (finding.state, finding.text) == ('error', f"no model file '{tmp_path / 'none.onnx'}'")
     assert finding.fix == 'check the model parameter, or train and export one'
-
-
-def test_model_that_is_broken(model_path):
     model_path.write_bytes(model_path.read_bytes()[:-40])
     finding = model_file(model_path)
     assert finding.state == 'error'
@@ -198,25 +159,25 @@ def test_model_that_is_broken(model_path):
     assert finding.fix == 'copy or export it again'
 
 
-def test_model_without_numpy(model_path, missing):
-    missing('numpy')
+@pytest.mark.parametrize(
+    ('name', 'source', 'reason', 'fix'),
+    [
+        ('numpy', None, "No module named 'numpy'", ABOVE),
+        ('onnx', DIES, 'the process died of SIGSEGV', f'{ABOVE}, then copy or export the file'),
+    ],
+)
+def test_model_whose_reader_is_broken(model_path, stand_in, missing, name, source, reason, fix):
+    missing(name) if source is None else stand_in(name, source)
     finding = model_file(model_path)
-    assert finding.text == f"{model_path} cannot be read: No module named 'numpy'"
-    assert finding.fix == 'mend what is broken above'
-
-
-def test_model_whose_reader_is_broken(model_path, stand_in):
-    stand_in('onnx', DIES)
-    finding = model_file(model_path)
-    assert finding.text == f'{model_path} cannot be read: the process died of SIGSEGV'
-    assert finding.fix.startswith('mend what is broken above')
+    assert finding.text == f'{model_path} cannot be read: {reason}'
+    assert finding.fix.startswith(fix)
 
 
 # Back ends.
 
 
-def seen(model_path, wanted='auto', precision='auto', gpu=False):
-    return {finding.name: finding for finding in backends(model_path, wanted, precision, gpu)}
+def seen(model_path, requested='auto', precision='auto', gpu=False):
+    return {finding.name: finding for finding in backends(model_path, requested, precision, gpu)}
 
 
 def test_backends_that_work(model_path):
@@ -226,87 +187,71 @@ def test_backends_that_work(model_path):
         'onnxruntime': 'ok',
         'inference': 'ok',
     }
-    assert re.search(
-        r'; runs the model in (fp32|bf16): \d+ ms a frame$', findings['openvino'].text
-    )
+    runs = r'; runs the model in (fp32|bf16): \d+ ms a frame$'
+    assert re.search(runs, findings['openvino'].text)
     assert 'CPUExecutionProvider; runs the model in fp32' in findings['onnxruntime'].text
     assert findings['inference'].text.startswith('backend auto takes openvino in ')
 
 
-def test_backend_that_is_missing(model_path, missing):
+def test_missing_backends(model_path, missing):
     missing('openvino')
     findings = seen(model_path)
-    assert (findings['openvino'].state, findings['openvino'].text) == ('ok', 'not installed')
+    assert findings['openvino'] == ok('openvino', 'not installed')
     assert findings['inference'].text == 'backend auto takes onnxruntime in fp32'
+    named = seen(model_path, requested='openvino')['inference']
+    text = "backend 'openvino' is not installed"
+    assert named == Finding('inference', 'error', text, 'pip install openvino')
+    missing('onnxruntime')
+    missing('tensorrt')
+    fix = "pip install openvino onnx 'numpy<2'"
+    none = Finding('inference', 'error', 'no back end runs the model', fix)
+    assert seen(model_path)['inference'] == none
 
 
 def test_library_that_every_backend_needs(model_path, stand_in):
     stand_in('cv2', OLD_ABI)
     findings = seen(model_path)
     assert findings['openvino'].state == findings['onnxruntime'].state == 'warning'
-    assert findings['openvino'].fix == 'mend what is broken above'
+    assert findings['openvino'].fix == findings['inference'].fix == ABOVE
     assert findings['inference'].state == 'error'
-    assert findings['inference'].fix == 'mend what is broken above'
 
 
-def test_wanted_backend_that_is_missing(model_path, missing):
-    missing('openvino')
-    finding = seen(model_path, wanted='openvino')['inference']
-    assert finding.state == 'error'
-    assert finding.text == "backend 'openvino' is not installed"
-    assert finding.fix == 'pip install openvino'
-
-
-def test_all_backends_missing(model_path, missing):
-    missing('openvino')
-    missing('onnxruntime')
-    missing('tensorrt')
-    finding = seen(model_path)['inference']
-    assert (finding.state, finding.text) == ('error', 'no back end runs the model')
-    assert finding.fix == "pip install openvino onnx 'numpy<2'"
-
-
-def test_backend_that_kills_the_process(model_path, stand_in):
-    """`auto` would die with it: that another one works does not help the node."""
-    stand_in('openvino', DIES)
+@pytest.mark.parametrize(
+    ('source', 'reason'),
+    [
+        (DIES, 'the process died of SIGSEGV'),
+        ('raise OSError("libtbb.so.12: file too short")', 'libtbb.so.12: file too short'),
+    ],
+)
+def test_backend_that_ends_the_node(model_path, stand_in, source, reason):
+    """`auto` would end with it: that another one works does not help the node."""
+    stand_in('openvino', source)
     findings = seen(model_path)
-    assert findings['openvino'].state == 'warning'
-    assert findings['openvino'].text == 'cannot be imported: the process died of SIGSEGV'
-    assert findings['openvino'].fix == 'pip install --force-reinstall openvino'
+    text, fix = f'cannot be imported: {reason}', 'pip install --force-reinstall openvino'
+    assert findings['openvino'] == Finding('openvino', 'warning', text, fix)
     assert findings['inference'].state == 'error'
     assert 'ends with openvino, which fails' in findings['inference'].text
     assert findings['inference'].fix == 'set the parameter backend to onnxruntime'
-    assert seen(model_path, wanted='onnxruntime')['inference'].state == 'ok'
-
-
-def test_backend_whose_import_raises_what_nobody_translates(model_path, stand_in):
-    stand_in('openvino', 'raise OSError("libtbb.so.12: file too short")')
-    findings = seen(model_path)
-    assert findings['openvino'].state == 'warning'
-    assert findings['openvino'].text == 'cannot be imported: libtbb.so.12: file too short'
-    assert findings['inference'].state == 'error'
-    assert findings['inference'].fix == 'set the parameter backend to onnxruntime'
+    assert seen(model_path, requested='onnxruntime')['inference'].state == 'ok'
 
 
 def test_backend_built_for_another_numpy(model_path, stand_in):
     stand_in('onnxruntime', OLD_ABI)
     findings = seen(model_path)
-    assert findings['onnxruntime'].state == 'warning'
+    assert (findings['onnxruntime'].state, findings['inference'].state) == ('warning', 'ok')
     assert findings['onnxruntime'].fix == "pip install 'numpy<2'"
-    assert findings['inference'].state == 'ok'
 
 
-def test_precision_that_a_backend_has_not(model_path):
-    findings = seen(model_path, wanted='onnxruntime', precision='bf16')
-    assert findings['onnxruntime'].state == 'warning'
+def test_precision_that_a_backend_does_not_have(model_path):
+    findings = seen(model_path, requested='onnxruntime', precision='bf16')
+    assert (findings['onnxruntime'].state, findings['inference'].state) == ('warning', 'error')
     assert 'backend onnxruntime computes in fp32 only' in findings['onnxruntime'].text
     assert findings['onnxruntime'].fix.startswith('use precision auto or fp32')
-    assert findings['inference'].state == 'error'
 
 
 def test_unknown_backend(model_path):
-    finding = seen(model_path, wanted='tpu')['inference']
-    assert (finding.state, finding.text) == ('error', "there is no back end 'tpu'")
+    finding = seen(model_path, requested='tpu')['inference']
+    assert (finding.state, finding.text) == ('error', "unknown back end 'tpu'")
     assert 'openvino' in finding.fix
 
 
@@ -316,32 +261,22 @@ def test_without_a_model_only_the_libraries_are_seen():
     assert 'runs the model' not in findings['openvino'].text
 
 
-def test_tensorrt_is_missed_where_there_is_a_gpu(missing):
+def test_tensorrt_that_is_missing(model_path, missing):
     missing('tensorrt')
-    findings = seen(None, gpu=True)
+    assert seen(None, gpu=False)['tensorrt'].text == 'not installed, and no GPU for it'
+    findings = seen(model_path, requested='tensorrt', gpu=True)
     assert findings['tensorrt'].state == 'warning'
+    # The back end asks for cuda-bindings before TensorRT: both must be named at once.
     assert 'pip install tensorrt, and cuda-bindings' in findings['tensorrt'].fix
     assert 'docs/jetson.md' in findings['tensorrt'].fix
-    assert seen(None, gpu=False)['tensorrt'].text == 'not installed, and no GPU for it'
-
-
-def test_wanted_tensorrt_that_is_missing(model_path, missing):
-    """The back end asks for cuda-bindings before TensorRT: both must be named at once."""
-    missing('tensorrt')
-    findings = seen(model_path, wanted='tensorrt', gpu=True)
     assert findings['inference'].text == "backend 'tensorrt' is not installed"
     assert findings['inference'].fix == findings['tensorrt'].fix
-    assert 'cuda-bindings' in findings['inference'].fix
-
-
-def test_wanted_tensorrt_without_a_gpu(model_path, missing):
-    missing('tensorrt')
-    finding = seen(model_path, wanted='tensorrt', gpu=False)['inference']
-    assert (finding.state, finding.text) == (
+    assert seen(model_path, requested='tensorrt', gpu=False)['inference'] == Finding(
+        'inference',
         'error',
         "backend 'tensorrt' needs an NVIDIA GPU, and none works here",
+        'set the parameter backend to openvino or auto',
     )
-    assert finding.fix == 'set the parameter backend to openvino or auto'
 
 
 def test_tensorrt_version(stand_in):
@@ -358,7 +293,7 @@ def test_driver_without_a_usable_gpu(model_path, fake_gpu, cuda_library, monkeyp
     findings = seen(model_path)
     assert (findings['tensorrt'].state, findings['inference'].state) == ('ok', 'ok')
     assert findings['inference'].text.startswith('backend auto takes openvino in ')
-    tensorrt = seen(model_path, wanted='tensorrt', gpu=True)['tensorrt']
+    tensorrt = seen(model_path, requested='tensorrt', gpu=True)['tensorrt']
     assert tensorrt.state == 'warning'
     assert tensorrt.text.startswith('10.3.0; CUDA: cudaGetDeviceCount failed with cudaError')
     assert tensorrt.fix.startswith('the driver is missing or older')

@@ -252,7 +252,7 @@ def test_pipe_among_the_images(folder):
     os.mkfifo(folder / 'a.png')
     (error,) = open_files(str(folder)).frames()
     assert 'cannot read' in str(error)
-    assert 'it is a pipe or device, no file' in str(error)
+    assert 'it is a pipe or a device, not a file' in str(error)
 
 
 def test_image_file_that_is_too_large(folder):

@@ -29,7 +29,7 @@ def run(code, *arguments, **variables):
         env={**os.environ, **local, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=900,
         check=False,
     )
     # rcl has a line of its own, which says less.

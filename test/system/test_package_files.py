@@ -13,13 +13,6 @@ from linknet_ros.system.package_files import (
 )
 
 
-def share(prefix):
-    folder = prefix / 'share' / 'linknet_ros'
-    folder.mkdir(parents=True)
-    (folder / 'package.xml').touch()
-    return folder
-
-
 @pytest.fixture
 def module_at(monkeypatch):
     """Pretend that the module lies in a folder."""
@@ -35,46 +28,31 @@ def module_at(monkeypatch):
 def test_checkout():
     assert package_file('config/camvid.yaml') == ROOT / 'config' / 'camvid.yaml'
     assert package_file('none.txt') == ROOT / 'none.txt'
-
-
-def test_paths_that_others_rely_on():
-    assert SHIPPED_MODEL == 'models/linknet_camvid.onnx'
-    assert SHM_PROFILE == 'config/fastdds_shm.xml'
-    assert package_file(SHIPPED_MODEL).is_file()
     assert package_file(SHM_PROFILE).is_file()
 
 
-def test_share_beside_lib(module_at, tmp_path, monkeypatch):
-    """As colcon and pip install it."""
-    monkeypatch.delenv('AMENT_PREFIX_PATH', raising=False)
-    folder = share(tmp_path / 'install')
-    module_at(tmp_path / 'install' / 'lib' / 'python3.12' / 'site-packages')
-    assert package_file(SHIPPED_MODEL) == folder / 'models' / 'linknet_camvid.onnx'
-
-
-def test_share_above_local(module_at, tmp_path, monkeypatch):
-    """Colcon on Ubuntu 22.04 puts modules below local/, and share/ beside it."""
-    monkeypatch.delenv('AMENT_PREFIX_PATH', raising=False)
-    folder = share(tmp_path / 'install')
-    module_at(tmp_path / 'install' / 'local' / 'lib' / 'python3.10' / 'dist-packages')
-    assert package_file(SHM_PROFILE) == folder / SHM_PROFILE
-
-
-def test_own_prefix_is_before_a_listed_one(module_at, tmp_path, monkeypatch):
-    """An overlay whose module runs must not use the files of the package below it."""
-    folder = share(tmp_path / 'overlay')
-    share(tmp_path / 'underlay')
-    module_at(tmp_path / 'overlay' / 'lib' / 'python3.12' / 'site-packages')
-    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path / 'underlay'))
-    assert package_file(SHIPPED_MODEL) == folder / SHIPPED_MODEL
-
-
-def test_share_of_a_listed_prefix(module_at, tmp_path, monkeypatch):
-    """`colcon build --symlink-install`: the module is in build/, the files in install/."""
-    folder = share(tmp_path / 'second')
-    module_at(tmp_path / 'build')
-    monkeypatch.setenv('AMENT_PREFIX_PATH', f'{tmp_path / "first"}::{tmp_path / "second"}')
-    assert package_file(SHIPPED_MODEL) == folder / SHIPPED_MODEL
+@pytest.mark.parametrize(
+    ('module', 'prefixes', 'listed', 'found'),
+    [
+        # As colcon and pip install it.
+        ('install/lib/python3.12/site-packages', ['install'], '', 'install'),
+        # Colcon on Ubuntu 22.04 puts modules below local/, and share/ beside it.
+        ('install/local/lib/python3.10/dist-packages', ['install'], '', 'install'),
+        # An overlay whose module runs must not use the files of the package below it.
+        ('over/lib/python3.12/site-packages', ['over', 'under'], '{0}/under', 'over'),
+        # `colcon build --symlink-install`: the module is in build/, the files in install/.
+        ('build', ['second'], '{0}/first::{0}/second', 'second'),
+    ],
+)
+def test_installed(module_at, tmp_path, monkeypatch, module, prefixes, listed, found):
+    for prefix in prefixes:
+        folder = tmp_path / prefix / 'share' / 'linknet_ros'
+        folder.mkdir(parents=True)
+        (folder / 'package.xml').touch()
+    monkeypatch.setenv('AMENT_PREFIX_PATH', listed.format(tmp_path))
+    module_at(tmp_path / module)
+    share = tmp_path / found / 'share' / 'linknet_ros'
+    assert package_file(SHIPPED_MODEL) == share / 'models' / 'linknet_camvid.onnx'
 
 
 def test_nowhere(module_at, tmp_path, monkeypatch):

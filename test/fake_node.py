@@ -31,8 +31,8 @@ class FakeNode:
 
     def __init__(self):
         self.publishers = []
-        #: Names of topics in the order of what was sent, and warnings.
-        self.sent, self.said = [], []
+        #: Names of topics in the order of what was sent, warnings, and infos.
+        self.sent, self.said, self.told = [], [], []
 
     def create_publisher(self, kind, topic, qos, **_):
         self.publishers.append(FakePublisher(self, kind, topic, qos))
@@ -43,7 +43,9 @@ class FakeNode:
         self.publishers.remove(publisher)
 
     def get_logger(self):
-        return SimpleNamespace(warning=lambda text, **_: self.said.append(text))
+        return SimpleNamespace(
+            warning=lambda text, **_: self.said.append(text), info=self.told.append
+        )
 
     def resolve_topic_name(self, name):
         return f'/camera/{name}'

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError, SourceError
+from linknet_ros.ground.blind import BlindRange
 from linknet_ros.ground.camera import CameraModel
 from linknet_ros.ground.contacts import (
     CONTACT,
@@ -115,6 +116,11 @@ class GroundProjection:
             )
         found = self._finder.find(labels, table, confidence, min_confidence, clearance)
         return found if filtered_at is None else self._filter.filter(found, filtered_at)
+
+    @cached_property
+    def blind(self) -> BlindRange:
+        """How near the ground may be before the camera no longer sees it."""
+        return BlindRange.of(self.rays)
 
     @cached_property
     def grid(self) -> GroundGrid:

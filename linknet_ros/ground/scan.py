@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from linknet_ros.ground.blind import BlindRange, scanned_rays
 from linknet_ros.ground.contacts import OPEN, Contacts, outline
 from linknet_ros.ground.grid import RangeMinimum
 from linknet_ros.ground.rays import Doubles, Floats, GroundRays, Indices
@@ -19,14 +20,20 @@ _PARTS = 4
 class GroundScan:
     """A scan around the base frame's origin, over the bearings that the camera sees.
 
+    Slivers are left out, see BlindRange: consumers clear the ground along each reading, from a
+    distance that is the same for all of them.
+
     :param rays: rays of the camera.
     :param max_range: the one that the rays were made with [m].
     """
 
     def __init__(self, rays: GroundRays, max_range: float) -> None:
         self._rays = rays
+        self._scanned = scanned_rays(rays)
         #: Furthest distance that counts as measured [m].
         self.range_max = max_range
+        #: Nearest ground that any bearing sees [m]; contacts that are moved back may be nearer.
+        self.range_min = min(BlindRange.of(rays).nearest, max_range)
         ends = rays.near.max(1)
         # If the vehicle hides all the ground, the scan has every ray and sees nothing.
         seen = np.flatnonzero(ends > 0) if ends.any() else np.arange(len(rays))
@@ -81,9 +88,10 @@ class GroundScan:
         """
         ranges = self._ranges
         ranges.fill(np.nan)
-        openness = self._minimum((contacts.kind == OPEN).astype(np.float32))
+        openness = self._minimum(((contacts.kind == OPEN) & self._scanned).astype(np.float32))
         ranges[self._seen[openness > 0]] = np.inf
-        points, _ = outline(self._rays, contacts, _PARTS)
+        points, ray = outline(self._rays, contacts, _PARTS)
+        points = points[self._scanned[ray]]
         if len(points):
             away = np.hypot(points[:, 0], points[:, 1])
             bins = self._bins(points)

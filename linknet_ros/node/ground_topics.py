@@ -11,6 +11,7 @@ from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
 from linknet_ros.errors import CalibrationError
+from linknet_ros.ground.blind import BlindRange
 from linknet_ros.ground.camera_info import camera_model_of
 from linknet_ros.ground.projector import GroundProjector, ProjectedGround
 from linknet_ros.ground.settings import GroundState
@@ -45,6 +46,9 @@ class GroundTopics:
         self._tf: TfMounts | None = None
         self._tf_is_open = False
         self._projector = GroundProjector()
+        self._blind: BlindRange | None = None
+        #: Why nothing could be published with the newest frame; '' if it could.
+        self._problem = ''
         self._publishers = {
             name: create_publisher(
                 node, kind, f'~/{name}', latched=latched and kind is OccupancyGrid
@@ -90,16 +94,25 @@ class GroundTopics:
         try:
             projected = self._project(state, result, header, camera_info)
         except CalibrationError as error:
-            self._node.get_logger().warning(
-                f'no ~/drivable_grid, scan or cloud: {error}', throttle_duration_sec=_LOG_PERIOD
-            )
+            self._problem = f'no ~/drivable_grid, scan or cloud: {error}'
+            self._node.get_logger().warning(self._problem, throttle_duration_sec=_LOG_PERIOD)
             return 0.0
+        self._problem = ''
+        self._report(projected.projection.blind)
         sending = 0.0
         for name, message in self._messages(projected, state, header, wanted):
             start = time.perf_counter()
             self._publishers[name].publish(message)
             sending += time.perf_counter() - start
         return sending
+
+    def values(self) -> dict[str, str]:
+        """What diagnostics say of the mount, once the tables are made."""
+        return {'blind range': str(self._blind)} if self._blind else {}
+
+    def problem(self) -> str:
+        """Why subscribers get nothing; '' if they do, or if there are none."""
+        return self._problem if self.has_subscribers() else ''
 
     def destroy(self) -> None:
         """Take the topics away."""
@@ -133,6 +146,22 @@ class GroundTopics:
         stamp = header.stamp.sec + 1e-9 * header.stamp.nanosec
         return self._projector.project(
             state, camera, mount, result.labels, result.confidence, stamp
+        )
+
+    def _report(self, blind: BlindRange) -> None:
+        """Log the blind range of the mount, if it is another one."""
+        before, self._blind = self._blind, blind
+        if blind is before or str(blind) == str(before):
+            return
+        slivers = ''
+        if blind.slivers >= 0.005:
+            slivers = (
+                f'; {blind.slivers:.0%} of the bearings begin later and are not in ~/drivable_scan'
+            )
+        self._node.get_logger().info(
+            f'the camera sees the ground from {blind}{slivers}. Nearer obstacles are invisible: '
+            f'Nav2 needs raytrace_min_range of at least {blind.clearing_from:.1f}, see `ros2 run '
+            'linknet_ros planner_config`'
         )
 
     def _messages(

@@ -195,6 +195,10 @@ class SegmentNode(LifecycleNode):
             }
             if self.parameters.inference.backend != 'auto' and 'passed over' in settings:
                 faults.append(settings['passed over'])
+        if self._topics is not None:
+            settings |= self._topics.ground_values()
+            problem = self._topics.ground_problem()
+            faults += [problem] if problem else []
         self._diagnostics.publish(self._state, self.statistics.snapshot(), settings, faults)
 
 

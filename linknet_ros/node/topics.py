@@ -84,6 +84,14 @@ class Topics:
         publishers = self._publishers.values()
         return any(map(_has_subscribers, publishers)) or self._ground.has_subscribers()
 
+    def ground_values(self) -> dict[str, str]:
+        """What diagnostics say of the ground projection."""
+        return self._ground.values()
+
+    def ground_problem(self) -> str:
+        """Why subscribers of the ground projection get nothing; '' if they do."""
+        return self._ground.problem()
+
     def publish(
         self,
         state: State,

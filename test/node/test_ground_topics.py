@@ -211,6 +211,32 @@ def test_a_fault_of_the_tables_is_found_once(node, open_ground, made):
     assert ahead(node) == pytest.approx(60 / 20.5, rel=0.02)
 
 
+def test_blind_range_is_reported_once_for_a_mount(node, open_ground):
+    ground = open_ground()
+    assert ground.topics.values() == {}
+    for _ in range(2):
+        ground.publish(wall())
+    (told,) = node.told
+    assert told.startswith('the camera sees the ground from 1.5 m ahead, 1.5 to 1.8 m by bearing.')
+    assert 'raytrace_min_range of at least 2.0' in told
+    assert ground.topics.values() == {'blind range': '1.5 m ahead, 1.5 to 1.8 m by bearing'}
+    assert node.newest('drivable_scan').range_min == pytest.approx(60 / 40.5, rel=0.01)
+    ground.show(pitch=0.1)
+    ground.publish(wall())
+    assert len(node.told) == 2
+
+
+def test_problem_is_known_while_somebody_subscribes(node, open_ground):
+    ground = open_ground()
+    ground.publish(wall(), HEADER, None)
+    assert 'no camera_info on /camera/camera_info' in ground.topics.problem()
+    node.subscribe()
+    assert ground.topics.problem() == ''
+    node.subscribe(*NAMES)
+    ground.publish(wall())
+    assert ground.topics.problem() == ''
+
+
 # Parameters.
 
 

@@ -11,8 +11,8 @@ def test_diagnostics_show_the_last_line_about_the_engine_and_every_reason():
     logged = []
     notes = BackendNotes(logged.append)
     notes.step_down('no GPU')
-    notes.tell('building 10 %')
-    notes.tell('building 20 %')
+    notes.report('building 10 %')
+    notes.report('building 20 %')
     notes.step_down('no openvino')
     assert notes.values() == {'engine': 'building 20 %', 'passed over': 'no GPU; no openvino'}
     assert logged == [
@@ -28,6 +28,6 @@ def test_what_is_said_again_for_another_frame_size_is_logged_once():
     notes = BackendNotes(logged.append)
     for _ in range(3):
         notes.step_down('no GPU')
-        notes.tell('building')
+        notes.report('building')
     assert logged == ['passed over: no GPU', 'building']
     assert notes.values() == {'engine': 'building', 'passed over': 'no GPU'}

@@ -253,10 +253,19 @@ def test_the_place_of_the_camera(node, open_ground):
     assert node.newest('drivable_scan').header.frame_id == 'base_footprint'
 
 
-def test_pitch_looks_down(node, open_ground):
-    open_ground(pitch=0.1).publish(wall())
-    reach = 1 / math.tan(0.1 + math.atan(20.5 / 60))
-    assert ahead(node) == pytest.approx(reach, rel=0.02)
+@pytest.mark.parametrize(
+    ('changes', 'reach'),
+    [
+        ({'pitch': 0.1}, 1 / math.tan(0.1 + math.atan(20.5 / 60))),
+        ({'overhanging_classes': ('car',), 'clearance': 0.25}, 0.75 * 60 / 20.5),
+        # Confidence is 200 of 255, 0.784.
+        ({'min_confidence': 0.78}, 60 / 20.5),
+        ({'min_confidence': 0.79}, math.nan),
+    ],
+)
+def test_reach(node, open_ground, changes, reach):
+    open_ground(**changes).publish(wall())
+    assert ahead(node) == pytest.approx(reach, rel=0.02, nan_ok=True)
 
 
 def test_yaw_looks_to_the_left(node, open_ground):
@@ -278,22 +287,6 @@ def test_drivable_and_unknown_classes(node, open_ground):
     # The sky is no exception then.
     ground.publish(wall(label=SKY))
     assert ahead(node) == pytest.approx(60 / 20.5, rel=0.02)
-
-
-def test_confidence(node, open_ground):
-    # 200 of 255 is 0.784.
-    ground = open_ground(min_confidence=0.78)
-    ground.publish(wall())
-    assert ahead(node) == pytest.approx(60 / 20.5, rel=0.02)
-    ground.show(min_confidence=0.79)
-    ground.publish(wall())
-    assert math.isnan(ahead(node))
-
-
-def test_clearance(node, open_ground):
-    changes = {'overhanging_classes': ('car',), 'clearance': 0.25}
-    open_ground(**changes).publish(wall())
-    assert ahead(node) == pytest.approx(0.75 * 60 / 20.5, rel=0.02)
 
 
 def test_ego_mask(node, open_ground, tmp_path):

@@ -1,8 +1,11 @@
 """Outputs by name, each worked out by hand."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
+from checkout import ROOT
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError, ParameterError
@@ -194,3 +197,14 @@ def test_formats():
         'bgr8; png compressed bgr8',
         'bgr8; jpeg compressed bgr8',
     ]
+
+
+def test_colours_are_never_those_of_a_data_set():
+    """Tables of data sets are for what draws or describes data sets, not for a model's results."""
+    package = ROOT / 'linknet_ros'
+    users = {
+        path.relative_to(package).parts[0]
+        for path in package.rglob('*.py')
+        if re.search(r'\b(CAMVID|CITYSCAPES)\b', path.read_text('utf-8'))
+    }
+    assert users == {'classes.py', 'simulation'}

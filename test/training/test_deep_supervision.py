@@ -55,37 +55,6 @@ def test_gradients_of_the_sides_reach_the_network(supervised):
     assert supervised.network.up.weight.grad is None
 
 
-def test_nothing_is_kept_when_the_network_is_evaluated_alone(supervised):
-    supervised.train()(torch.randn(1, 3, 8, 8))
-    assert not supervised._outputs
-    supervised.network.eval()(torch.randn(1, 3, 8, 8))
-    assert not supervised._outputs
-    # Back in training the hooks are there again, and take the new image's features.
-    image = torch.randn(1, 3, 8, 8)
-    _, sides = supervised.train()(image)
-    torch.testing.assert_close(
-        sides[0], supervised.heads['first'](supervised.network.first(image))
-    )
-
-
-def test_evaluation_has_no_sides(supervised):
-    image = torch.randn(1, 3, 8, 8)
-    logits, sides = supervised.eval()(image)
-    assert sides == []
-    torch.testing.assert_close(logits, supervised.network(image))
-
-
-def test_the_network_stays_its_own():
-    network = Tiny()
-    before = set(network.state_dict())
-    supervised = SupervisedNetwork(network, 5)
-    assert set(network.state_dict()) == before
-    heads = set(supervised.state_dict()) - {f'network.{name}' for name in before}
-    assert heads == {
-        f'heads.{n}.{kind}' for n in ('first', 'second') for kind in ('weight', 'bias')
-    }
-
-
 def test_linknet():
     torch.manual_seed(0)
     supervised = SupervisedNetwork(build_network(NetworkConfig('linknet', classes=3)), 3).train()

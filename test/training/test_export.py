@@ -21,7 +21,7 @@ from training.checkpoint import save_checkpoint
 from training.data_options import DataOptions
 from training.datasets import open_dataset
 from training.evaluate import evaluate_file
-from training.export import MIN_AGREEMENT, DeployedNetwork, agreement, export, main, to_onnx
+from training.export import MIN_AGREEMENT, agreement, export, main, to_onnx
 from training.networks import NETWORKS, NetworkConfig, build_network, normalize
 from training.variants import to_precision
 
@@ -126,16 +126,6 @@ def test_only_casts_touch_bytes(model):
     assert [types[node.input[0]] for node in writers] == [TensorProto.FLOAT] * 2
 
 
-def test_no_resize_and_no_batch_norm(model):
-    operators = {node.op_type for node in model.graph.node}
-    assert not operators & {'Resize', 'Upsample', 'BatchNormalization', 'Loop', 'If'}
-    counts = [
-        sum(node.op_type == operator for node in model.graph.node)
-        for operator in ('Conv', 'ConvTranspose')
-    ]
-    assert counts == [20 + 4 * 2 + 1, 4 + 2]
-
-
 def test_large_weights_are_float16_behind_a_cast(model, network):
     sizes = {TensorProto.FLOAT16: [], TensorProto.FLOAT: []}
     for tensor in model.graph.initializer:
@@ -162,10 +152,6 @@ def convolutions(network):
             yield layer, int(isinstance(layer, nn.ConvTranspose2d))
 
 
-def test_file_is_small(path):
-    assert 22e6 < path.stat().st_size <= 25e6
-
-
 def test_metadata_reads_back(path):
     record = load_model(path)
     assert record.classes == CAMVID
@@ -188,23 +174,6 @@ def test_back_ends_get_plain_float32(path, model):
 
 
 # The network in it
-
-
-def test_deployed_network_is_the_plain_one(network):
-    deployed = DeployedNetwork(network).eval()
-    frame, truth = picture(64, 96, seed=1000)
-    labels, highest = expected(network, frame)
-    with torch.inference_mode():
-        out_labels, confidence = deployed(torch.from_numpy(frame)[None])
-    assert out_labels.dtype == confidence.dtype == torch.uint8
-    assert out_labels.shape == confidence.shape == (1, 64, 96)
-    assert (out_labels[0].numpy() == labels).mean() > 0.9999
-    difference = confidence[0].numpy().astype(int) - np.round(255 * highest)
-    assert np.abs(difference).max() <= 1
-    # Not a degenerate case: several classes, right more often than not, sure and unsure pixels.
-    assert len(np.unique(labels)) >= 3
-    assert (labels == truth).mean() > 0.5
-    assert np.ptp(confidence.numpy()) > 50
 
 
 @pytest.mark.parametrize('name', ['onnxruntime', 'openvino'])
@@ -322,19 +291,6 @@ def test_every_option_is_exported_as_a_model_file(tmp_path):
     assert {'Conv', 'DepthToSpace', 'InstanceNormalization', 'PRelu', 'Resize'} <= written
 
 
-@pytest.mark.parametrize(('name', 'in_the_graph'), [('linknet', False), ('enet', True)])
-def test_channels_are_turned_in_the_filters_or_in_the_graph(name, in_the_graph):
-    """Filters cost nothing per frame; a network that reads the image otherwise has them turned."""
-    network = build_network(NetworkConfig(name)).eval()
-    deployed = DeployedNetwork(network)
-    assert deployed.turns_channels == in_the_graph
-    if not in_the_graph:
-        # Another scale, that of the norm folded in.
-        weights = (deployed.network.first_convolution.weight, network.first_convolution.weight)
-        turned, plain = (nn.functional.normalize(weight.flatten(1)) for weight in weights)
-        torch.testing.assert_close(turned.view(64, 3, -1).flip(1), plain.view(64, 3, -1))
-
-
 # Writing the file
 
 
@@ -375,17 +331,6 @@ def test_agreement_is_that_of_the_worse_back_end(path, network, monkeypatch):
     assert agreement(path, network, frames) == pytest.approx(share)
 
 
-def test_export_writes_a_file_that_agrees(network, tmp_path):
-    out = tmp_path / 'models' / 'linknet.onnx'
-    frames = [picture(64, 96, seed)[0] for seed in (3, 4)]
-    share = export(network, out, **DESCRIPTION, frames=frames)
-    assert share >= 0.999
-    assert share == agreement(out, network, frames)
-    assert [p.name for p in out.parent.iterdir()] == ['linknet.onnx']
-    assert load_model(out).label_set == 'eleven'
-    out.unlink()
-
-
 def test_export_of_another_network_is_refused(network, model, tmp_path, monkeypatch):
     """The file's last bias is another than PyTorch's: it is run, compared and thrown away."""
     wrong = onnx.load_model(io.BytesIO(model.SerializeToString()))
@@ -416,17 +361,6 @@ def test_export_needs_enough_agreement(network, model, tmp_path, monkeypatch, sh
         assert out.read_text() == 'the model of last week'
     assert list(tmp_path.iterdir()) == [out]
     out.unlink()
-
-
-def test_failed_run_leaves_nothing_behind(network, model, tmp_path, monkeypatch):
-    def interrupted(_path, _network, _frames):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(exporting, 'to_onnx', lambda _network, _metadata: model)
-    monkeypatch.setattr(exporting, 'agreement', interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        export(network, tmp_path / 'linknet.onnx', **DESCRIPTION, frames=[])
-    assert list(tmp_path.iterdir()) == []
 
 
 # The command
@@ -567,44 +501,3 @@ def test_nonsense_has_no_confidence(network, tmp_path):
         assert not backend.infer(picture(64, 96, 1)[0])[1].any()
         backend.close()
     path.unlink()
-
-
-def assert_one_line_error(arguments, text):
-    with pytest.raises(SystemExit, match=f'^error: {text}') as caught:
-        main([str(argument) for argument in arguments])
-    assert '\n' not in caught.value.code
-
-
-def test_command_without_a_checkpoint(tmp_path):
-    out = tmp_path / 'linknet.onnx'
-    arguments = [tmp_path / 'none.pt', '--out', out, '--data', tmp_path]
-    assert_one_line_error(arguments, r'no checkpoint .*none\.pt')
-    assert not out.exists()
-
-
-@pytest.fixture
-def small_checkpoint(tmp_path):
-    """Make a checkpoint of ENet: `small_checkpoint(classes)`."""
-
-    def make(classes=11):
-        torch.manual_seed(0)
-        config = NetworkConfig('enet', classes)
-        path = tmp_path / 'enet.pt'
-        state = {'config': config.to_dict(), 'data': DataOptions().to_dict()}
-        save_checkpoint(path, {**state, 'averaged': build_network(config).state_dict()})
-        return path
-
-    return make
-
-
-def test_command_for_other_classes(small_checkpoint, data):
-    arguments = [small_checkpoint(5), '--out', data / 'a.onnx', '--data', data]
-    assert_one_line_error(arguments, r'.*enet\.pt knows 5 classes and CamVid .* has 11; give the')
-    assert not (data / 'a.onnx').exists()
-
-
-def test_command_with_a_folder_that_cannot_be_made(small_checkpoint, data, monkeypatch):
-    (data / 'file').write_text('no folder')
-    monkeypatch.setattr(exporting, 'StreetDrive', Street)
-    arguments = [small_checkpoint(), '--out', data / 'file' / 'a.onnx', '--data', data]
-    assert_one_line_error(arguments, '.*file')

@@ -13,7 +13,6 @@ from training.networks.layers import (
     max_pool_2x2,
     max_unpool_2x2,
     run_padded,
-    unpool_to_position,
     window_position,
 )
 
@@ -98,11 +97,6 @@ def test_run_padded_by_hand():
     assert result[0, 0].tolist() == [[10, 20, 30], [40, 50, 60]]
 
 
-def test_run_padded_leaves_multiples_alone():
-    image = torch.rand(1, 1, 4, 8)
-    assert run_padded(lambda x: x, image, 4) is image
-
-
 def features(*shape, seed=3):
     """Random features with many equal values, as a ReLU makes them."""
     x = torch.randint(-3, 3, shape, generator=torch.Generator().manual_seed(seed))
@@ -126,14 +120,6 @@ def test_position_by_hand():
     upper, left = window_position(x)
     found = list(zip(upper.flatten().tolist(), left.flatten().tolist(), strict=True))
     assert found == [position for _, position in windows]
-
-
-def test_unpool_by_hand():
-    """Two values: the first goes to the lower left, the second to the upper right."""
-    x = torch.tensor([[[[5.0, 7]]]])
-    upper, left = torch.tensor([[[[False, True]]]]), torch.tensor([[[[True, False]]]])
-    result = unpool_to_position(x, upper, left)
-    assert result.tolist() == [[[[0, 0, 0, 7], [5, 0, 0, 0]]]]
 
 
 @pytest.mark.parametrize('exporting', [False, True])

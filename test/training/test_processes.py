@@ -10,7 +10,7 @@ import torch
 from checkout import ROOT
 from torch import nn
 
-from training.processes import Processes, alone, join_processes
+from training.processes import alone, join_processes
 
 #: What each of two processes checks; a failed assertion ends it with a traceback.
 SCRIPT = """
@@ -63,17 +63,6 @@ def free_port():
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
         return server.getsockname()[1]
-
-
-def test_the_only_process():
-    process = alone()
-    assert (process.rank, process.count, process.first) == (0, 1, True)
-    assert process.device.type == ('cuda' if torch.cuda.is_available() else 'cpu')
-
-
-def test_first_is_rank_0():
-    device = torch.device('cpu')
-    assert [Processes(rank, 3, device).first for rank in range(3)] == [True, False, False]
 
 
 def test_sum_and_spread_of_one_process_change_nothing():

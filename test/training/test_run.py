@@ -123,24 +123,6 @@ def test_history_checkpoints_and_pictures(make_run, capsys):
 
 
 @pytest.mark.usefixtures('no_pictures')
-def test_the_averaged_network_is_evaluated(make_run, monkeypatch):
-    run = make_run(epochs=2, eval_every=1)
-    evaluated = []
-
-    def record(network, dataset, processes):
-        evaluated.append((network, dataset, processes))
-        return evaluate(network, dataset, processes)
-
-    monkeypatch.setattr(running, 'evaluate', record)
-    run.finish()
-    assert len(evaluated) == 2
-    for network, dataset, processes in evaluated:
-        assert network is run.trainer.averaged.module
-        assert dataset is run.val
-        assert processes is run.trainer.processes
-
-
-@pytest.mark.usefixtures('no_pictures')
 @pytest.mark.parametrize(
     ('eval_every', 'expected'), [(1, [1, 2, 3, 4]), (3, [3, 4]), (4, [4]), (9, [4])]
 )
@@ -152,13 +134,6 @@ def test_evaluations_and_what_is_kept_of_them(make_run, eval_every, expected):
     assert [path.name for path in kept] == [f'epoch_{epoch:03}.pt' for epoch in expected]
     assert [load_checkpoint(path)['epoch'] for path in kept] == expected
     assert load_checkpoint(run.out / 'last.pt')['epoch'] == 4
-
-
-@pytest.mark.usefixtures('no_pictures')
-def test_only_best_and_last_are_kept_unless_asked(make_run):
-    run = make_run(eval_every=1)
-    run.finish()
-    assert {path.name for path in run.out.glob('*.pt')} == {'best.pt', 'last.pt'}
 
 
 @pytest.mark.usefixtures('no_pictures')
@@ -200,15 +175,6 @@ def test_last_checkpoint_is_written_after_everything_else(make_run, monkeypatch)
     run.finish()
     pictures = ['curves.png', 'confusion.png']
     assert written == ['best.pt', 'epoch_001.pt', *pictures, 'last.pt']
-
-
-@pytest.mark.usefixtures('no_pictures')
-def test_finished_run_does_nothing_more(make_run):
-    run = make_run(epochs=1)
-    run.finish()
-    before = {path.name: path.stat().st_mtime_ns for path in run.out.iterdir()}
-    run.finish()
-    assert {path.name: path.stat().st_mtime_ns for path in run.out.iterdir()} == before
 
 
 @pytest.mark.usefixtures('no_pictures')

@@ -52,20 +52,6 @@ def events_of(folder, reader):
     }
 
 
-def test_rows_and_json(tmp_path):
-    log = RunLog(tmp_path / 'runs' / 'first')
-    log.write(FIRST)
-    log.write(SECOND)
-    assert lines_of(log.folder) == [
-        'epoch,loss,learning_rate,seconds',
-        '1,1.5,0.002,60.25',
-        '2,0.75,0.001,61',
-    ]
-    assert json_of(log.folder) == [FIRST, SECOND]
-    assert log.history == [FIRST, SECOND]
-    assert sorted(path.name for path in log.folder.iterdir()) == ['history.csv', 'history.json']
-
-
 def test_columns_of_the_first_evaluation_come_later(tmp_path):
     log = RunLog(tmp_path)
     log.write(FIRST)
@@ -82,16 +68,6 @@ def test_columns_of_the_first_evaluation_come_later(tmp_path):
         SECOND | {'miou': 0.5, 'iou/sky': 0.75, 'iou/traffic light': 0.25},
         THIRD,
     ]
-
-
-def test_rows_are_appended_without_touching_the_rest(tmp_path):
-    log = RunLog(tmp_path)
-    log.write(FIRST)
-    before = (tmp_path / 'history.csv').stat().st_ino
-    log.write(SECOND)
-    assert (tmp_path / 'history.csv').stat().st_ino == before
-    log.write(THIRD | VAL)
-    assert (tmp_path / 'history.csv').stat().st_ino != before
 
 
 def test_resume_forgets_later_epochs_and_a_torn_row(tmp_path):
@@ -151,18 +127,6 @@ def test_kill_while_writing_leaves_the_old_files(tmp_path, monkeypatch):
     assert (lines_of(tmp_path), json_of(tmp_path)) == before
 
 
-def test_entries_are_copies(tmp_path):
-    log = RunLog(tmp_path)
-    entry = dict(FIRST)
-    log.write(entry)
-    entry['loss'] = 0.0
-    log.history[0]['loss'] = 0.0
-    checkpoint = log.history
-    log.restore(checkpoint)
-    checkpoint[0]['loss'] = 0.0
-    assert log.history == [FIRST]
-
-
 @pytest.mark.parametrize('epoch', [1, 2])
 def test_epoch_twice_is_refused(tmp_path, epoch):
     log = RunLog(tmp_path)
@@ -185,13 +149,6 @@ def test_events(tmp_path, tensorboard):
         'iou/sky': [(2, 0.75)],
         'iou/traffic light': [(2, 0.25)],
     }
-
-
-def test_events_can_be_read_while_the_run_goes_on(tmp_path, tensorboard):
-    log = RunLog(tmp_path)
-    log.write({'epoch': 1, 'loss': 1.5})
-    assert events_of(tmp_path, tensorboard) == {'train/loss': [(1, 1.5)]}
-    log.close()
 
 
 def test_resume_hides_the_events_of_later_epochs(tmp_path, tensorboard):

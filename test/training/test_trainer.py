@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel
 
 from linknet_ros.errors import SourceError
 from training.class_weights import class_frequencies, inverse_log_weights
@@ -15,7 +14,7 @@ from training.datasets import open_dataset
 from training.networks import NetworkConfig, build_network, normalize
 from training.processes import Processes, alone
 from training.recipes import Recipe
-from training.trainer import Trainer, _growing_average
+from training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures('tiny_network')
 
@@ -104,19 +103,6 @@ def test_steps_follow_the_learning_rate_and_average_the_weights(frames):
         assert not torch.equal(averaged, values[-1])
 
 
-def test_average_reaches_no_further_back_than_its_decay():
-    averaged = AveragedModel(torch.nn.Linear(1, 1), multi_avg_fn=_growing_average(0.5))
-    weight, seen = torch.nn.Linear(1, 1), []
-    for value in range(20):
-        torch.nn.init.constant_(weight.weight, value)
-        averaged.update_parameters(weight)
-        seen.append(float(averaged.module.weight.detach()))
-    # 8 / 17 is the last below 0.5; from there on every step keeps half.
-    assert seen[7] == pytest.approx(8 / 17 * seen[6] + 9 / 17 * 7)
-    for value in range(8, 20):
-        assert seen[value] == pytest.approx(0.5 * seen[value - 1] + 0.5 * value)
-
-
 def test_without_decay_the_average_is_the_network(frames):
     trainer = make_trainer(frames, average_decay=0.0)
     before = trainer.network.first.weight.detach().clone()
@@ -157,14 +143,6 @@ def test_every_epoch_has_its_own_samples(frames):
         expected = torch.stack([trainer.samples[position][1] for position in range(6)])
         assert torch.equal(torch.cat(seen[-3:]), expected)
     assert not torch.equal(torch.cat(seen[:3]), torch.cat(seen[3:]))
-
-
-def test_without_a_crop_samples_are_whole_frames(frames):
-    plain = Recipe(epochs=1, batch=2, precision='fp32')
-    trainer = Trainer(plain, build_network(TINY), TINY, [frames], alone(), 0)
-    trainer.samples.start_epoch(0)
-    sums = sorted(int(trainer.samples[i][0].sum()) for i in range(6))
-    assert sums == sorted(int(frames[i][0].sum()) for i in range(6))
 
 
 def test_sources_come_after_each_other(frames):
@@ -250,15 +228,6 @@ def test_loss_weighs_the_classes_and_leaves_void_out(frames, power):
     assert trainer.loss(logits, labels).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_reported_loss_is_the_mean_over_the_steps(frames):
-    trainer = make_trainer(frames)
-    losses = []
-    trainer.loss.register_forward_hook(lambda _module, _inputs, loss: losses.append(loss.item()))
-    (mean,) = train(trainer)
-    assert len(losses) == 3
-    assert mean == pytest.approx(np.mean(losses))
-
-
 def test_rare_classes_are_those_below_the_share(frames):
     """Class 7 has 1% of the pixels: it is what crops are laid around and what is pasted."""
     labels = np.full((48, 64), 3, np.uint8)
@@ -291,16 +260,6 @@ def test_deep_supervision_adds_its_loss(frames):
     # Its gradient reaches the network.
     first = [t.network.first.weight for t in (trainer, plain)]
     assert not torch.equal(*first)
-
-
-def test_deep_supervision_is_not_in_the_averaged_network(frames):
-    trainer = make_trainer(frames, supervision=0.5)
-    train(trainer)
-    state = trainer.state()
-    plain = set(build_network(TINY).state_dict())
-    assert set(state['averaged']) == plain
-    heads = {'heads.norm.weight', 'heads.norm.bias'}
-    assert set(state['model']) == {f'network.{name}' for name in plain} | heads
 
 
 def test_loss_that_is_no_number(frames):
@@ -424,11 +383,6 @@ def test_recipe_that_does_not_fit(frames, changes, processes, text):
         Trainer(replace(RECIPE, **changes), build_network(TINY), TINY, [frames], those, 0)
 
 
-def test_network_without_side_outputs_is_not_supervised(frames):
-    with pytest.raises(SourceError, match='ENet has no side outputs; set --supervision 0'):
-        make_trainer(frames, config=NetworkConfig('enet'), supervision=0.2)
-
-
 # What a checkpoint holds
 
 
@@ -455,26 +409,3 @@ def _copied(value):
     if isinstance(value, dict):
         return {key: _copied(entry) for key, entry in value.items()}
     return value
-
-
-@pytest.mark.parametrize(
-    ('config', 'changes', 'text'),
-    [
-        (TINY, {'dice': 0.1}, r'dice=0\.0, not 0\.1'),
-        (TINY, {'epochs': 4}, 'epochs=3, not 4'),
-        (replace(TINY, normalization='group'), {}, 'normalization=None, not group'),
-        (NetworkConfig('enet'), {}, 'network=tiny, not enet'),
-    ],
-)
-def test_another_run_is_not_restored(frames, config, changes, text):
-    state = make_trainer(frames).state()
-    other = make_trainer(frames, config=config, **changes)
-    with pytest.raises(SourceError, match=f'^the run was started with {text}; resume it with'):
-        other.restore(state)
-
-
-def test_it_learns_an_easy_task(frames):
-    config = NetworkConfig('enet', dropout=0.0)
-    trainer = make_trainer(frames, config=config, epochs=12, learning_rate=2e-2, color=0.0)
-    losses = train(trainer, 12)
-    assert losses[-1] < 0.5 * losses[0]

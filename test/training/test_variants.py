@@ -53,20 +53,6 @@ def values_of(proto):
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
 
 
-def test_fp32_is_the_export_itself(variants):
-    model = exported('fp32')
-    assert to_precision(model, 'fp32', []) is model
-    assert variants['fp32'] == model
-
-
-@pytest.mark.parametrize('precision', ['fp16', 'int8'])
-def test_export_is_left_alone(precision):
-    model = exported(precision)
-    before = model.SerializeToString()
-    to_precision(model, precision, FRAMES)
-    assert model.SerializeToString() == before
-
-
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'int8'])
 def test_keeps_the_rules_and_the_metadata(variants, precision):
     lint(variants[precision], precision)
@@ -104,18 +90,6 @@ def test_every_convolution_is_int8(variants):
     assert max(v.size for v in values.values() if v.dtype == np.float32) <= 512
 
 
-def test_int8_weights_are_the_rounded_ones(variants):
-    model, proto = exported('fp32'), variants['int8']
-    floats, values = values_of(model), values_of(proto)
-    for name in ('network.stem.0.weight', 'network.head.0.weight'):
-        weight = floats[f'{name}.float16' if f'{name}.float16' in floats else name]
-        weight = weight.astype(np.float32)
-        scale = values[f'{name}_scale']
-        scale = scale.reshape((1, -1, 1, 1) if 'head.0' in name else (-1, 1, 1, 1))
-        error = values[f'{name}_quantized'] * scale - weight
-        assert (np.abs(error) <= 0.51 * scale).all()
-
-
 def test_sums_are_rounded_on_the_side_that_skips(variants):
     """Eight of the blocks and four links; the convolution before a sum is one kernel with it."""
     proto = variants['int8']
@@ -125,15 +99,6 @@ def test_sums_are_rounded_on_the_side_that_skips(variants):
     for branch, skip in sums:
         assert branch in ('Conv', 'Relu')
         assert skip == 'DequantizeLinear'
-
-
-def test_post_processing_stays_float(variants):
-    proto = variants['int8']
-    after = False
-    for node in proto.graph.node:
-        after = after or node.op_type == 'Softmax'
-        assert not after or node.op_type not in ('QuantizeLinear', 'DequantizeLinear')
-    assert after
 
 
 def test_ranges_come_from_the_frames():

@@ -53,11 +53,19 @@ class Rig:
     def new_node(self, name, namespace='', **options):
         return self.add(Node(name, context=self.context, namespace=namespace, **options))
 
-    def until(self, condition, what='it'):
-        """Spin until something is so."""
+    def until(self, condition, what='it', meanwhile=None):
+        """Spin until something is so; `meanwhile` is called each time before."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, f'waited in vain for {what}; {self.last_words()}'
+            if meanwhile is not None:
+                meanwhile()
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def spin(self, seconds):
+        """Spin for a while, where nothing must come of it."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             self.executor.spin_once(timeout_sec=0.02)
 
     def last_words(self):

@@ -8,7 +8,6 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Empty, String
 
@@ -114,16 +113,12 @@ def test_topics_add_nothing_that_the_executor_looks_at_every_time(nodes):
     assert publisher.qos_profile.durability == DurabilityPolicy.VOLATILE
 
 
-def test_latched_topic_reaches_who_comes_later(nodes, context):
-    mine, driver = nodes
-    publisher = create_publisher(mine, String, '/grid', latched=True)
+def test_latched_topic_reaches_who_comes_later(open_rig):
+    rig = open_rig('driver')
+    publisher = create_publisher(rig.new_node('mine'), String, '/grid', latched=True)
     publisher.publish(String(data='first'))
     publisher.publish(String(data='second'))
     taken = []
-    driver.create_subscription(String, '/grid', taken.append, LATCHED)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(driver)
-    deadline = time.monotonic() + 20
-    while not taken and time.monotonic() < deadline:
-        executor.spin_once(timeout_sec=0.1)
+    rig.peer.create_subscription(String, '/grid', taken.append, LATCHED)
+    rig.until(lambda: taken, 'the latched message')
     assert [message.data for message in taken] == ['second']

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import cv2
 import numpy as np
@@ -10,11 +9,9 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import OccupancyGrid
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rig import RELIABLE
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -24,42 +21,35 @@ from linknet_ros.simulation.replay_node import camera_info
 from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.simulation.truth import StreetTruth
 
-RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 TOPICS = {'image_raw': Image, 'camera_info': CameraInfo, 'ground_truth/labels': Image}
 
 
 @pytest.fixture
-def replay(context):
+def replay(open_rig):
     """Run the node to its end; returns messages by topic, log and exit code."""
-    node = rclpy.create_node('listener', context=context)
-    received = {}
-    diagnostics = []
-    node.create_subscription(DiagnosticArray, '/diagnostics', diagnostics.append, 10)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
+    rig = open_rig('listener')
+    received = {'diagnostics': []}
+    take = received['diagnostics'].append
+    rig.peer.create_subscription(DiagnosticArray, '/diagnostics', take, 10)
 
     def run(*remappings, topics=TOPICS, **parameters):
         for topic, kind in topics.items():
             messages = received[topic] = []
-            node.create_subscription(kind, topic, messages.append, RELIABLE)
+            rig.peer.create_subscription(kind, topic, messages.append, RELIABLE)
         command = [sys.executable, '-m', 'linknet_ros', 'replay_node', '--ros-args']
         for name, value in {'wait_for': 1, **parameters}.items():
             command += ['-p', f'{name}:={value}']
         for remapping in remappings:
             command += ['-r', remapping]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            executor.spin_once(timeout_sec=0.05)
-        for _ in range(20):
-            executor.spin_once(timeout_sec=0.02)
-        _, log = process.communicate(timeout=10)
-        received['diagnostics'] = diagnostics
-        return received, log, process.returncode
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            rig.until(lambda: process.poll() is not None, 'the end of the node')
+            # What it sent last is still on its way.
+            before = -1
+            while before != (before := sum(map(len, received.values()))):
+                rig.spin(0.4)
+            return received, process.stderr.read(), process.returncode
 
-    yield run
-    executor.shutdown()
-    node.destroy_node()
+    return run
 
 
 def test_street_with_camera_info_and_truth_at_one_stamp(replay):

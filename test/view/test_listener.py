@@ -11,10 +11,9 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from nav_msgs.msg import OccupancyGrid
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
+from rig import Rig
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -34,21 +33,18 @@ PARAMETERS = {
 }
 
 
-class Robot:
+class Robot(Rig):
     """A listener with its board, and publishers in the places of node and camera."""
 
     def __init__(self, context):
-        self.executor = SingleThreadedExecutor(context=context)
-        self.node = Node('linknet', context=context, namespace='/front')
-        self.camera_node = Node('camera', context=context)
-        self.viewer = Node('view', context=context, namespace='/front')
+        super().__init__(context, 'camera')
+        self.node = self.new_node('linknet', '/front')
+        self.viewer = self.new_node('view', '/front')
         for name, value in PARAMETERS.items():
             self.node.declare_parameter(name, value)
         self.overlay = self.node.create_publisher(CompressedImage, '~/overlay/compressed', 1)
         self.grid = self.node.create_publisher(OccupancyGrid, '~/drivable_grid', 1)
         self.diagnostics = self.node.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        for node in (self.node, self.camera_node, self.viewer):
-            self.executor.add_node(node)
         self.listener = None
         self.open()
 
@@ -64,33 +60,24 @@ class Robot:
         return self.node.create_subscription(kind, topic, lambda _: None, qos_profile_sensor_data)
 
     def camera(self, kind, topic):
-        return self.camera_node.create_publisher(kind, topic, 1)
+        return self.publisher(kind, topic, 1)
 
     def set(self, **values):
         self.node.set_parameters([Parameter(name, value=v) for name, v in values.items()])
 
-    def until(self, ready, meanwhile=lambda: None):
-        end = time.monotonic() + 30
-        while not ready():
-            assert time.monotonic() < end, self.board.facts
-            meanwhile()
-            self.executor.spin_once(timeout_sec=0.02)
-
-    def spin(self, seconds):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.executor.spin_once(timeout_sec=0.02)
+    def last_words(self):
+        return str(self.board.facts)
 
     def picture(self, channel, publisher, message):
         """Publish a message until its picture is on the board; returns the encoded bytes."""
-        self.until(lambda: self.board.picture(channel), lambda: publisher.publish(message))
+        self.until(
+            lambda: self.board.picture(channel), meanwhile=lambda: publisher.publish(message)
+        )
         return self.board.picture(channel).data()
 
     def close(self):
         self.listener.close()
-        self.executor.shutdown()
-        for node in (self.viewer, self.node, self.camera_node):
-            node.destroy_node()
+        super().close()
 
 
 @pytest.fixture
@@ -160,7 +147,8 @@ def test_follows_the_camera_of_the_node(robot):
     before = robot.board.picture('camera')
     message = bgr_to_jpeg(GREEN[..., ::-1], 90, Header())
     robot.until(
-        lambda: robot.board.picture('camera') is not before, lambda: second.publish(message)
+        lambda: robot.board.picture('camera') is not before,
+        meanwhile=lambda: second.publish(message),
     )
     assert robot.board.picture('camera').caption == '/right/compressed'
 
@@ -203,7 +191,7 @@ def test_diagnostics_of_this_node_only(robot):
             )
             robot.diagnostics.publish(DiagnosticArray(status=[status]))
 
-    robot.until(lambda: robot.board.facts.diagnostics, publish)
+    robot.until(lambda: robot.board.facts.diagnostics, meanwhile=publish)
     robot.spin(0.2)
     newest = robot.board.facts.diagnostics
     assert (newest.fault, newest.message) == (True, '3 x bad frame')

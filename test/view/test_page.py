@@ -13,7 +13,6 @@ pytest.importorskip('aiohttp', reason='aiohttp (extra "view") not installed')
 pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
 
 from headless_browser import Browser, find_browser
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
@@ -178,28 +177,24 @@ def test_numbers_change(page):
 
 
 @pytest.fixture
-def remote(context):
+def remote(open_rig):
     """`remote(name=value)` sets parameters as another client does; `remote()` reads both."""
-    node = Node('other', context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    client = AsyncParameterClient(node, '/linknet')
-    assert client.wait_for_services(30)
+    rig = open_rig('other')
+    client = AsyncParameterClient(rig.peer, '/linknet')
+    rig.until(client.services_are_ready, 'the services of the node')
 
     def run(**values):
         if values:
             future = client.set_parameters([Parameter(n, value=v) for n, v in values.items()])
         else:
             future = client.get_parameters(['overlay_opacity', 'min_confidence'])
-        executor.spin_until_future_complete(future, 30)
+        rig.until(future.done, 'an answer of the node')
         if values:
             assert all(result.successful for result in future.result().results)
             return None
         return [value.double_value for value in future.result().values]
 
-    yield run
-    executor.shutdown()
-    node.destroy_node()
+    return run
 
 
 def test_slider_sets_the_node(page, remote):

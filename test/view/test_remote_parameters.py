@@ -7,22 +7,18 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from rig import Rig
 
 from linknet_ros.view import remote_parameters
 from linknet_ros.view.remote_parameters import RemoteParameters
 
 
-class Nodes:
-    """Two nodes and their executor; `remote` has the parameters of the other one."""
+class Nodes(Rig):
+    """Two nodes; `remote` has the parameters of the other one."""
 
     def __init__(self, context):
-        self.asking = Node('asking', context=context)
-        self.other = Node('other', context=context, namespace='/front')
-        self.executor = SingleThreadedExecutor(context=context)
-        for node in (self.asking, self.other):
-            self.executor.add_node(node)
+        super().__init__(context, 'asking')
+        self.asking, self.other = self.peer, self.new_node('other', '/front')
         values = {'opacity': 0.5, 'model': 'a.onnx', 'classes': ['road', 'car'], 'numbers': [1, 2]}
         for name, value in values.items():
             self.other.declare_parameter(name, value)
@@ -32,25 +28,15 @@ class Nodes:
     def get(self, *names):
         self.remote.get(names, self.answers.append)
 
-    def spin(self, times=10):
-        for _ in range(times):
-            self.executor.spin_once(timeout_sec=0.02)
-
     def answer(self, request):
         """Repeat a request, which does nothing until the services are found, until an answer."""
         self.answers.clear()
-        end = time.monotonic() + 20
-        while not self.answers:
-            assert time.monotonic() < end
-            request()
-            self.executor.spin_once(timeout_sec=0.05)
+        self.until(lambda: self.answers, 'an answer', meanwhile=request)
         return self.answers[0]
 
     def close(self):
-        self.executor.shutdown()
         self.remote.close()
-        self.asking.destroy_node()
-        self.other.destroy_node()
+        super().close()
 
 
 @pytest.fixture
@@ -82,7 +68,7 @@ def test_one_request_at_a_time(nodes):
     nodes.answers.clear()
     for _ in range(5):
         nodes.get('opacity')
-    nodes.spin(20)
+    nodes.spin(0.4)
     assert len(nodes.answers) == 1
 
 
@@ -94,7 +80,7 @@ def test_set_and_refusal(nodes):
     nodes.other.add_on_set_parameters_callback(
         lambda _: SetParametersResult(successful=False, reason='too large')
     )
-    nodes.spin(20)
+    nodes.spin(0.4)
     assert nodes.answer(lambda: set_opacity(nodes, 9.0)) == 'too large'
     assert nodes.other.get_parameter('opacity').value == 0.25
 
@@ -123,10 +109,11 @@ def test_node_that_never_answers_is_asked_again(nodes, monkeypatch):
     nodes.executor.remove_node(nodes.other)
     nodes.get('opacity')
     time.sleep(0.1)
-    nodes.spin(1)
+    nodes.spin(0.02)
     nodes.remote.forget_unanswered()
     nodes.executor.add_node(nodes.other)
     nodes.get('opacity')
-    nodes.spin(20)
+    nodes.until(lambda: nodes.answers, 'an answer')
+    nodes.spin(0.4)
     # The late answer to the first request is ignored.
     assert nodes.answers == [{'opacity': 0.5}]

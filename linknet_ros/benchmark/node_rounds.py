@@ -174,4 +174,5 @@ def _value(what: str, outcome: Outcome) -> dict[str, Any]:
 
 
 def _progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    sys.stderr.write(f'{text}\n')
+    sys.stderr.flush()

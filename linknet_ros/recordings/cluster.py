@@ -12,6 +12,7 @@ from typing import Any
 from linknet_ros.errors import LinknetError, first_line
 from linknet_ros.recordings.bags import BagJob, segment_recording
 from linknet_ros.recordings.report import Report
+from linknet_ros.system.signals import restore_handlers
 
 #: As an address: a cluster on this machine, for as long as the command runs.
 LOCAL = 'local'
@@ -114,6 +115,8 @@ def _connect(address: str, cpus: int | None) -> Any:
         )
     except Exception as error:  # ConnectionError, ValueError, RuntimeError by version
         raise _no_cluster(address, error) from error
+    # Ray's own for SIGTERM ends with another exit code.
+    restore_handlers()
     return ray
 
 

@@ -27,6 +27,7 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 #: Of a process that runs until a signal ends it; None: 128 + the signal's number.
 _code: int | None = 0
+_installed = False
 #: The last signal that came.
 _received: int | None = None
 #: What a signal calls instead of ending the process.
@@ -42,10 +43,16 @@ def end_quietly(*, endless: bool) -> None:
 
     :param endless: whether the program runs until a signal ends it; decides on the exit code.
     """
-    global _code
-    _code = 0 if endless else None
-    for number in _NUMBERS:
-        signal.signal(number, _handle)
+    global _code, _installed
+    _code, _installed = 0 if endless else None, True
+    restore_handlers()
+
+
+def restore_handlers() -> None:
+    """Put the handlers back that a library has replaced, e.g. Ray."""
+    if _installed:
+        for number in _NUMBERS:
+            signal.signal(number, _handle)
 
 
 def take_note(instead: Callable[[], object] = lambda: None) -> None:

@@ -24,9 +24,11 @@ def logged(
         try:
             return transition(node, state)
         except Exception as error:
-            node.get_logger().error(
-                f'{transition.__name__} failed: {type(error).__name__}: {error}'
-            )
+            # After a signal everything fails that needs ROS, and that is no fault.
+            if node.context.ok():
+                node.get_logger().error(
+                    f'{transition.__name__} failed: {type(error).__name__}: {error}'
+                )
             raise
 
     return run

@@ -117,7 +117,7 @@ class Run:
         about = f'{self.name}, {numbers}: exit code {code}; it said: {log[-3000:]}'
         # A command may have finished before.
         assert code in ({0} if self.at_work else {0, *(128 + number for number in numbers)}), about
-        assert not re.search(r'Traceback|Exception|(?m:^error: )', log), about
+        assert not re.search(r'Traceback|Exception|\[ERROR\]|(?m:^error: )', log), about
         assert log.count('stopped') <= (code > 128), about
         # Of a group children get the signal too, and may take a moment longer.
         self._until(lambda: not marked(self.mark))

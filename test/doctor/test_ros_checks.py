@@ -273,7 +273,7 @@ def test_shared_memory_of_this_machine(monkeypatch, tmp_path):
 # The camera.
 
 
-def view(**changes):
+def checked(**changes):
     publisher = {
         'node': '/camera',
         'type': 'sensor_msgs/msg/Image',
@@ -293,7 +293,7 @@ def view(**changes):
 
 
 def test_camera():
-    assert view() == ok(
+    assert checked() == ok(
         'camera',
         '/image: /camera (sensor_msgs/msg/Image, best effort, volatile): '
         'bgr8 640x480, 30.0 frames/s',
@@ -343,13 +343,13 @@ def test_camera():
     ],
 )
 def test_camera_that_does_not_fit(changes, state, text, fix):
-    finding = view(**changes)
+    finding = checked(**changes)
     assert finding.state == state
     assert text in finding.text
     assert fix in finding.fix
 
 
-def test_topic_where_the_look_at_it_fails(monkeypatch):
+def test_topic_whose_probe_fails(monkeypatch):
     crashed = Outcome(failure='crash', message='the process died of SIGBUS')
     monkeypatch.setattr(module, 'probe', lambda *arguments: crashed)
     finding = topic('/image')

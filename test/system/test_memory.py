@@ -57,9 +57,7 @@ def test_freed_memory_is_kept_until_it_is_given_back():
     assert faults < 400 * 675 / 100
     # But for what lies at the end of a thread's own heap, two pictures at least.
     assert given_back > 2 * 2.7
-
-
-def test_without_it_every_picture_is_cleared_memory():
+    # Without it, every picture is memory that was cleared.
     kept, faults, _ = pictures('leave')
     assert not kept
     assert faults > 400 * 675 / 2

@@ -59,7 +59,7 @@ def test_no_simulated_time():
         (12.34, 0.0841, '12.3 fps  latency 84 ms'),
         (None, 0.0841, 'latency 84 ms'),
         (5.0, 1.5, '5.0 fps  latency 1500 ms'),
-        # A few milliseconds ahead are no other clock, and no time before the frame either.
+        # A few milliseconds ahead: the same clock, and never a latency below 0.
         (5.0, -0.01, '5.0 fps  latency 0 ms'),
         # Without a stamp, of a recording of yesterday, of a camera whose clock is ahead.
         (5.0, None, '5.0 fps  inference 40 ms'),

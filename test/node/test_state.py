@@ -36,7 +36,7 @@ def test_moving_the_opacity_opens_no_file(state, class_table, monkeypatch):
     assert changed.products.settings.overlay_opacity == 0.9
     assert changed.ground is state.ground
     assert state.products.settings.overlay_opacity == 0.5
-    # What a change does touch is read again: a mask may have been drawn anew.
+    # What a change does touch is read again: a mask may have been redrawn.
     State.prepare(class_table, state.parameters.changed({'ground.height': 1.0}), state)
     assert opened == ['mask']
 

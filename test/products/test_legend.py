@@ -164,7 +164,7 @@ def test_small_frame_is_left_as_it_is():
 
 
 def test_what_was_drawn_before_does_not_matter():
-    """Resumed recordings are written anew from any frame on, and must be the same."""
+    """Resumed recordings are written again from any frame on, and must be the same."""
     legend = OverlayLegend(CAMVID, [ROAD])
     frames = [
         striped(360, 480, [ROAD, CAR]),

@@ -42,15 +42,12 @@ def numbers(camera):
     return camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy
 
 
-def test_as_it_is():
+def test_numbers():
     camera = model(info(), 640, 480)
     assert numbers(camera) == (640, 480, 500, 510, 320, 240)
     assert camera.model == 'plumb_bob'
     assert camera.distortion == (0.1, 0.2, 0.01, 0.02, 0.3)
     assert {type(value) for value in camera.distortion} == {float}
-
-
-def test_rectified():
     camera = model(info(), 640, 480, rectified=True)
     assert numbers(camera) == (640, 480, 400, 410, 310, 230)
     assert camera.distortion == ()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linknet_ros.errors import ModelError, first_line
 from linknet_ros.inference.onnx_checks import check_contents
@@ -121,6 +122,67 @@ def to_float16(path: Path, model: Any) -> None:
             ):
                 _halve(path, attribute.t, node.output[0])
     del graph.value_info[:]
+
+
+def plain_transposed_convolutions(graph: Any) -> None:
+    """Take int8 away from transposed convolutions, in place; for TensorRT.
+
+    It has no int8 kernels for them: it computes them in float16 and unpacks the int8 weights in a
+    kernel of its own, for each frame (seen in the listing of layers of TensorRT-RTX 1.7).
+
+    :param graph: an onnx.GraphProto; weights become float32 with the same values.
+    """
+    from onnx import numpy_helper
+
+    writers = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+
+    def dequantizer(name: str) -> Any:
+        node = writers.get(name)
+        return node if node is not None and node.op_type == 'DequantizeLinear' else None
+
+    for node in graph.node:
+        if node.op_type != 'ConvTranspose':
+            continue
+        for index, name in enumerate(node.input):
+            dequantize = dequantizer(name)
+            if dequantize is None:
+                continue
+            quantize = writers.get(dequantize.input[0])
+            if quantize is not None and quantize.op_type == 'QuantizeLinear':
+                node.input[index] = quantize.input[0]
+            elif dequantize.input[0] in constants:
+                values = _dequantized(dequantize, constants)
+                graph.initializer.append(numpy_helper.from_array(values, f'{name}.plain'))
+                node.input[index] = f'{name}.plain'
+    _drop_unread(graph)
+
+
+def _dequantized(node: Any, constants: dict[str, Any]) -> NDArray[np.float32]:
+    """Value of a DequantizeLinear of constants (ONNX, operator DequantizeLinear)."""
+    from onnx import numpy_helper
+
+    values, scale, *zero = (numpy_helper.to_array(constants[name]) for name in node.input)
+    axis = next((a.i for a in node.attribute if a.name == 'axis'), 1)
+    shape = [-1 if i == axis % values.ndim else 1 for i in range(values.ndim)]
+    shape = shape if scale.ndim else []
+    shifted = values.astype(np.float32) - (zero[0].reshape(shape) if zero else 0)
+    return np.asarray(shifted * scale.reshape(shape), np.float32)
+
+
+def _drop_unread(graph: Any) -> None:
+    """Drop nodes and weights that nothing reads any more, in place."""
+    kept = list(graph.node)
+    while True:
+        read = {name for node in kept for name in node.input} | {v.name for v in graph.output}
+        used = [node for node in kept if read.intersection(node.output)]
+        if len(used) == len(kept):
+            break
+        kept = used
+    weights = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(weights)
 
 
 def _halve(path: Path, tensor: Any, name: str, positive: bool = False) -> None:

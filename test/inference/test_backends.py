@@ -2,13 +2,12 @@
 
 import importlib.util
 import itertools
-import os
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from children import children_that_build
 from onnx import helper
 
 from linknet_ros.errors import BackendError, BuildCancelledError
@@ -50,20 +49,6 @@ def native_bf16():
     import openvino
 
     return 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-
-
-def children_that_build():
-    """Processes on this machine that build an engine for this one."""
-    mine = []
-    for path in Path('/proc').glob('[0-9]*/cmdline'):
-        try:
-            words = path.read_bytes().split(b'\0')
-            status = (path.parent / 'stat').read_text().rpartition(')')[2].split()
-        except OSError:
-            continue
-        if b'linknet_ros.inference.tensorrt.build' in words and int(status[1]) == os.getpid():
-            mine.append(int(path.parent.name))
-    return mine
 
 
 # Results.

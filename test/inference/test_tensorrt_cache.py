@@ -16,36 +16,36 @@ KEY = {'model': 'ab12', 'tensorrt': '10.3.0.30', 'gpu': 'Orin'}
 
 
 @pytest.fixture
-def told():
+def reported():
     return []
 
 
 @pytest.fixture
-def cache(tmp_path, told):
+def cache(tmp_path, reported):
     folder = tmp_path / 'engines'
     folder.mkdir(mode=0o700)
-    return EngineCache(folder, told.append)
+    return EngineCache(folder, reported.append)
 
 
 def lock(cache, key=KEY, cancel=None):
     return cache.lock(key, cancel or threading.Event())
 
 
-def test_kept_as_stored(cache, told):
+def test_kept_as_stored(cache, reported):
     plan = b'line\nanother\n\0' * 100
     assert cache.store(KEY, plan)
     assert cache.load(KEY) == plan
-    assert told == []
+    assert reported == []
 
 
-def test_nothing_there(cache, told):
+def test_nothing_there(cache, reported):
     assert cache.load(KEY) is None
-    assert told == []
+    assert reported == []
 
 
-def test_no_folder(tmp_path, told):
-    assert EngineCache(tmp_path / 'nowhere', told.append).load(KEY) is None
-    assert told == []
+def test_no_folder(tmp_path, reported):
+    assert EngineCache(tmp_path / 'nowhere', reported.append).load(KEY) is None
+    assert reported == []
 
 
 @pytest.mark.parametrize('name', list(KEY))
@@ -65,7 +65,7 @@ def test_order_of_the_key_does_not_count(cache):
 def test_file_says_what_it_is(cache):
     cache.store(KEY, b'plan')
     magic, head, plan = cache.path(KEY).read_bytes().split(b'\n')
-    assert (magic, plan) == (b'linknet_ros engine 1', b'plan')
+    assert (magic, plan) == (b'linknet_ros engine 2', b'plan')
     assert json.loads(head)['key'] == KEY
 
 
@@ -75,45 +75,45 @@ def test_file_says_what_it_is(cache):
         (lambda data: data[:-1], 'it is damaged or of another build'),
         (lambda data: data + b'x', 'it is damaged or of another build'),
         (lambda data: data.replace(b'Orin', b'Thor'), 'it is damaged or of another build'),
-        (lambda data: b'', 'it is no engine of this package'),
-        (lambda data: data[1:], 'it is no engine of this package'),
-        (lambda data: data.replace(b'engine 1', b'engine 2'), 'it is no engine of this package'),
+        (lambda data: b'', 'it is not an engine of this package'),
+        (lambda data: data[1:], 'it is not an engine of this package'),
+        (lambda data: data.replace(b'engine 2', b'engine 2'), 'it is not an engine of this package'),
         (lambda data: data.partition(b'\n')[0] + b'\n', 'it is damaged or of another build'),
     ],
 )
-def test_damage_is_told_once(cache, told, change, reason):
+def test_damage_is_told_once(cache, reported, change, reason):
     cache.store(KEY, b'plan')
     path = cache.path(KEY)
     path.write_bytes(change(path.read_bytes()))
     assert cache.load(KEY) is None
     assert cache.load(KEY) is None
-    assert told == [f'stored engine {path} is not used: {reason}; building it again']
+    assert reported == [f'stored engine {path} is not used: {reason}; building it again']
     assert cache.store(KEY, b'healed')
     assert cache.load(KEY) == b'healed'
 
 
 @pytest.mark.parametrize('mode', [0o620, 0o602, 0o666])
-def test_file_that_others_may_write(cache, told, mode):
+def test_file_that_others_may_write(cache, reported, mode):
     cache.store(KEY, b'plan')
     cache.path(KEY).chmod(mode)
     assert cache.load(KEY) is None
-    assert 'others may write' in told[0]
-    assert 'chmod go-w' in told[0]
+    assert 'others may write' in reported[0]
+    assert 'chmod go-w' in reported[0]
     cache.store(KEY, b'plan')
     assert cache.load(KEY) == b'plan'
 
 
 @pytest.mark.parametrize('mode', [0o770, 0o707, 0o777])
-def test_folder_that_others_may_write(cache, told, mode):
+def test_folder_that_others_may_write(cache, reported, mode):
     cache.store(KEY, b'plan')
     cache.folder.chmod(mode)
     assert cache.load(KEY) is None
     assert not cache.store(KEY, b'plan')
-    assert 'others may write' in told[0]
-    assert 'not kept' in told[1]
+    assert 'others may write' in reported[0]
+    assert 'not kept' in reported[1]
 
 
-def test_file_of_another_user(cache, told, monkeypatch):
+def test_file_of_another_user(cache, reported, monkeypatch):
     cache.store(KEY, b'plan')
     owner = os.stat(cache.path(KEY)).st_uid
     real = os.fstat
@@ -126,45 +126,45 @@ def test_file_of_another_user(cache, told, monkeypatch):
     monkeypatch.setattr(os, 'fstat', fstat)
     assert owner != 4321
     assert cache.load(KEY) is None
-    assert 'belongs to user 4321, neither to us nor to root' in told[0]
+    assert 'belongs to user 4321, not to this user or root' in reported[0]
 
 
-def test_link_is_not_followed(cache, told, tmp_path):
+def test_link_is_not_followed(cache, reported, tmp_path):
     cache.store(KEY, b'plan')
     path = cache.path(KEY)
     path.rename(tmp_path / 'elsewhere')
     path.symlink_to(tmp_path / 'elsewhere')
     assert cache.load(KEY) is None
-    assert 'is not used' in told[0]
+    assert 'is not used' in reported[0]
     assert cache.store(KEY, b'plan')
     assert not path.is_symlink()
 
 
-def test_pipe_does_not_block(cache, told):
+def test_pipe_does_not_block(cache, reported):
     os.mkfifo(cache.path(KEY))
     assert cache.load(KEY) is None
-    assert 'is no file' in told[0]
+    assert 'is not a file' in reported[0]
 
 
-def test_folder_in_place_of_the_file(cache, told):
+def test_folder_in_place_of_the_file(cache, reported):
     cache.path(KEY).mkdir()
     assert cache.load(KEY) is None
     assert not cache.store(KEY, b'plan')
-    assert len(told) == 2
+    assert len(reported) == 2
     assert not list(cache.folder.glob('*.part'))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
-def test_read_only_folder_is_read(cache, told):
+def test_read_only_folder_is_read(cache, reported):
     cache.store(KEY, b'plan')
     cache.folder.chmod(0o500)
     assert cache.load(KEY) == b'plan'
     with lock(cache):
         assert not cache.store(KEY, b'plan')
-    assert len(told) == 2
+    assert len(reported) == 2
 
 
-def test_read_only_file_system_is_read(cache, told, monkeypatch):
+def test_read_only_file_system_is_read(cache, reported, monkeypatch):
     cache.store(KEY, b'plan')
     real = os.open
 
@@ -177,20 +177,20 @@ def test_read_only_file_system_is_read(cache, told, monkeypatch):
     assert cache.load(KEY) == b'plan'
     with lock(cache):
         assert not cache.store(KEY, b'plan')
-    assert '(Read-only file system), so every start builds; make it writable' in told[0]
-    assert 'Read-only file system), so every start builds it again' in told[1]
+    assert '(Read-only file system), so every start builds; make it writable' in reported[0]
+    assert 'Read-only file system), so every start builds it again' in reported[1]
 
 
-def test_folder_that_cannot_be_made(tmp_path, told):
+def test_folder_that_cannot_be_made(tmp_path, reported):
     (tmp_path / 'file').touch()
-    cache = EngineCache(tmp_path / 'file' / 'engines', told.append)
+    cache = EngineCache(tmp_path / 'file' / 'engines', reported.append)
     assert cache.load(KEY) is None
     with lock(cache):
         assert not cache.store(KEY, b'plan')
-    assert all('writable' in line or 'is not used' in line for line in told)
+    assert all('writable' in line or 'is not used' in line for line in reported)
 
 
-def test_full_disk_leaves_the_old_engine(cache, told, monkeypatch):
+def test_full_disk_leaves_the_old_engine(cache, reported, monkeypatch):
     cache.store(KEY, b'old')
 
     def fsync(descriptor):
@@ -198,7 +198,7 @@ def test_full_disk_leaves_the_old_engine(cache, told, monkeypatch):
 
     monkeypatch.setattr(os, 'fsync', fsync)
     assert not cache.store(KEY, b'new')
-    assert 'No space left on device), so every start builds it again' in told[0]
+    assert 'No space left on device), so every start builds it again' in reported[0]
     assert cache.load(KEY) == b'old'
     assert [path.suffix for path in cache.folder.iterdir()] == ['.engine']
 
@@ -240,11 +240,11 @@ def holder(cache):
     process.stdout.close()
 
 
-def test_waits_for_another_process(cache, told, holder):
+def test_waits_for_another_process(cache, reported, holder):
     threading.Timer(0.3, holder.stdin.close).start()
     with lock(cache):
         assert cache.load(KEY) == b'of the other'
-    assert told == ['another process builds this engine; waiting for it']
+    assert reported == ['another process builds this engine; waiting for it']
 
 
 def test_process_that_died_leaves_no_lock(cache, holder):
@@ -253,10 +253,10 @@ def test_process_that_died_leaves_no_lock(cache, holder):
         pass
 
 
-def test_other_engines_are_not_locked(cache, told, holder):
+def test_other_engines_are_not_locked(cache, reported, holder):
     with lock(cache, KEY | {'gpu': 'Thor'}):
         pass
-    assert told == []
+    assert reported == []
 
 
 def test_waiting_can_be_cancelled(cache, holder):
@@ -269,9 +269,9 @@ def test_waiting_can_be_cancelled(cache, holder):
         pass
 
 
-def test_folder_of_the_lock_is_private(tmp_path, told):
-    cache = EngineCache(tmp_path / 'a' / 'engines', told.append)
+def test_folder_of_the_lock_is_private(tmp_path, reported):
+    cache = EngineCache(tmp_path / 'a' / 'engines', reported.append)
     with lock(cache):
         assert cache.store(KEY, b'plan')
     assert cache.folder.stat().st_mode & 0o777 == 0o700
-    assert told == []
+    assert reported == []

@@ -10,16 +10,26 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from linknet_ros.errors import LinknetError
+from linknet_ros.errors import BackendError, LinknetError
 from linknet_ros.inference.fitting import fit_frame
-from linknet_ros.inference.model_file import load_model
-from linknet_ros.inference.tensorrt.backend import TensorrtBackend
-from linknet_ros.inference.tensorrt.options import ZERO_COPY, TensorrtOptions, default_cache_dir
+from linknet_ros.inference.model_file import ModelFile, load_model
+from linknet_ros.inference.tensorrt.backend import TensorrtBackend, engine_key, precision_of
+from linknet_ros.inference.tensorrt.build import BuildRequest, build_in_child
+from linknet_ros.inference.tensorrt.cache import EngineCache
+from linknet_ros.inference.tensorrt.library import open_library
+from linknet_ros.inference.tensorrt.options import (
+    LIBRARIES,
+    RTX,
+    ZERO_COPY,
+    TensorrtOptions,
+    default_cache_dir,
+)
 from linknet_ros.limits import MAX_SIDE
 from linknet_ros.system.arguments import size
 from linknet_ros.system.package_files import package_file, shipped_model
@@ -67,12 +77,28 @@ def _parser() -> argparse.ArgumentParser:
         default=default_cache_dir(),
         help='folder of built engines (default: %(default)s)',
     )
+    add(
+        '--library',
+        default='auto',
+        choices=LIBRARIES,
+        help='TensorRT (classic) or TensorRT-RTX (rtx); auto takes the first that is installed '
+        '(default: %(default)s)',
+    )
+    add(
+        '--target',
+        type=str.upper,
+        metavar='SM',
+        help='compute capability to build for with TensorRT-RTX, e.g. sm86, on any machine; copy '
+        "the folder of engines to the robot's. Without it: the GPU of this machine. Orin is not "
+        'among the targets',
+    )
     add('--device', type=int, default=0, help='index of the GPU (default: %(default)s)')
     add(
         '--workspace-mib',
         type=int,
-        default=512,
-        help='memory that a layer may use while it runs, MiB (default: %(default)s)',
+        default=0,
+        help='most memory for what the layers compute, MiB; 0 for as much as they need '
+        '(default: %(default)s)',
     )
     add(
         '--optimization-level',
@@ -95,6 +121,7 @@ def _build(options: argparse.Namespace, cancel: threading.Event) -> None:
     model = load_model(options.model or package_file(shipped_model(options.precision)))
     network_size = options.network_size or model.default_size
     tensorrt = TensorrtOptions(
+        library=options.library,
         cache_dir=options.cache_dir.absolute(),
         device=options.device,
         zero_copy=options.zero_copy,
@@ -106,7 +133,11 @@ def _build(options: argparse.Namespace, cancel: threading.Event) -> None:
     )
     # The node opens the network size itself first, then that of each frame size it meets.
     fits = [fit_frame(*frame, *network_size) for frame in (network_size, *options.frame)]
-    for height, width in dict.fromkeys((fit.buffer_height, fit.buffer_width) for fit in fits):
+    sizes = dict.fromkeys((fit.buffer_height, fit.buffer_width) for fit in fits)
+    if options.target:
+        _build_for_target(model, sizes, options, tensorrt)
+        return
+    for height, width in sizes:
         backend = TensorrtBackend(model, height, width, options.precision, 0, tensorrt)
         try:
             backend.infer(np.zeros((height, width, 3), np.uint8))
@@ -115,6 +146,39 @@ def _build(options: argparse.Namespace, cancel: threading.Event) -> None:
             backend.close()
         if not backend.kept:
             sys.exit(1)  # the reason is printed already
+
+
+def _build_for_target(
+    model: ModelFile,
+    sizes: Iterable[tuple[int, int]],
+    options: argparse.Namespace,
+    tensorrt: TensorrtOptions,
+) -> None:
+    """Build for another machine's GPU; nothing is run here."""
+    if options.library not in ('auto', RTX):
+        problem = f'library {options.library} builds for the GPU of this machine only'
+        raise BackendError(problem, 'leave out --target, or take library rtx')
+    library = open_library(RTX)
+    cache = EngineCache(tensorrt.cache_dir, tensorrt.report)
+    precision = precision_of(model, options.precision)
+    for height, width in sizes:
+        request = BuildRequest(
+            model=str(model.path),
+            library=RTX,
+            height=height,
+            width=width,
+            precision=precision,
+            target=options.target,
+            workspace_mib=tensorrt.workspace_mib,
+            optimization_level=tensorrt.optimization_level,
+        )
+        key = engine_key(model, request, library, None)
+        with cache.lock(key, tensorrt.cancel):
+            if tensorrt.rebuild or cache.load(key) is None:
+                plan = build_in_child(request, model.data, tensorrt.report, tensorrt.cancel)
+                if not cache.store(key, plan):
+                    sys.exit(1)  # the reason is printed already
+        print(f'{width}x{height} in {precision} for {options.target}: {cache.path(key)}')
 
 
 if __name__ == '__main__':

@@ -20,7 +20,7 @@ from pathlib import Path
 from linknet_ros.errors import BuildCancelledError
 
 #: First line of a file; raised when its layout or the way of building changes.
-_MAGIC = b'linknet_ros engine 1\n'
+_MAGIC = b'linknet_ros engine 2\n'
 
 #: More than an engine of any network here needs.
 _MAX_BYTES = 2 * 1024**3
@@ -40,7 +40,7 @@ class EngineCache:
     def __init__(self, folder: Path, report: Callable[[str], None]) -> None:
         self.folder = folder
         self._report = report
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def path(self, key: Mapping[str, object]) -> Path:
         """The file of a key; the name is a digest of it."""
@@ -48,7 +48,7 @@ class EngineCache:
         return self.folder / f'{digest}.engine'
 
     def load(self, key: Mapping[str, object]) -> bytes | None:
-        """The plan of a key; None, with the reason told, when none can be trusted."""
+        """The plan of a key; None, with the reason reported, when none can be trusted."""
         path = self.path(key)
         try:
             _check_owner(os.stat(self.folder), self.folder)
@@ -61,7 +61,7 @@ class EngineCache:
         head, _, plan = data.removeprefix(_MAGIC).partition(b'\n')
         expected = _json({'key': key, 'sha256': hashlib.sha256(plan).hexdigest()})
         if not data.startswith(_MAGIC):
-            self.reject(path, 'it is no engine of this package')
+            self.reject(path, 'it is not an engine of this package')
         elif not plan or head != expected:
             self.reject(path, 'it is damaged or of another build')
         else:
@@ -69,7 +69,7 @@ class EngineCache:
         return None
 
     def store(self, key: Mapping[str, object], plan: bytes) -> bool:
-        """Keep a plan, under the lock; False, with the reason told, where that is not possible."""
+        """Keep a plan, under the lock; False, with the reason reported, where it cannot be."""
         path = self.path(key)
         head = _json({'key': key, 'sha256': hashlib.sha256(plan).hexdigest()})
         part = path.with_suffix('.part')
@@ -135,8 +135,8 @@ class EngineCache:
                 raise BuildCancelledError('waiting for an engine was cancelled')
 
     def _once(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
+        if line not in self._reported:
+            self._reported.add(line)
             self._report(line)
 
 
@@ -146,7 +146,7 @@ def _json(value: Mapping[str, object]) -> bytes:
 
 def _check_owner(status: os.stat_result, path: Path) -> None:
     if status.st_uid not in (os.geteuid(), 0):
-        reason = f'{path} belongs to user {status.st_uid}, neither to us nor to root'
+        reason = f'{path} belongs to user {status.st_uid}, not to this user or root'
         raise PermissionError(errno.EACCES, reason)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise PermissionError(errno.EACCES, f'others may write {path} (chmod go-w it)')
@@ -159,5 +159,5 @@ def _read(path: Path) -> bytes:
         status = os.fstat(file.fileno())
         _check_owner(status, path)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
-            raise OSError(errno.EINVAL, f'it is no file of at most {_MAX_BYTES} bytes')
+            raise OSError(errno.EINVAL, f'it is not a file of at most {_MAX_BYTES} bytes')
         return file.read()

@@ -1,66 +1,119 @@
-"""TensorRT itself: imported, its version, its log, and what an engine says of its precision."""
+"""TensorRT itself: which of the two libraries, its version, its log, the layers of an engine.
+
+There are two: TensorRT (`classic`: Jetson, data centre GPUs, any GPU) and TensorRT-RTX (`rtx`: PCs
+and laptops with an RTX card, compute capability 7.5 and later; all of it from pip). For what is
+needed here both have the same names.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import importlib
-import json
 import re
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from linknet_ros.errors import BackendError
+from linknet_ros.inference.tensorrt.options import CLASSIC, RTX
 
-_OLDEST = (8, 6)
+#: Modules of each library, in the order in which they are tried: the second of RTX comes without
+#: the metapackage.
+_MODULES = {CLASSIC: ('tensorrt',), RTX: ('tensorrt_rtx', 'tensorrt_rtx_bindings')}
+
+#: Classic: the first with all of a strongly typed build, JetPack 6. RTX: the first that was tried.
+_OLDEST = {CLASSIC: (10, 3), RTX: (1, 7)}
+
+_FIXES = {
+    CLASSIC: 'on a Jetson apt install python3-libnvinfer (a venv needs --system-site-packages)',
+    RTX: 'for an RTX card pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings',
+}
 
 #: Lines of TensorRT's log that are kept for an error message.
 _KEPT_LINES = 6
 
+#: A line of the listing of layers, and the type of a tensor in it.
+_LAYER = re.compile(
+    r'Name: (?P<name>[^\n]+?), LayerType: (?P<kind>\w+), '
+    r'Inputs: \[(?P<inputs>[^\n]*?)\], (?:Constants|Outputs): '
+)
+_TYPE = re.compile(r'Datatype: (\w+)')
 
-#: Words of the inspector for a type; of two that are as frequent, the first counts.
-_TYPES = {'int8': 'int8', 'fp16': 'fp16|half|float16', 'fp32': 'fp32|float|float32'}
+#: Our names of TensorRT's types.
+_TYPES = {'Float': 'fp32', 'Half': 'fp16', 'Int8': 'int8', 'BFloat16': 'bf16', 'UInt8': 'uint8'}
+
+
+#: Kinds of layers that are convolutions.
+_CONVOLUTIONS = ('correlation', 'deconv', 'CaskConvolution', 'CaskDeconvolutionV2')
 
 
 @dataclass(frozen=True)
 class Library:
     """An imported TensorRT.
 
-    :param trt: the module `tensorrt`.
-    :param version: four parts where the library tells them, as '10.3.0.30'.
+    :param trt: its module.
+    :param kind: 'classic' or 'rtx'.
+    :param version: four parts where the library has them, e.g. '10.3.0.30'.
     """
 
     trt: Any
+    kind: str
     version: str
 
     @property
-    def major(self) -> int:
-        """First part of the version: what the way of building depends on."""
-        return int(self.version.split('.')[0])
+    def name(self) -> str:
+        """For messages."""
+        return f'TensorRT{"-RTX" if self.kind == RTX else ""} {self.version}'
 
 
-def open_library() -> Library:
-    """Import TensorRT; only after a GPU was found.
+@dataclass(frozen=True)
+class Layer:
+    """A kernel of an engine.
+
+    :param kind: as TensorRT calls it, e.g. 'correlation'.
+    :param precision: type of its first input, 'fp32', 'fp16', 'int8' or TensorRT's own name;
+        empty without inputs.
+    """
+
+    name: str
+    kind: str
+    precision: str
+
+    @property
+    def convolves(self) -> bool:
+        """Whether it is a convolution, transposed or not; a runtime_fusion may be one, too."""
+        fused = self.kind == 'runtime_fusion' and 'Corr' in self.name
+        return fused or self.kind in _CONVOLUTIONS
+
+
+def open_library(wanted: str) -> Library:
+    """Import TensorRT; to run an engine only after a GPU was found.
 
     Without a working driver, TensorRT can return objects whose first use ends the process, which
     no `except` catches.
 
+    :param wanted: one of LIBRARIES; 'auto' takes the first that is installed, classic first.
     :raises BackendError: when it is missing or too old.
     """
-    try:
-        trt = importlib.import_module('tensorrt')
-    except ImportError as error:
-        raise BackendError(
-            f"backend 'tensorrt' cannot be imported ({error}); on a Jetson apt install "
-            'python3-libnvinfer (a venv needs --system-site-packages), elsewhere pip install '
-            'tensorrt, or choose another backend'
-        ) from error
-    version = str(trt.__version__)
-    if tuple(int(part) for part in version.split('.')[:2]) < _OLDEST:
-        raise BackendError(f'TensorRT {version} is too old; 8.6 or newer, best 10.3 or newer')
-    return Library(trt, _four_parts(version))
+    problems = []
+    kinds = (CLASSIC, RTX) if wanted == 'auto' else (wanted,)
+    for kind in kinds:
+        for name in _MODULES[kind]:
+            try:
+                trt = importlib.import_module(name)
+            except ImportError as error:
+                problems.append(str(error))
+                continue
+            version = str(trt.__version__)
+            oldest = _OLDEST[kind]
+            if tuple(int(part) for part in version.split('.')[:2]) >= oldest:
+                return Library(trt, kind, _four_parts(version) if kind == CLASSIC else version)
+            problems.append(f'{name} {version} is older than {".".join(map(str, oldest))}')
+    raise BackendError(
+        f"backend 'tensorrt' cannot be imported ({'; '.join(dict.fromkeys(problems))})",
+        f'{", ".join(_FIXES[kind] for kind in kinds)}; or choose another backend',
+    )
 
 
 def _four_parts(version: str) -> str:
@@ -73,13 +126,13 @@ def _four_parts(version: str) -> str:
         # Already loaded by the module, so it is found wherever that found it.
         library = ctypes.CDLL(f'libnvinfer.so.{version.split(".")[0]}')
         return '.'.join(str(getattr(library, f'getInferLib{part}Version')()) for part in parts)
-    except (OSError, AttributeError):  # 8.6 does not have these functions
+    except (OSError, AttributeError):
         return version
 
 
 @cache
 def log_of(trt: Any) -> Any:
-    """The process's logger, which keeps the last complaints: TensorRT tells reasons nowhere else.
+    """The process's logger, which keeps the last complaints: TensorRT gives reasons nowhere else.
 
     One for good: TensorRT goes on using the first that it was given, whoever made it. It is
     called from TensorRT's own threads; appending to a deque needs no lock.
@@ -91,6 +144,7 @@ def log_of(trt: Any) -> Any:
             trt.ILogger.__init__(self)
             self._errors: deque[str] = deque(maxlen=_KEPT_LINES)
             self._warnings: deque[str] = deque(maxlen=_KEPT_LINES)
+            self._listing = ''
 
         def log(self, severity: Any, msg: str) -> None:
             levels = trt.ILogger.Severity
@@ -98,11 +152,14 @@ def log_of(trt: Any) -> Any:
                 self._errors.append(' '.join(msg.split()))
             elif severity == levels.WARNING:
                 self._warnings.append(' '.join(msg.split()))
+            elif 'LayerType: ' in msg:
+                self._listing = msg
 
         def clear(self) -> None:
             """Forget, before something that may fail."""
             self._errors.clear()
             self._warnings.clear()
+            self._listing = ''
 
         @property
         def complained(self) -> bool:
@@ -121,39 +178,14 @@ def log_of(trt: Any) -> Any:
             """The errors logged since `clear`, in one line."""
             return ' | '.join(self._errors) or 'TensorRT logged no reason'
 
+        def layers(self) -> list[Layer]:
+            """Layers of the engine built since `clear`; empty where they were not listed."""
+            return list(map(_layer, _LAYER.finditer(self._listing)))
+
     return Log()
 
 
-def engine_precision(trt: Any, engine: Any, built_for: str) -> str:
-    """What most tensors between an engine's layers hold: 'fp32', 'fp16' or 'int8'.
-
-    Read from the inspector, as what was asked for is a permission up to TensorRT 10. Its text
-    differs between versions and was not seen on hardware; where no type is recognised, this is
-    `built_for`.
-    """
-    inspector = engine.create_engine_inspector()
-    if inspector is None:
-        return built_for
-    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
-    try:
-        types = list(_types(json.loads(text)))
-    except (TypeError, ValueError):
-        return built_for
-    counts = {
-        name: sum(bool(re.search(rf'\b({words})\b', kind, re.I)) for kind in types)
-        for name, words in _TYPES.items()
-    }
-    name = max(counts, key=lambda name: counts[name])
-    return name if counts[name] else built_for
-
-
-def _types(node: Any, key: str = '') -> Iterator[str]:
-    """Values of 'Format/Datatype', 'DataType' and the like, anywhere in the inspector's JSON."""
-    if isinstance(node, dict):
-        for name, value in node.items():
-            yield from _types(value, name)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _types(value, key)
-    elif isinstance(node, str) and 'datatype' in key.lower():
-        yield node
+def _layer(found: re.Match[str]) -> Layer:
+    types = _TYPE.findall(found['inputs'])
+    precision = _TYPES.get(types[0], types[0]) if types else ''
+    return Layer(found['name'], found['kind'], precision)

@@ -9,6 +9,11 @@ package = 'linknet_ros'
 # OpenCV without windows: the same library, but it imports on machines that have no libGL.
 # simplejpeg (400 kB) finds JPEG images with data missing; apt does not have it.
 runtime = ['numpy', 'opencv-python-headless', 'onnx', 'simplejpeg']
+# NVIDIA's TensorRT-RTX (95 MB): for RTX cards, and its builder for the tests, without a GPU.
+rtx = [
+    f'tensorrt-rtx-cu13-{part}>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'
+    for part in ('libs', 'bindings')
+]
 cpu = [*runtime, 'openvino', 'onnxruntime']
 ros = [
     'simplejpeg',
@@ -26,7 +31,7 @@ demo = ['tqdm', *view]
 # The only release that this was run with; earlier ones take other libraries for zstd.
 bags = ['rosbags>=0.11.9,<0.12', 'mcap>=1.2', 'av>=12.3', 'tqdm']
 cluster = [*bags, 'ray']
-test = ['pytest', 'pytest-xdist', 'hypothesis', 'pyyaml', 'packaging', *cluster, *view]
+test = ['pytest', 'pytest-xdist', 'hypothesis', 'pyyaml', 'packaging', *cluster, *view, *rtx]
 dev = ['ruff', 'mypy', 'import-linter']
 
 setup(
@@ -45,7 +50,7 @@ setup(
     extras_require={
         'ros': ros,
         'cpu': cpu,
-        'gpu': [*runtime, 'cuda-bindings'],
+        'gpu': [*runtime, 'cuda-bindings', *rtx],
         'view': view,
         'demo': demo,
         'bags': bags,

@@ -18,7 +18,12 @@ from rclpy.parameter import Parameter
 from linknet_ros.errors import ParameterError
 from linknet_ros.ground.settings import GroundSettings
 from linknet_ros.inference.settings import InferenceSettings
-from linknet_ros.inference.tensorrt.options import ZERO_COPY, TensorrtOptions, default_cache_dir
+from linknet_ros.inference.tensorrt.options import (
+    LIBRARIES,
+    ZERO_COPY,
+    TensorrtOptions,
+    default_cache_dir,
+)
 from linknet_ros.products.products import ProductSettings
 from linknet_ros.ros.parameters import declare, plain_value
 from linknet_ros.system.settings import group, made_of, setting, settings_of
@@ -37,6 +42,12 @@ class Tensorrt:
     cache_dir: str = setting(
         '', 'Folder of built engines; empty for ~/.cache/linknet_ros/engines.'
     )
+    library: str = setting(
+        TensorrtOptions.library,
+        'TensorRT (classic), or TensorRT-RTX (rtx) for a PC with an RTX card; auto takes the '
+        'first that is installed, classic first.',
+        choices=LIBRARIES,
+    )
     device: int = setting(TensorrtOptions.device, 'Index of the GPU.', (0, 15))
     zero_copy: str = setting(
         TensorrtOptions.zero_copy,
@@ -49,8 +60,8 @@ class Tensorrt:
     )
     workspace_mib: int = setting(
         TensorrtOptions.workspace_mib,
-        'Memory that a layer may use while it runs.',
-        (1, 65536),
+        'Most memory for what the layers compute; 0 for as much as they need.',
+        (0, 65536),
         unit='MiB',
     )
     optimization_level: int = setting(
@@ -67,6 +78,7 @@ class Tensorrt:
         folder = os.path.abspath(os.path.expanduser(self.cache_dir))
         return TensorrtOptions(
             cache_dir=Path(folder) if self.cache_dir else default_cache_dir(),
+            library=self.library,
             device=self.device,
             zero_copy=self.zero_copy,
             cuda_graph=self.cuda_graph,

@@ -69,15 +69,18 @@ def test_file_says_what_it_is(cache):
     assert json.loads(head)['key'] == KEY
 
 
+ALIEN = 'it is not an engine of this package'
+
+
 @pytest.mark.parametrize(
     ('change', 'reason'),
     [
         (lambda data: data[:-1], 'it is damaged or of another build'),
         (lambda data: data + b'x', 'it is damaged or of another build'),
         (lambda data: data.replace(b'Orin', b'Thor'), 'it is damaged or of another build'),
-        (lambda data: b'', 'it is not an engine of this package'),
-        (lambda data: data[1:], 'it is not an engine of this package'),
-        (lambda data: data.replace(b'engine 2', b'engine 2'), 'it is not an engine of this package'),
+        (lambda data: b'', ALIEN),
+        (lambda data: data[1:], ALIEN),
+        (lambda data: data.replace(b'engine 2', b'engine 1'), ALIEN),
         (lambda data: data.partition(b'\n')[0] + b'\n', 'it is damaged or of another build'),
     ],
 )

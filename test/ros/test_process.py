@@ -3,6 +3,7 @@
 import ctypes
 import os
 import random
+import signal
 import subprocess
 import sys
 
@@ -153,3 +154,28 @@ with ros_process('camera', ['program']):
     print('not reached')
 """
     assert run('import rclpy\n' + code) == (0, 'started\n', [])
+
+
+LOOP = """
+import os, rclpy
+from linknet_ros.ros.process import ros_process, spin_once
+from linknet_ros.system.signals import end_quietly
+end_quietly(endless={endless})
+with ros_process('camera', ['program']) as executor:
+    executor.add_node(rclpy.create_node('camera'))
+    os.write(1, b'ready\\n')
+    while True:
+        spin_once(executor, 0.1)
+"""
+
+
+@pytest.mark.parametrize(
+    ('endless', 'number', 'code'),
+    [(True, signal.SIGINT, 0), (False, signal.SIGINT, 130), (False, signal.SIGTERM, 143)],
+)
+def test_signal_ends_a_loop_of_its_own(endless, number, code):
+    command = [sys.executable, '-c', LOOP.format(endless=endless)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b'ready\n'
+    process.send_signal(number)
+    assert (*process.communicate(timeout=900), process.returncode) == (b'', b'', code)

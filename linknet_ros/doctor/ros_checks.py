@@ -85,7 +85,7 @@ def cv_bridge(numpy_version: str) -> Finding:
     if outcome.works:
         return ok('cv_bridge', 'works')
     if outcome.misses('cv_bridge'):
-        return ok('cv_bridge', 'not installed; only encodings that are not in README need it')
+        return ok('cv_bridge', 'not installed; only encodings outside docs/node.md need it')
     text = f'does not work: {outcome.message}'
     fix = 'sudo apt install --reinstall ros-<distribution>-cv-bridge, or leave it'
     if built_for_numpy_1(outcome) or (

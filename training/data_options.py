@@ -19,11 +19,13 @@ class DataOptions:
     :param dataset: a key of DATASETS.
     :param size: (width, height) that frames are resized to, None for their own.
     :param hold_out: sequence of train that is validated on instead of val, '' for none.
+    :param file: text of the data set file, '' where there was none.
     """
 
     dataset: str = 'camvid'
     size: tuple[int, int] | None = None
     hold_out: str = ''
+    file: str = ''
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary for a checkpoint."""
@@ -76,7 +78,15 @@ def check_classes(
 
 def add_data_options(parser: argparse.ArgumentParser, default: str | None) -> None:
     """Add --data, --dataset and --size; without a default the checkpoint decides."""
-    parser.add_argument('--data', type=Path, required=True, help="the data set's folder")
+    parser.add_argument(
+        '--data',
+        type=Path,
+        required=True,
+        help="the data set's folder, or a data set file (.yaml)",
+    )
+    parser.add_argument(
+        '--root', type=Path, help="what the data set file's paths are relative to; its own folder"
+    )
     parser.add_argument(
         '--dataset',
         choices=tuple(DATASETS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,23 +21,21 @@ from linknet_ros.inference.model_file import ModelFile
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.metrics import ConfusionMatrix
 from training.checkpoint import load_checkpoint, network_of
+from training.data_file import Measured, is_data_file, measured_sources
 from training.data_options import add_data_options, check_classes, data_of
 from training.datasets import SPLITS, Dataset, InstanceDataset, open_dataset
 from training.metrics.boundary_f1 import BoundaryF1
 from training.metrics.instance_iou import InstanceIoU, InstanceScores
-from training.networks import normalize
+from training.networks import Network, normalize
 from training.plots import confusion_text, plot_confusion_matrix
 from training.processes import Processes, alone
 
 
 @torch.inference_mode()
-def labels_of(
-    network: nn.Module, frame: NDArray[np.uint8], size: tuple[int, int] | None = None
-) -> NDArray[np.uint8]:
-    """Class ids (H, W) uint8 of a frame (H, W, 3) uint8 BGR.
-
-    :param size: (width, height) that the network gets; its logits are scaled back bilinearly.
-    """
+def _scores(
+    network: Network, frame: NDArray[np.uint8], size: tuple[int, int] | None
+) -> torch.Tensor:
+    """Logits (1, classes, H, W) of a frame (H, W, 3) uint8 BGR, see labels_of."""
     height, width = frame.shape[:2]
     if size and size != (width, height):
         smaller = size[0] < width
@@ -44,12 +43,30 @@ def labels_of(
             frame, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         )
     device = next(network.parameters()).device
-    image = normalize(torch.tensor(frame).unsqueeze(0))
-    logits = network(image.to(device, memory_format=torch.channels_last))
+    image = normalize(torch.tensor(frame).unsqueeze(0), network.statistics)
+    logits: torch.Tensor = network(image.to(device, memory_format=torch.channels_last))
     if logits.shape[-2:] != (height, width):
         logits = functional.interpolate(logits, (height, width), mode='bilinear')
-    labels: NDArray[np.uint8] = logits.argmax(1)[0].byte().cpu().numpy()
+    return logits
+
+
+def labels_of(
+    network: Network, frame: NDArray[np.uint8], size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """Class ids (H, W) uint8 of a frame (H, W, 3) uint8 BGR.
+
+    :param size: (width, height) that the network gets; its logits are scaled back bilinearly.
+    """
+    labels: NDArray[np.uint8] = _scores(network, frame, size).argmax(1)[0].byte().cpu().numpy()
     return labels
+
+
+def logits_of(
+    network: Network, frame: NDArray[np.uint8], size: tuple[int, int] | None = None
+) -> NDArray[np.float32]:
+    """Logits (classes, H, W) float32 of a frame, as labels_of compares them."""
+    logits: NDArray[np.float32] = _scores(network, frame, size)[0].float().cpu().numpy()
+    return logits
 
 
 def evaluate(
@@ -80,6 +97,24 @@ def evaluate(
             boundary.add(labels, predicted)
         if instances is not None and isinstance(dataset, InstanceDataset):
             instances.add(labels, dataset.instances(i), predicted)
+    return ConfusionMatrix.from_counts(processes.sum(matrix.counts))
+
+
+def evaluate_measured(
+    network: Network, measured: Measured, processes: Processes, progress: bool = True
+) -> ConfusionMatrix:
+    """Run a network over the frames of a source and count in the source's own labels.
+
+    :returns: of all frames, the same in every process.
+    """
+    network.eval()
+    matrix = measured.score.matrix()
+    frames = measured.frames
+    mine = range(processes.rank, len(frames), processes.count)
+    title = f'evaluate {measured.name}'
+    for i in tqdm(mine, desc=title, disable=not progress or not processes.first, leave=False):
+        frame, truth = frames[i]
+        measured.score.add(matrix, truth, labels_of(network, frame, measured.network_size))
     return ConfusionMatrix.from_counts(processes.sum(matrix.counts))
 
 
@@ -120,6 +155,26 @@ def instance_text(scores: InstanceScores) -> str:
     return '\n'.join(lines)
 
 
+def _evaluate_sources(
+    options: argparse.Namespace, state: dict[str, Any], network: nn.Module
+) -> str:
+    """Figures of every source of a data set file, each in its own labels."""
+    sources = measured_sources(options.data, options.root)
+    check_classes(
+        sources[0].frames, state['config']['classes'], options.checkpoint, state.get('classes')
+    )
+    process = alone()
+    network = network.to(process.device)
+    parts = []
+    for measured in sources:
+        scores = evaluate_measured(network, measured, process).scores()
+        size = measured.network_size
+        at = f', network at {size[0]}x{size[1]}' if size else ''
+        parts.append(f'{options.checkpoint} on {measured.name}, {len(measured.frames)} frames{at}')
+        parts.append(scores.table(measured.score.names) + '\n')
+    return '\n'.join(parts).rstrip()
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -133,6 +188,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         state = load_checkpoint(options.checkpoint)
         network = network_of(state, options.checkpoint).to(memory_format=torch.channels_last)
+        if is_data_file(options.data):
+            print(_evaluate_sources(options, state, network))
+            return
         data = data_of(state, options.dataset, options.size)
         dataset = open_dataset(data.dataset, options.data, options.split)
         names = state.get('classes')

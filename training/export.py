@@ -38,12 +38,14 @@ from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.simulation.street import StreetDrive
 from training.batch_norm import fold_batch_norm
 from training.checkpoint import load_checkpoint, network_of
+from training.data_file import is_data_file, measured_sources, open_data_file
 from training.data_options import DataOptions, add_data_options, check_classes, data_of
 from training.datasets import Dataset, open_dataset
 from training.evaluate import evaluate_file, labels_of
 from training.first_weights import network_in
 from training.graph_lint import lint
-from training.networks import IMAGENET_MEAN, IMAGENET_STD, Network
+from training.networks import Network
+from training.samples import Frames
 from training.variants import to_precision
 
 #: Oldest opset with all that is used here; TensorRT 8.6 to 11, OpenVINO and ONNX Runtime read it.
@@ -67,17 +69,20 @@ class DeployedNetwork(nn.Module):
     Bytes in, bytes out: cast, normalisation, layout, network, argmax and confidence.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, temperature: float = 1.0) -> None:
         super().__init__()
         self.network = fold_batch_norm(network)
+        if temperature != 1:
+            _divide_logits(self.network, temperature)
         # Trained on RGB, used with BGR: reversed channels in the first filters cost nothing per
         # frame.
         first = self.network.first_convolution
         self.turns_channels = first is None
         if first is not None:
             first.weight = nn.Parameter(first.weight.flip(1))
-        mean = torch.tensor(IMAGENET_MEAN[::-1]).view(1, 3, 1, 1) * 255
-        std = torch.tensor(IMAGENET_STD[::-1]).view(1, 3, 1, 1) * 255
+        statistics = self.network.statistics
+        mean = torch.tensor(statistics.mean[::-1]).view(1, 3, 1, 1)
+        std = torch.tensor(statistics.std[::-1]).view(1, 3, 1, 1)
         self.register_buffer('mean', mean)
         self.register_buffer('scale', 1 / std)
 
@@ -93,8 +98,31 @@ class DeployedNetwork(nn.Module):
         return labels.float().to(torch.uint8), torch.round(confidence * 255).to(torch.uint8)
 
 
-def to_onnx(network: Network, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """The deployed network as ONNX with float16 weights and metadata."""
+@torch.inference_mode()
+def _divide_logits(network: Network, temperature: float) -> None:
+    """Divide the logits by a temperature, in the last weights, where it costs nothing per frame.
+
+    :raises ModelError: when the network does not end in a convolution.
+    """
+    image = torch.rand(1, 3, network.stride, network.stride)
+    before = network(image)
+    last = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))][-1]
+    last.weight /= temperature
+    if last.bias is not None:
+        last.bias /= temperature
+    if not torch.allclose(network(image) * temperature, before, rtol=1e-3, atol=1e-4):
+        raise ModelError(
+            f'{network.title} does not end in a convolution', 'export it without --temperature'
+        )
+
+
+def to_onnx(
+    network: Network, metadata: Mapping[str, str], temperature: float = 1.0
+) -> onnx.ModelProto:
+    """The deployed network as ONNX with float16 weights and metadata.
+
+    :param temperature: that logits are divided by before the softmax, from training.calibrate.
+    """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The size checks of the networks are meant to be decided here, for multiples of 32.
@@ -102,7 +130,7 @@ def to_onnx(network: Network, metadata: Mapping[str, str]) -> onnx.ModelProto:
         # The exporter without dynamo needs no further package and keeps the graph plain.
         warnings.simplefilter('ignore', DeprecationWarning)
         torch.onnx.export(
-            DeployedNetwork(network).eval(),
+            DeployedNetwork(network, temperature).eval(),
             (torch.zeros(1, 64, 96, 3, dtype=torch.uint8),),
             buffer,
             input_names=['image'],
@@ -186,6 +214,7 @@ def export(
     measure: Callable[[ModelFile], Mapping[str, float]],
     precision: str = 'fp32',
     calibration: Sequence[NDArray[np.uint8]] = (),
+    temperature: float = 1.0,
 ) -> float:
     """Write the model file once it has been run and agrees with PyTorch.
 
@@ -193,6 +222,7 @@ def export(
     :param measure: gives the figures that the file says of itself, of the file.
     :param precision: one of FILE_PRECISIONS.
     :param calibration: (H, W, 3) uint8 BGR; for int8 only.
+    :param temperature: see to_onnx.
     :returns: share of pixels that agree.
     :raises ModelError: when too many labels differ or a runtime would refuse the graph; nothing
         is written then.
@@ -206,7 +236,7 @@ def export(
         accuracy={},
         precision=precision,
     )
-    model = to_precision(to_onnx(network, metadata), precision, calibration)
+    model = to_precision(to_onnx(network, metadata, temperature), precision, calibration)
     lint(model, precision)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_suffix('.tmp.onnx')
@@ -236,10 +266,13 @@ def _measured(model: ModelFile, val: Dataset, size: tuple[int, int] | None) -> M
     }
 
 
-def _open(
-    path: Path, dataset: str | None, size: tuple[int, int] | None
+def open_network(
+    path: Path, dataset: str | None = None, size: tuple[int, int] | None = None
 ) -> tuple[Network, int, Sequence[str] | None, DataOptions]:
-    """The network of a checkpoint or model file, number and names of classes, and its data."""
+    """The network of a checkpoint or model file, number and names of classes, and its data.
+
+    :raises LinknetError: when it is neither.
+    """
     if path.suffix == '.onnx':
         model = load_model(path)
         data = DataOptions(dataset or DataOptions.dataset, size or model.default_size)
@@ -249,9 +282,18 @@ def _open(
     return network_of(state, path), state['config']['classes'], state.get('classes'), data
 
 
-def _some(dataset: Dataset, count: int) -> list[NDArray[np.uint8]]:
+def _some(dataset: Frames, count: int) -> list[NDArray[np.uint8]]:
     """About that many frames, evenly spread."""
     return [dataset[i][0] for i in range(0, len(dataset), max(1, len(dataset) // count))]
+
+
+def _calibration(data: Path, root: Path | None, dataset: str) -> list[NDArray[np.uint8]]:
+    """Frames of train to calibrate int8 on, as many of each source of a data set file."""
+    if not is_data_file(data):
+        return _some(open_dataset(dataset, data, 'train'), _CALIBRATED_FRAMES)
+    sources = open_data_file(data, root).train
+    each = -(-_CALIBRATED_FRAMES // len(sources))
+    return [frame for source in sources for frame in _some(source.frames, each)]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -267,18 +309,24 @@ def main(arguments: list[str] | None = None) -> None:
         default='fp32',
         help='int8 is calibrated on frames of train, which --data must have',
     )
+    parser.add_argument(
+        '--temperature',
+        type=float,
+        default=1.0,
+        help='that training.calibrate found; a model file has its own inside',
+    )
     add_data_options(parser, default=None)
     options = parser.parse_args(arguments)
     try:
-        network, classes, names, data = _open(options.source, options.dataset, options.size)
-        val = open_dataset(data.dataset, options.data, 'val')
+        network, classes, names, data = open_network(options.source, options.dataset, options.size)
+        sources = measured_sources(options.data, options.root, data.dataset, data.size)
+        val = sources[0].frames
         check_classes(val, classes, options.source, names)
         height, width = val[0][1].shape
         width, height = data.size or (width, height)
         calibration: list[NDArray[np.uint8]] = []
         if options.precision == 'int8':
-            train = open_dataset(data.dataset, options.data, 'train')
-            calibration = _some(train, _CALIBRATED_FRAMES)
+            calibration = _calibration(options.data, options.root, data.dataset)
         frames = _some(val, _COMPARED_FRAMES)
         frames = [cv2.resize(frame, (width, height)) for frame in frames]
         frames += [StreetDrive(0, width, height).frame(t).bgr for t in (0.0, 5.0)]
@@ -293,6 +341,7 @@ def main(arguments: list[str] | None = None) -> None:
             measure=lambda model: _measured(model, val, data.size),
             precision=options.precision,
             calibration=[cv2.resize(frame, (width, height)) for frame in calibration],
+            temperature=options.temperature,
         )
         miou = load_model(options.out).accuracy['val_miou']
     except (LinknetError, OSError) as error:

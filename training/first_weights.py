@@ -17,6 +17,7 @@ from linknet_ros.inference.model_file import load_model
 from training.batch_norm import convolution_norm_pairs, fold_batch_norm, unfold_batch_norm
 from training.checkpoint import fill, load_checkpoint
 from training.networks import NETWORKS, Network, NetworkConfig, build_network, normalize
+from training.networks.linknet import LinkNet
 
 
 def load_first_weights(
@@ -43,7 +44,7 @@ def load_first_weights(
         return unfit
     weights = _weights_of(network, path)
     unfit = _keep_unfit(network, weights)
-    images = [normalize(torch.tensor(frame).unsqueeze(0)) for frame in frames]
+    images = [normalize(torch.tensor(f).unsqueeze(0), network.statistics) for f in frames]
     unfold_batch_norm(network, weights, images)
     return unfit
 
@@ -61,6 +62,14 @@ def network_in(path: Path) -> Network:
         raise SourceError(f'{path} is of {model.architecture}, an unknown network')
     network = build_network(NetworkConfig(names[0], len(model.classes)))
     weights = _weights_of(network, path)
+    first = network.first_convolution
+    if isinstance(network, LinkNet) and first is not None:
+        # How wide it is stands nowhere but in its weights.
+        name = next(n for n, module in network.named_modules() if module is first)
+        channels = len(weights[f'{name}.weight'])
+        if channels != first.out_channels:
+            width = channels / first.out_channels
+            network = build_network(NetworkConfig(names[0], len(model.classes), width=width))
     folded: Network = fold_batch_norm(network)
     folded.load_state_dict(weights)
     return folded

@@ -13,7 +13,7 @@ class SegmentationLoss(nn.Module):
     """Cross-entropy with class weights plus shares of soft Dice and Lovasz-softmax.
 
     Dice and Lovasz treat each class as a whole, so that a class of few pixels counts as much as
-    road.
+    road; they use the pixels whose label is a single class.
 
     :param weights: of the classes in the cross-entropy, shape (classes,), float32.
     :param dice: factor of the Dice loss, 0 leaves it out.
@@ -21,6 +21,8 @@ class SegmentationLoss(nn.Module):
     :param hardest: share of the labelled pixels, those of the highest cross-entropy, that the
         cross-entropy is averaged over (OHEM); 1 is all.
     :param smoothing: label smoothing of the cross-entropy, 0 is off.
+    :param allowed: which classes each label id allows, bool (256, classes), as
+        `LabelSets.table`; None where every label is a class.
     """
 
     def __init__(
@@ -30,17 +32,30 @@ class SegmentationLoss(nn.Module):
         lovasz: float = 0.0,
         hardest: float = 1.0,
         smoothing: float = 0.0,
+        allowed: Tensor | None = None,
     ) -> None:
         super().__init__()
+        classes = len(weights)
+        if allowed is None:
+            allowed = torch.zeros(UNLABELED + 1, classes, dtype=torch.bool)
+            allowed[:classes] = torch.eye(classes, dtype=torch.bool)
+        # A set weighs what its classes do on average; void weighs nothing.
+        per_id = (allowed * weights).sum(1) / allowed.sum(1).clamp_min(1)
+        per_id[UNLABELED] = 0
         self.register_buffer('weights', weights)
+        self.register_buffer('per_id', per_id)
+        self.register_buffer('allowed', allowed.float())
+        self.classes = classes
+        self.has_sets = bool(allowed[classes:UNLABELED].any())
         self.dice = dice
         self.lovasz = lovasz
         self.hardest = hardest
         self.smoothing = smoothing
 
     def weight_of(self, labels: Tensor) -> Tensor:
-        """Sum of the class weights of the labelled pixels, what the cross-entropy divides by."""
-        return self._weight_per_pixel(labels).sum()
+        """Sum of the weights of the labelled pixels, what the cross-entropy divides by."""
+        weights: Tensor = self.per_id[labels]
+        return weights.sum()
 
     def forward(self, logits: Tensor, labels: Tensor, divisor: Tensor | None = None) -> Tensor:
         """Loss of a batch or of a part of one.
@@ -53,22 +68,18 @@ class SegmentationLoss(nn.Module):
         """
         logarithm = functional.log_softmax(logits, 1)
         loss = self._cross_entropy(logarithm, labels, divisor)
-        if self.dice:
-            loss = loss + self.dice * dice_loss(logarithm.exp(), labels)
-        if self.lovasz:
-            loss = loss + self.lovasz * lovasz_softmax(logarithm.exp(), labels)
+        if self.dice or self.lovasz:
+            probability = logarithm.exp()
+            plain = labels.masked_fill(labels >= self.classes, UNLABELED)
+            if self.dice:
+                loss = loss + self.dice * dice_loss(probability, plain)
+            if self.lovasz:
+                loss = loss + self.lovasz * lovasz_softmax(probability, plain)
         return loss
 
-    def _weight_per_pixel(self, labels: Tensor) -> Tensor:
-        labelled = labels != UNLABELED
-        weights: Tensor = self.weights[labels.masked_fill(~labelled, 0)] * labelled
-        return weights
-
     def _cross_entropy(self, logarithm: Tensor, labels: Tensor, divisor: Tensor | None) -> Tensor:
-        per_pixel = functional.nll_loss(
-            logarithm, labels, self.weights, ignore_index=UNLABELED, reduction='none'
-        )
-        weight = self._weight_per_pixel(labels)
+        weight = self.per_id[labels]
+        per_pixel = weight * self._surprise(logarithm, labels)
         if self.smoothing:
             even = -logarithm.mean(1) * weight
             per_pixel = (1 - self.smoothing) * per_pixel + self.smoothing * even
@@ -78,6 +89,14 @@ class SegmentationLoss(nn.Module):
             return values.sum() / weight.flatten()[order].sum().clamp_min(1e-12)
         divisor = weight.sum() if divisor is None else divisor
         return per_pixel.sum() / divisor.clamp_min(1e-12)
+
+    def _surprise(self, logarithm: Tensor, labels: Tensor) -> Tensor:
+        """Minus the log of the probability of what each label allows, (N, H, W)."""
+        if not self.has_sets:
+            return functional.nll_loss(logarithm, labels, ignore_index=UNLABELED, reduction='none')
+        allowed = self.allowed[labels].movedim(-1, 1)
+        # Where rounding leaves nothing of it, the pixel is taken for mislabelled.
+        return -(logarithm.exp() * allowed).sum(1).clamp_min(1e-12).log()
 
 
 def dice_loss(probability: Tensor, labels: Tensor) -> Tensor:

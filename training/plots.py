@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import LinknetError
+from training.reliability import Reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -194,6 +195,37 @@ def plot_confusion_matrix(counts: NDArray[np.int64], names: Sequence[str], path:
             color='white' if value > 55 else 'black',
         )
     figure.colorbar(image, label="% of the true class's pixels", fraction=0.05, pad=0.02)
+    figure.savefig(path)
+
+
+def plot_reliability(sources: Mapping[str, tuple[Reliability, Reliability]], path: Path) -> None:
+    """Draw accuracy against confidence, before and after calibration.
+
+    :param sources: by name: before and after.
+    :param path: PNG to write.
+    :raises LinknetError: when matplotlib is missing.
+    """
+    figure = _new_figure(3.4 * len(sources) + 0.6, 3.9)
+    every = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
+    for axes, (name, (before, after)) in zip(every, sources.items(), strict=True):
+        axes.plot([0, 1], [0, 1], color='black', linewidth=0.8, linestyle=':')
+        for reliability, color, when in (
+            (before, '#b0b0b0', 'before'),
+            (after, '#1f77b4', 'after'),
+        ):
+            bins = reliability.bins()
+            confidence = [part.confidence for part in bins]
+            accuracy = [part.accuracy for part in bins]
+            label = f'{when}: error {100 * reliability.error():.1f} %'
+            axes.plot(confidence, accuracy, color=color, marker='o', markersize=3, label=label)
+        axes.set_title(name)
+        axes.set_xlabel('confidence')
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.set_aspect('equal')
+        axes.grid(alpha=0.3)
+        axes.legend(loc='upper left', fontsize='small')
+    every[0].set_ylabel('share that is right')
     figure.savefig(path)
 
 

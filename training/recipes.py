@@ -21,14 +21,19 @@ class Recipe:
     optimizer: str = _value('adamw', 'optimiser', ('adamw', 'rmsprop'))
     learning_rate: float = _value(1e-3, 'highest learning rate')
     weight_decay: float = _value(1e-2, 'decoupled for adamw, L2 for rmsprop')
-    schedule: str = _value('one-cycle', 'learning rate over time', ('one-cycle', 'step'))
-    warm_up: float = _value(0.1, 'share of a one-cycle run in which the rate rises')
-    warm_up_from: float = _value(0.04, 'first rate of a one-cycle run, as a share of the highest')
+    frozen: int = _value(0, 'first parts of the encoder that keep the weights they start with')
+    encoder_rate: float = _value(1.0, "the encoder's learning rate, as a share")
+    schedule: str = _value('one-cycle', 'learning rate over time', ('one-cycle', 'step', 'open'))
+    warm_up: float = _value(
+        0.1, 'part in which the rate rises: share of a one-cycle run, epochs of an open one'
+    )
+    warm_up_from: float = _value(0.04, 'first rate, as a share of the highest')
     crop_width: int = _value(0, 'pixels; 0 is the whole frame')
     crop_height: int = _value(0, 'pixels; 0 is the whole frame')
     scale_min: float = _value(1.0, 'smallest enlargement of the frame before the crop')
     scale_max: float = _value(1.0, 'largest enlargement of the frame before the crop')
     rotation: float = _value(0.0, 'largest rotation to either side, degrees')
+    aspect: float = _value(0.0, 'largest change of width against height, natural logarithm')
     mirror: bool = _value(False, 'mirror every other frame left to right')
     color: float = _value(0.0, 'strength of brightness, contrast, colour and gamma changes')
     blur: float = _value(0.0, 'probability of a light blur')
@@ -44,6 +49,7 @@ class Recipe:
     supervision: float = _value(0.0, 'factor of the losses at the decoders (deep supervision)')
     average_decay: float = _value(0.0, 'decay of the moving average of the weights, 0 is off')
     street_frames: int = _value(0, 'frames of the procedural street in every epoch (CamVid)')
+    loss_stride: int = _value(1, 'the loss takes every n-th pixel of every n-th row, drawn anew')
     precision: str = _value(
         'auto', 'auto: bf16 where the machine has it', ('auto', 'bf16', 'fp32')
     )
@@ -58,10 +64,29 @@ class Recipe:
         if self.schedule == 'step':
             return self.learning_rate * 0.1 ** int(min(progress, 1 - 1e-9) * 3)
         if progress < self.warm_up:
-            rise = progress / self.warm_up
-            return self.learning_rate * (self.warm_up_from + (1 - self.warm_up_from) * rise)
+            return self._rising(progress)
         done = (progress - self.warm_up) / (1 - self.warm_up)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    def open_rate_at(self, epoch: float, decay: tuple[int, int] | None) -> float:
+        """Learning rate of an 'open' run: it rises, stays, and falls linearly to 0 at the end.
+
+        So the length need not be known at the start, and what was trained so far can be ended
+        well at any time (Haegele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed
+        Training Durations", arXiv 2405.18392).
+
+        :param epoch: from 0 on, with fractions.
+        :param decay: first and last epoch of the fall; None while it is not decided.
+        """
+        if epoch < self.warm_up:
+            return self._rising(epoch)
+        if decay is None or epoch <= decay[0]:
+            return self.learning_rate
+        return self.learning_rate * max(0, decay[1] - epoch) / (decay[1] - decay[0])
+
+    def _rising(self, done: float) -> float:
+        share = self.warm_up_from + (1 - self.warm_up_from) * done / self.warm_up
+        return self.learning_rate * share
 
     def table(self) -> str:
         """Every value with what it means, one per line."""
@@ -139,4 +164,32 @@ _FINISH = replace(
     paste=0.0,
 )
 
-RECIPES = {'paper': _PAPER, 'onecycle': _ONECYCLE, 'best': _BEST, 'finish': _FINISH}
+#: `open`: for several data sets at once and an encoder with ImageNet weights, on a machine that is
+#: not free all the time: it goes on until --resume --decay-epochs N ends it.
+_OPEN = Recipe(
+    epochs=10_000,
+    batch=8,
+    learning_rate=2e-3,
+    encoder_rate=0.25,
+    schedule='open',
+    warm_up=0.5,
+    crop_width=352,
+    crop_height=256,
+    scale_min=0.6,
+    scale_max=1.6,
+    rotation=4.0,
+    aspect=0.25,
+    mirror=True,
+    color=0.5,
+    blur=0.15,
+    noise=0.15,
+    focus=0.3,
+    paste=0.2,
+    weight_power=0.3,
+    dice=0.3,
+    average_decay=0.997,
+    frozen=3,
+    loss_stride=2,
+)
+
+RECIPES = {'paper': _PAPER, 'onecycle': _ONECYCLE, 'best': _BEST, 'finish': _FINISH, 'open': _OPEN}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from linknet_ros.errors import SourceError
 from linknet_ros.metrics import ConfusionMatrix
 from training.checkpoint import save_checkpoint
+from training.data_file import Measured
 from training.data_options import DataOptions
 from training.datasets import Dataset
-from training.evaluate import evaluate
+from training.evaluate import evaluate, evaluate_measured
 from training.plots import confusion_text, curves_text, plot_confusion_matrix, plot_curves
 from training.run_log import RunLog
 from training.trainer import Trainer
@@ -26,6 +28,7 @@ class Run:
     :param data: kept in the checkpoints.
     :param eval_every: epochs between evaluations.
     :param keep_all: keep the checkpoint of every evaluated epoch, as epoch_NNN.pt.
+    :param beside: other sources to measure on, for the log; they decide nothing.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Run:
         data: DataOptions,
         eval_every: int = 5,
         keep_all: bool = False,
+        beside: Sequence[Measured] = (),
     ) -> None:
         self.trainer = trainer
         self.val = val
@@ -43,6 +47,7 @@ class Run:
         self.data = data
         self.eval_every = eval_every
         self.keep_all = keep_all
+        self.beside = beside
         self.log = RunLog(out) if trainer.processes.first else None
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -72,8 +77,8 @@ class Run:
 
     def finish(self) -> None:
         """Run the epochs that are left."""
-        trainer, epochs = self.trainer, self.trainer.recipe.epochs
-        while trainer.epoch < epochs:
+        trainer = self.trainer
+        while trainer.epoch < trainer.end:
             start = time.monotonic()
             loss = trainer.train_epoch()
             entry = {
@@ -83,9 +88,15 @@ class Run:
                 'seconds': time.monotonic() - start,
             }
             matrix = None
-            if trainer.epoch % self.eval_every == 0 or trainer.epoch == epochs:
-                trainer.processes.spread(trainer.averaged.module)
-                matrix = evaluate(trainer.averaged.module, self.val, trainer.processes)
+            if trainer.epoch % self.eval_every == 0 or trainer.epoch == trainer.end:
+                network = trainer.averaged.module
+                trainer.processes.spread(network)
+                matrix = evaluate(network, self.val, trainer.processes)
+                for measured in self.beside:
+                    scores = evaluate_measured(network, measured, trainer.processes).scores()
+                    entry[f'{measured.name}_miou'] = scores.miou
+                    for label, iou in zip(measured.score.names, scores.iou, strict=True):
+                        entry[f'{measured.name}_{label}'] = float(iou)
             if trainer.processes.first:
                 self._record(entry, matrix)
             trainer.processes.wait()

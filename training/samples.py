@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -24,14 +25,35 @@ class Frames(Protocol):
     def __getitem__(self, index: int) -> Pair: ...
 
 
+@dataclass(frozen=True)
+class Source:
+    """Frames with what a mixture of several needs to know of them.
+
+    :param name: for the log.
+    :param per_epoch: samples drawn in an epoch; None is every frame once.
+    :param scale: smallest and largest enlargement of these frames; None is the recipe's.
+    """
+
+    name: str
+    frames: Frames
+    per_epoch: int | None = None
+    scale: tuple[float, float] | None = None
+
+    @property
+    def samples(self) -> int:
+        """Drawn in an epoch."""
+        return len(self.frames) if self.per_epoch is None else self.per_epoch
+
+
 class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
-    """One augmented variant of every frame per epoch.
+    """Augmented variants of the frames of all sources, shuffled.
 
     The order and every random draw depend only on (seed, epoch, position), never on what ran
     before, so a run that was killed and resumed, or is spread over processes, sees the same
-    samples as one that was not.
+    samples as one that was not. A source that gives fewer samples than it has frames shows the
+    next ones in the next epoch, so that every frame comes as often.
 
-    :param sources: what to draw from; each source's frames come once an epoch.
+    :param sources: what to draw from.
     :param augment: random changes.
     :param seed: of the whole run.
     :param paste: probability that objects of another frame are pasted in, as ClassMix does (Olsson
@@ -41,41 +63,62 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(
         self,
-        sources: Sequence[Frames],
+        sources: Sequence[Source],
         augment: Augment,
         seed: int,
         paste: float = 0.0,
         paste_classes: Sequence[int] = (),
     ) -> None:
-        self._index = [(source, i) for source in sources for i in range(len(source))]
+        self._sources = sources
         self._augment = augment
+        self._augments = [
+            augment if source.scale is None else replace(augment, scale=source.scale)
+            for source in sources
+        ]
         self._seed = seed
         self._paste = paste
         self._paste_classes = np.array(paste_classes, np.uint8)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
-        """Shuffle for an epoch; call it before iterating."""
+        """Draw and shuffle the samples of an epoch; call it before iterating."""
         self._epoch = epoch
-        self._order = np.random.default_rng((self._seed, epoch)).permutation(len(self._index))
+        drawn = []
+        for number, source in enumerate(self._sources):
+            frames = self._frames_of(source, number, epoch)
+            drawn.append(np.stack([np.full_like(frames, number), frames], 1))
+        every = np.concatenate(drawn)
+        self._index = np.random.default_rng((self._seed, epoch)).permutation(every)
+
+    def _frames_of(self, source: Source, number: int, epoch: int) -> NDArray[np.int64]:
+        """Frames that a source gives in an epoch: the next ones of its shuffled rounds."""
+        frames = len(source.frames)
+        places = np.arange(epoch * source.samples, (epoch + 1) * source.samples)
+        rounds = {
+            r: np.random.default_rng((self._seed, number, r)).permutation(frames)
+            for r in set((places // frames).tolist())
+        }
+        return np.array([rounds[p // frames][p % frames] for p in places.tolist()], np.int64)
 
     def __len__(self) -> int:
         return len(self._index)
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
-        """Frame (H, W, 3) uint8 BGR and labels (H, W) int64."""
-        source, i = self._index[self._order[position]]
+        """Frame (H, W, 3) and labels (H, W), both uint8."""
         rng = np.random.default_rng((self._seed, self._epoch, position))
-        frame, labels = self._augment.warp(*source[i], rng)
+        frame, labels = self._warped(position, rng)
         if rng.random() < self._paste:
-            source, i = self._index[rng.integers(len(self._index))]
-            other_frame, other_labels = self._augment.warp(*source[i], rng)
+            other_frame, other_labels = self._warped(rng.integers(len(self._index)), rng)
             mask = np.isin(other_labels, self._paste_classes)
             frame = np.where(mask[..., None], other_frame, frame)
             labels = np.where(mask, other_labels, labels)
         # After pasting: one light over the whole frame, or the seams would reveal the objects.
         frame = self._augment.recolor(frame, rng)
-        return torch.from_numpy(frame), torch.from_numpy(labels).long()
+        return torch.from_numpy(frame), torch.from_numpy(labels)
+
+    def _warped(self, position: int, rng: np.random.Generator) -> Pair:
+        source, frame = self._index[position]
+        return self._augments[source].warp(*self._sources[source].frames[frame], rng)
 
 
 def batch_positions(

@@ -12,22 +12,26 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from linknet_ros.classes import CAMVID
 from linknet_ros.errors import LinknetError, SourceError
 from training.checkpoint import load_checkpoint
+from training.data_file import is_data_file, open_data_file
 from training.data_options import DataOptions, add_data_options
 from training.first_weights import load_first_weights
-from training.networks import NETWORKS, NetworkConfig, build_network
+from training.networks import NETWORKS, Network, NetworkConfig, build_network
 from training.processes import Processes, join_processes
 from training.recipes import RECIPES, Recipe
 from training.run import Run
-from training.samples import Frames
+from training.samples import Source
 from training.street_frames import StreetFrames
 from training.trainer import Trainer
 
@@ -56,16 +60,20 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--init', type=Path, help='first weights: a checkpoint, or a model file (.onnx)'
     )
-    parser.add_argument(
-        '--pretrained', action='store_true', help='ImageNet encoder (downloads it once)'
-    )
+    parser.add_argument('--pretrained', action='store_true', help='encoder with ImageNet weights')
     parser.add_argument('--normalization', help="batch, group or none; the network's if left out")
     parser.add_argument('--activation', help="relu, ...; the network's if left out")
+    parser.add_argument(
+        '--width', type=float, help="of a ResNet-18 LinkNet, as a share of the paper's"
+    )
     parser.add_argument('--dropout', type=float, help="the network's if left out")
     parser.add_argument(
         '--hold-out', default='', help='validate on this sequence of train instead of val'
     )
     parser.add_argument('--eval-every', type=_positive, default=5, help='epochs')
+    parser.add_argument(
+        '--decay-epochs', type=_positive, help='end an open run: the rate falls in so many epochs'
+    )
     parser.add_argument('--keep-all', action='store_true', help='keep every evaluated checkpoint')
     parser.add_argument('--workers', type=_natural, default=1, help='processes that augment')
     group = parser.add_argument_group('values of the recipe')
@@ -89,38 +97,90 @@ def make_run(options: argparse.Namespace, processes: Processes) -> Run:
     if last.exists() and not options.resume:
         raise SourceError(f'{last} exists', 'add --resume to continue, or use another --out')
     recipe = recipe_from(options)
+    if is_data_file(options.data):
+        return _make_mixed_run(options, processes, recipe)
     data = DataOptions(options.dataset, options.size, options.hold_out)
     train, val = data.open_train_and_val(options.data, options.cache)
-    sources: list[Frames] = [train]
+    sources = [Source(train.title, train)]
     if recipe.street_frames:
         if train.classes != CAMVID:
             raise SourceError('--street-frames has the classes of CamVid', 'set it to 0')
-        sources.append(StreetFrames(recipe.street_frames, recipe.seed))
+        sources.append(Source('street', StreetFrames(recipe.street_frames, recipe.seed)))
+    step = max(1, len(train) // _STATISTICS_FRAMES)
+    frames = (train[i][0] for i in range(0, len(train), step))
+    network, config = _network(options, processes, recipe, len(train.classes), frames)
+    trainer = Trainer(recipe, network, config, sources, processes, options.workers)
+    run = Run(trainer, val, options.out, data, options.eval_every, options.keep_all)
+    about = f'{train.title} ({train.label_set}), {len(train)} frames'
+    return _started(options, processes, run, about)
+
+
+def _make_mixed_run(options: argparse.Namespace, processes: Processes, recipe: Recipe) -> Run:
+    """The same for a data set file."""
+    for name in ('size', 'hold_out'):
+        if getattr(options, name):
+            option = '--' + name.replace('_', '-')
+            raise SourceError(f'{option} cannot be used with a data set file', 'set it there')
+    if recipe.street_frames:
+        raise SourceError(
+            '--street-frames cannot be used with a data set file',
+            'add a street source to it',
+        )
+    mixed = open_data_file(options.data, options.root, options.cache)
+    first, *beside = mixed.measured
+    frames = (
+        source.frames[i][0]
+        for source in mixed.train
+        for i in range(0, len(source.frames), max(1, len(source.frames) // 5))
+    )
+    network, config = _network(options, processes, recipe, len(mixed.classes), frames)
+    trainer = Trainer(recipe, network, config, mixed.train, processes, options.workers, mixed.sets)
+    data = DataOptions(first.dataset, file=mixed.text)
+    run = Run(
+        trainer, first.frames, options.out, data, options.eval_every, options.keep_all, beside
+    )
+    sources = (f'{s.samples} of {len(s.frames)} frames of {s.name}' for s in mixed.train)
+    return _started(options, processes, run, f'an epoch of {", ".join(sources)}')
+
+
+def _network(
+    options: argparse.Namespace,
+    processes: Processes,
+    recipe: Recipe,
+    classes: int,
+    frames: Iterable[NDArray[np.uint8]],
+) -> tuple[Network, NetworkConfig]:
+    """The network with its initial weights; `frames` are read only if those need them."""
     torch.manual_seed(recipe.seed)
     config = NetworkConfig(
         options.network,
-        len(train.classes),
+        classes,
         options.normalization,
         options.dropout,
         options.activation,
         options.pretrained,
+        options.width,
     )
     # A resumed run gets its weights from the checkpoint; nothing is downloaded again.
     network = build_network(replace(config, pretrained=config.pretrained and not options.resume))
     if options.init and not options.resume:
-        step = max(1, len(train) // _STATISTICS_FRAMES)
-        frames = [train[i][0] for i in range(0, len(train), step)]
-        afresh = load_first_weights(network, options.init, frames)
+        afresh = load_first_weights(network, options.init, list(frames))
         for name in afresh if processes.first else []:
             print(f'{name} has another shape in {options.init} and starts with its first values')
-    trainer = Trainer(recipe, network, config, sources, processes, options.workers)
-    run = Run(trainer, val, options.out, data, options.eval_every, options.keep_all)
+    return network, config
+
+
+def _started(options: argparse.Namespace, processes: Processes, run: Run, about: str) -> Run:
+    """The run, continued from its checkpoint if it is resumed."""
     if options.resume:
-        run.restore(load_checkpoint(last))
+        run.restore(load_checkpoint(options.out / 'last.pt'))
+    if options.decay_epochs:
+        run.trainer.start_decay(options.decay_epochs)
     if processes.first:
+        recipe = run.trainer.recipe
         options.out.mkdir(parents=True, exist_ok=True)
         _write_json(options.out / 'recipe.json', asdict(recipe))
-        print(f'{network.title}, {train.title} ({train.label_set}), {len(train)} frames')
+        print(f'{run.trainer.network.title}, {about}')
         print(f'recipe {options.recipe}:\n{recipe.table()}')
     return run
 
@@ -146,7 +206,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 #: Values of a recipe that count something and start at 1.
-_COUNTS = ('epochs', 'batch', 'accumulate')
+_COUNTS = ('epochs', 'batch', 'accumulate', 'loss_stride')
 
 
 def _positive(text: str) -> int:

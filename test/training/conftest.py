@@ -80,11 +80,12 @@ def camvid_folder(tmp_path_factory):
 @pytest.fixture
 def tiny_network(monkeypatch):
     """Two convolutions with a norm, trained as `--network tiny` where the network is no matter."""
-    from training.networks import NETWORKS
+    from training.networks import IMAGENET, NETWORKS
 
     class TinyNetwork(nn.Module):
         title = 'Tiny'
         stride = 2
+        statistics = IMAGENET
         side_outputs = {'norm': 8}  # noqa: RUF012
 
         def __init__(
@@ -105,6 +106,10 @@ def tiny_network(monkeypatch):
         @property
         def first_convolution(self):
             return self.first
+
+        @property
+        def encoder(self):
+            return (self.first, self.norm)
 
         def forward(self, image):
             return self.last(torch.relu(self.norm(self.first(image))))

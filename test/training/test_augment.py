@@ -82,7 +82,9 @@ def test_labels_move_with_the_frame(size, seed):
     np.testing.assert_array_equal(labels_of_colors(frame)[inside], labels[inside])
 
 
-@pytest.mark.parametrize('changes', [{}, {'rotation': 25}, {'focus': 1, 'focus_classes': (70,)}])
+@pytest.mark.parametrize(
+    'changes', [{}, {'rotation': 25}, {'focus': 1, 'focus_classes': (70,)}, {'aspect': 0.3}]
+)
 @pytest.mark.parametrize('scale', [0.5, 0.8, 1, 1.37, 3])
 def test_labels_are_those_of_the_nearest_pixel_centre(scale, changes):
     """The ramp says where in the frame each pixel is; its label, a column or row, is nearest."""
@@ -95,6 +97,19 @@ def test_labels_are_those_of_the_nearest_pixel_centre(scale, changes):
             inside = of_frame(warped) & (np.abs(position % 1 - 0.5) > 0.1)
             assert inside.mean() > 0.1
             np.testing.assert_array_equal(result[inside], np.rint(position[inside]))
+
+
+def test_aspect_stretches_and_squeezes_within_its_limits():
+    frame, rows, _ = ramps()
+    changes = []
+    for seed in range(40):
+        augment = plain(100, 70, scale=(1, 1), aspect=0.4, mirror=False)
+        warped, _ = augment.warp(frame, rows, rng_of(seed))
+        across, down = slopes(warped, 0)[0], slopes(warped, 1)[1]
+        assert across * down == pytest.approx(1, abs=0.02)
+        changes.append(np.log(down / across))
+    assert -0.41 < min(changes) < -0.2
+    assert 0.2 < max(changes) < 0.41
 
 
 def test_crops_reach_every_border_and_never_beyond():

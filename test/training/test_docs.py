@@ -6,9 +6,13 @@ Options are as printed; LITTLE is added to those of training, so that it takes s
 
 import importlib
 import os
+import re
 import shlex
 import shutil
 
+import numpy as np
+import openvino
+import openvino.opset13
 import pytest
 import torch
 from doc_commands import ROOT, all_blocks, all_commands, is_training
@@ -28,6 +32,12 @@ SUBSTITUTIONS = {
 LITTLE = '--epochs 1 --batch 3 --crop-width 64 --crop-height 32 --workers 0 --precision fp32'
 
 COMMANDS = list({c.words: c for c in all_commands() if is_training(c)}.values())
+#: YAML files whose first line is a comment with their name.
+FILES = {
+    match.group(1): block.text
+    for block in all_blocks()
+    if block.language == 'yaml' and (match := re.match(r'# (\w+\.yaml)\n', block.text))
+}
 TABLES = [block for block in all_blocks() if block.language == 'csv']
 
 
@@ -52,9 +62,23 @@ def world(camvid_folder, tmp_path_factory):
     shutil.copytree(camvid_folder, folder / 'my_robot')
     for table in TABLES:
         (folder / 'my_robot/classes.csv').write_text(table.text)
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    write_teacher(folder / 'road-segmentation-adas-0001.xml')
     make_cityscapes(camvid_folder, folder / 'cityscapes')
     shutil.copytree(ROOT / 'models', folder / 'models')
     return folder
+
+
+def write_teacher(path):
+    """An OpenVINO model of the interface of road-segmentation-adas-0001 that sees road only."""
+    image = openvino.opset13.parameter([1, 3, 512, 896], np.float32, name='data')
+    scores = np.zeros((1, 4, 1, 1), np.float32)
+    scores[0, 1] = 1
+    blank = openvino.opset13.multiply(
+        openvino.opset13.reduce_mean(image, np.array([1]), keep_dims=True), np.float32(0)
+    )
+    openvino.save_model(openvino.Model([openvino.opset13.add(blank, scores)], [image]), path)
 
 
 def make_cityscapes(camvid, root):

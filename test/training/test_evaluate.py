@@ -18,7 +18,7 @@ from training.datasets import open_dataset
 from training.evaluate import evaluate, evaluate_file, instance_text, labels_of, main
 from training.metrics.boundary_f1 import BoundaryF1
 from training.metrics.instance_iou import InstanceIoU
-from training.networks import NetworkConfig, build_network
+from training.networks import IMAGENET, NetworkConfig, build_network
 from training.processes import Processes, alone
 
 RED, GREEN, BLUE = (0, 0, 255), (0, 255, 0), (255, 0, 0)
@@ -31,6 +31,8 @@ def _on_the_processor(monkeypatch):
 
 class ColorNetwork(nn.Module):
     """Logits are the normalised red, green and blue: class 0 for red, 1 for green, 2 for blue."""
+
+    statistics = IMAGENET
 
     def __init__(self):
         super().__init__()
@@ -213,6 +215,29 @@ def test_command_prints_the_figures(camvid_folder, tmp_path, capsys):
     assert cv2.imread(str(picture)).std() > 10
 
 
+def test_command_for_a_data_set_file_prints_every_source_in_its_own_labels(
+    camvid_folder, tmp_path, capsys
+):
+    checkpoint = write_checkpoint(tmp_path / 'best.pt')
+    path = tmp_path / 'data.yaml'
+    path.write_text(
+        'classes: camvid\ntrain: {}\nval:\n'
+        '  town: {dataset: camvid, root: .}\n'
+        '  half:\n    frames: val\n    labels: valannot\n    network_size: [64, 32]\n'
+        '    score: {up: {ids: [0, 5], classes: [sky, tree]}, '
+        'down: {ids: [1, 3], classes: [building, road]}}\n'
+    )
+    main([str(checkpoint), '--data', str(path), '--root', str(camvid_folder)])
+    town, half = capsys.readouterr().out.split('\n\n')
+    val = open_dataset('camvid', camvid_folder, 'val')
+    scores, _ = expected_figures(checkpoint, val)
+    table = scores.table(val.classes.names)
+    assert town == f'{checkpoint} on town, 3 frames\n{table}'
+    first, header, up, down, *_ = half.splitlines()
+    assert first == f'{checkpoint} on half, 3 frames, network at 64x32'
+    assert (header.split()[0], up.split()[0], down.split()[0]) == ('class', 'up', 'down')
+
+
 def test_command_for_another_split_and_size(camvid_folder, tmp_path, capsys):
     """The checkpoint's own size is used, and the labels are those of the whole frames."""
     checkpoint = write_checkpoint(tmp_path / 'best.pt', size=(32, 40))
@@ -273,7 +298,7 @@ def assert_one_line_error(arguments, text):
 def test_command_for_other_classes(camvid_folder, tmp_path):
     checkpoint = write_checkpoint(tmp_path / 'city.pt', 19, dataset='cityscapes')
     arguments = [checkpoint, '--data', camvid_folder, '--dataset', 'camvid']
-    assert_one_line_error(arguments, r'.*city\.pt knows 19 classes and CamVid .* has 11; give the')
+    assert_one_line_error(arguments, r'.*city\.pt knows 19 classes and CamVid .* has 11; use the')
 
 
 def test_command_without_data(camvid_folder, tmp_path):

@@ -21,7 +21,7 @@ from training.checkpoint import save_checkpoint
 from training.data_options import DataOptions
 from training.datasets import open_dataset
 from training.evaluate import evaluate_file
-from training.export import MIN_AGREEMENT, agreement, export, main, to_onnx
+from training.export import MIN_AGREEMENT, DeployedNetwork, agreement, export, main, to_onnx
 from training.networks import NETWORKS, NetworkConfig, build_network, normalize
 from training.variants import to_precision
 
@@ -477,6 +477,19 @@ def test_command_makes_another_precision_of_a_model_file(
         assert (np.abs(error) <= 0.51 * scale).all()
     assert f'{out}: {precision}, ' in capsys.readouterr().out
     out.unlink()
+
+
+@pytest.mark.parametrize('temperature', [0.5, 2.0])
+def test_temperature_divides_the_logits_and_moves_no_label(network, temperature):
+    frame = torch.from_numpy(picture(64, 96, seed=3)[0][None])
+    with torch.inference_mode():
+        labels, plain = DeployedNetwork(network).eval()(frame)
+        same, tempered = DeployedNetwork(network, temperature).eval()(frame)
+        logits = network.eval()(normalize(frame))
+    expected = torch.round(255 * (logits / temperature).softmax(1).amax(1)).int()
+    assert (labels == same).float().mean() > 0.999
+    assert (tempered.int() - expected).abs().max() <= 1
+    assert (tempered.float().mean() < plain.float().mean()) == (temperature > 1)
 
 
 def test_graph_that_breaks_a_rule_is_not_written(network, model, tmp_path, monkeypatch):

@@ -7,12 +7,14 @@ import torch
 from checkout import MODEL
 from onnx import numpy_helper
 
-from linknet_ros.errors import SourceError
-from linknet_ros.inference.model_file import load_model
+from linknet_ros.classes import CAMVID
+from linknet_ros.errors import ParameterError, SourceError
+from linknet_ros.inference.model_file import load_model, metadata_of
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.simulation.street import StreetDrive
 from training.batch_norm import convolution_norm_pairs
 from training.checkpoint import save_checkpoint
+from training.export import to_onnx
 from training.first_weights import load_first_weights, network_in
 from training.networks import NetworkConfig, build_network, normalize
 
@@ -184,3 +186,37 @@ def test_int8_file_is_no_source_of_weights(tmp_path, int8_proto, with_metadata):
     path.write_bytes(int8_proto.SerializeToString())
     with pytest.raises(SourceError, match='has weights rounded to int8; use its fp32 file or ch'):
         network_in(path)
+
+
+def test_width_of_a_model_file_is_read_off_its_weights(tmp_path):
+    torch.manual_seed(0)
+    network = build_network(NetworkConfig('linknet', width=0.5)).eval()
+    for parameter in network.parameters():
+        if parameter.dim() == 1:  # the exporter would keep equal ones once
+            torch.nn.init.uniform_(parameter, 0.5, 1.0)
+    assert network.stem[0].out_channels == 32
+    assert sum(p.numel() for p in network.parameters()) < 3.2e6
+    metadata = metadata_of(
+        CAMVID,
+        architecture=network.title,
+        dataset='none',
+        label_set='eleven',
+        default_size=(64, 64),
+        accuracy={},
+    )
+    path = tmp_path / 'narrow.onnx'
+    path.write_bytes(to_onnx(network, metadata).SerializeToString())
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = network(image)
+        result = network_in(path)(image)
+    assert expected.shape == (1, 11, 64, 64)
+    torch.testing.assert_close(result, expected, rtol=0.01, atol=0.01)
+    with pytest.raises(ParameterError, match=r'width 0\.5 is for a LinkNet with a ResNet-18'):
+        build_network(NetworkConfig('unet', width=0.5))
+    for options, error in (
+        ({'width': 0.0}, 'not above 0'),
+        ({'width': 0.5, 'pretrained': True}, 'width 1'),
+    ):
+        with pytest.raises(ParameterError, match=error):
+            build_network(NetworkConfig('linknet', **options))

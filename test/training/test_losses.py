@@ -211,3 +211,70 @@ def test_lovasz_by_its_definition(seed):
     expected = lovasz_by_definition(flat, labels.flatten().numpy())
     loss = lovasz_softmax(probability, labels)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+# Labels that allow several classes
+
+
+@pytest.fixture
+def sets():
+    """Of five classes: 5 is "one of 1 and 3", 6 is "not 0"."""
+    allowed = torch.zeros(256, 5, dtype=torch.bool)
+    allowed[:5] = torch.eye(5, dtype=torch.bool)
+    allowed[5, [1, 3]] = True
+    allowed[6, 1:] = True
+    allowed[255] = True
+    return allowed
+
+
+def test_set_costs_minus_the_log_of_its_probability(sets):
+    torch.manual_seed(0)
+    logits = torch.randn(1, 5, 1, 4, requires_grad=True)
+    p = logits.detach().softmax(1)[0, :, 0]
+    labels = torch.tensor([[[5, 6, 2, 255]]])
+    loss = SegmentationLoss(torch.ones(5), allowed=sets)(logits, labels)
+    each = -torch.stack([p[[1, 3], 0].sum(), p[1:, 1].sum(), p[2, 2]]).log()
+    assert loss.item() == pytest.approx(each.mean().item(), rel=1e-5)
+    loss.backward()
+    gradient = logits.grad[0, :, 0] * 3
+    # Softmax minus what the label allows of it, scaled to 1; nothing where it says nothing.
+    for pixel, allowed in enumerate(([1, 3], [1, 2, 3, 4], [2])):
+        share = torch.zeros(5)
+        share[allowed] = p[allowed, pixel] / p[allowed, pixel].sum()
+        torch.testing.assert_close(gradient[:, pixel], p[:, pixel] - share)
+    assert not gradient[:, 3].any()
+
+
+def test_plain_labels_cost_the_same_with_and_without_sets(sets):
+    logits, labels = random_batch()
+    options = {'dice': 0.5, 'smoothing': 0.1}
+    one = SegmentationLoss(RANDOM_WEIGHTS, **options)(logits, labels)
+    two = SegmentationLoss(RANDOM_WEIGHTS, **options, allowed=sets)(logits, labels)
+    assert one.item() == pytest.approx(two.item(), rel=1e-5)
+
+
+def test_set_weighs_as_its_classes_do_on_average(sets):
+    loss = SegmentationLoss(torch.tensor([1.0, 2, 3, 4, 5]), allowed=sets)
+    assert loss.weight_of(torch.tensor([[[5, 6, 0, 255]]])).item() == 3 + 3.5 + 1 + 0
+
+
+def test_dice_and_lovasz_look_past_sets(sets):
+    """Pixels with a set in place of void change the cross-entropy alone."""
+    logits = torch.randn(1, 5, 2, 3)
+    labels = torch.tensor([[[0, 1, 2], [3, 5, 6]]])
+    void = labels.masked_fill(labels > 4, 255)
+    for options in ({'dice': 1.0}, {'lovasz': 1.0}):
+        with_, without = (
+            SegmentationLoss(torch.ones(5), **options, allowed=sets)(logits, ids)
+            - SegmentationLoss(torch.ones(5), allowed=sets)(logits, ids)
+            for ids in (labels, void)
+        )
+        assert with_.item() == pytest.approx(without.item(), rel=1e-4)
+
+
+def test_probability_that_rounds_to_nothing_gives_a_finite_loss(sets):
+    logits = torch.zeros(1, 5, 1, 1)
+    logits[0, 0] = 500
+    assert torch.isfinite(
+        SegmentationLoss(torch.ones(5), allowed=sets)(logits, torch.tensor([[[6]]]))
+    )

@@ -56,6 +56,7 @@ def logits_of(network, image):
 def test_names_and_titles():
     assert {name: make.title for name, make in NETWORKS.items()} == {
         'linknet': 'LinkNet (ResNet-18)',
+        'linknet-lite0': 'LinkNet (EfficientNet-Lite0)',
         'linknet-nobypass': 'LinkNet without links (ResNet-18)',
         'linknet-residual': 'LinkNet with residual decoders (ResNet-18)',
         'linknet-subpixel': 'LinkNet with sub-pixel decoders (ResNet-18)',
@@ -74,6 +75,7 @@ def test_config_rebuilds_the_network():
         'dropout': 0.25,
         'activation': None,
         'pretrained': False,
+        'width': None,
     }
     with torch.device('meta'):
         rebuilt = build_network(NetworkConfig(**config.to_dict()))
@@ -82,7 +84,10 @@ def test_config_rebuilds_the_network():
     assert rebuilt.dropout.p == 0.25
 
 
-NO_ENCODER = 'has no pretrained encoder; use a network with a ResNet-18'
+#: What rounding may change of the largest logit, where it is more than 1e-4: the deepest has most.
+TOLERANCE = {'linknet-lite0': 5e-4}
+
+NO_ENCODER = 'has no pretrained encoder; use a LinkNet'
 
 
 @pytest.mark.parametrize(
@@ -191,7 +196,8 @@ def fold_neighbours(network):
             if fits and layer.out_channels == norm.num_features:
                 transpose = isinstance(layer, nn.ConvTranspose2d)
                 setattr(module, name, fuse_conv_bn_eval(layer, norm, transpose=transpose))
-                setattr(module, norm_name, nn.Identity())
+                # timm's norms have the activation inside.
+                setattr(module, norm_name, getattr(norm, 'act', nn.Identity()))
             else:
                 left.append(f'{path}.{norm_name}')
     return left
@@ -205,7 +211,7 @@ def test_norms_stand_behind_their_convolutions(name):
     folded.load_state_dict(network.state_dict())
     assert fold_neighbours(folded) == (['initial.pool_norm'] if name == 'enet' else [])
     expected = logits_of(network, image)
-    tolerance = 1e-4 * expected.abs().max().item()
+    tolerance = TOLERANCE.get(name, 1e-4) * expected.abs().max().item()
     torch.testing.assert_close(logits_of(folded, image), expected, rtol=0, atol=tolerance)
 
 
@@ -220,17 +226,20 @@ def test_first_convolution_alone_reads_the_image(name):
     turned.load_state_dict(network.state_dict())
     turned.first_convolution.weight.data = turned.first_convolution.weight.data.flip(1)
     expected = logits_of(network, image)
-    torch.testing.assert_close(
-        logits_of(turned, image.flip(1)), expected, rtol=0, atol=1e-4 * expected.abs().max().item()
-    )
+    tolerance = TOLERANCE.get(name, 1e-4) * expected.abs().max().item()
+    result = logits_of(turned, image.flip(1))
+    torch.testing.assert_close(result, expected, rtol=0, atol=tolerance)
     assert (logits_of(turned, image) - expected).abs().max() > 0.01
 
 
 @every_network
 def test_side_outputs(name):
     network = build_on_meta(name)
-    expected = {'decoder4': 256, 'decoder3': 128, 'decoder2': 64}
-    assert network.side_outputs == (expected if name.startswith('linknet') else {})
+    expected = {}
+    if name.startswith('linknet'):
+        channels = (96, 64, 48) if name == 'linknet-lite0' else (256, 128, 64)
+        expected = dict(zip(('decoder4', 'decoder3', 'decoder2'), channels, strict=True))
+    assert network.side_outputs == expected
     channels = {}
     for side in network.side_outputs:
         network.get_submodule(side).register_forward_hook(
@@ -245,8 +254,13 @@ def test_side_outputs(name):
     ('normalization', 'kind'), [('batch', nn.BatchNorm2d), ('group', nn.GroupNorm), ('none', None)]
 )
 def test_normalization_is_the_one_asked_for(name, normalization, kind):
+    if name == 'linknet-lite0' and normalization != 'batch':
+        with pytest.raises(ParameterError, match=f"'{normalization}' does not fit EfficientNet"):
+            build_on_meta(name, normalization=normalization)
+        return
     network = build_on_meta(name, normalization=normalization)
-    found = {type(m) for m in network.modules() if isinstance(m, (nn.BatchNorm2d, nn.GroupNorm))}
+    kinds = (nn.BatchNorm2d, nn.GroupNorm)
+    found = {k for m in network.modules() for k in kinds if isinstance(m, k)}
     assert found == ({kind} if kind else set())
     convolutions = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
     if kind is None:
@@ -272,7 +286,7 @@ def test_activation_is_the_one_asked_for(name, activation, kind):
     assert {type(m) for m in network.modules() if isinstance(m, kinds)} == {kind}
 
 
-@every_network
+@pytest.mark.parametrize('name', [name for name in NETWORKS if name != 'linknet-lite0'])
 @pytest.mark.parametrize(
     ('normalization', 'activation'), [('group', 'silu'), ('none', 'elu'), ('none', 'leaky_relu')]
 )
@@ -366,4 +380,5 @@ def test_exported_network_runs_in_both_back_ends(name):
 
     assert expected.std() > 0.01
     for result in results:
-        np.testing.assert_allclose(result, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+        tolerance = TOLERANCE.get(name, 1e-4) * np.abs(expected).max()
+        np.testing.assert_allclose(result, expected, rtol=0, atol=tolerance)

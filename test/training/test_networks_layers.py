@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from training.networks import layers
-from training.networks.inputs import normalize
+from training.networks.inputs import InputStatistics, normalize
 from training.networks.layers import (
     LayerStyle,
     initialize_weights,
@@ -28,6 +28,8 @@ def test_normalize():
     expected -= torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     expected /= torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
     torch.testing.assert_close(normalize(image), expected)
+    other = normalize(torch.tensor([[[[10, 20, 30]]]]), InputStatistics((1, 2, 3), (2, 4, 8)))
+    assert other.flatten().tolist() == [29 / 2, 18 / 4, 7 / 8]
 
 
 @pytest.mark.parametrize(

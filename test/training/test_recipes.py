@@ -23,6 +23,14 @@ def test_step_is_a_tenth_after_each_third():
         assert recipe.learning_rate_at(progress) == pytest.approx(rate), progress
 
 
+def test_open_rises_stays_and_falls():
+    recipe = Recipe(learning_rate=2.0, schedule='open', warm_up=0.5, warm_up_from=0.5)
+    for epoch, rate in {0: 1, 0.25: 1.5, 0.5: 2, 7: 2, 5000: 2}.items():
+        assert recipe.open_rate_at(epoch, None) == pytest.approx(rate), epoch
+    for epoch, rate in {7: 2, 10: 2, 11: 1.5, 13: 0.5, 14: 0, 15: 0}.items():
+        assert recipe.open_rate_at(epoch, (10, 14)) == pytest.approx(rate), epoch
+
+
 def test_paper_is_the_papers():
     """LinkNet, section IV; epochs and step from e-lab/LinkNet."""
     changed = {

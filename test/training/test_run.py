@@ -19,6 +19,7 @@ from training.networks import NetworkConfig, build_network
 from training.processes import Processes, alone
 from training.recipes import Recipe
 from training.run import Run
+from training.samples import Source
 from training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures('tiny_network')
@@ -43,7 +44,7 @@ def make_run(camvid_folder, tmp_path):
         torch.manual_seed(0)
         network = build_network(config)
         recipe = replace(RECIPE, **changes)
-        trainer = Trainer(recipe, network, config, [train], alone(), 0)
+        trainer = Trainer(recipe, network, config, [Source('', train)], alone(), 0)
         trainer.processes = processes or trainer.processes
         return Run(trainer, val, tmp_path / out, data, eval_every, keep_all)
 

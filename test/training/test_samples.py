@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from training.augment import Augment
-from training.samples import TrainingSamples, batch_positions
+from training.samples import Source, TrainingSamples, batch_positions
 
 
 def source(first, count):
@@ -39,7 +39,7 @@ class Negative:
 
 
 def make_samples(seed=0):
-    return TrainingSamples([source(0, 5), source(100, 4)], Draw(), seed)
+    return TrainingSamples([Source('a', source(0, 5)), Source('b', source(100, 4))], Draw(), seed)
 
 
 def read(samples, epoch, positions=range(9)):
@@ -59,6 +59,32 @@ def test_every_frame_of_every_source_once_an_epoch():
     for epoch in range(4):
         numbers = sorted(number for number, _ in read(samples, epoch))
         assert numbers == [0, 1, 2, 3, 4, 100, 101, 102, 103]
+
+
+def test_source_that_gives_fewer_or_more_samples_shows_every_frame_as_often():
+    """Two of five: all are seen before one comes again; seven of three: each at least twice."""
+    few, many = Source('few', source(0, 5), 2), Source('many', source(100, 3), 7)
+    samples = TrainingSamples([few, many], Draw(), 0)
+    seen = []
+    for epoch in range(5):
+        samples.start_epoch(epoch)
+        numbers = [int(samples[i][1][0, 0]) for i in range(len(samples))]
+        seen += [number for number in numbers if number < 100]
+        counts = [numbers.count(100 + i) for i in range(3)]
+        assert sum(counts) == 7
+        assert min(counts) >= 2
+    assert len(seen) == 10
+    assert sorted(seen) == sorted(2 * list(range(5)))
+    assert len(set(seen[:4])) == 4
+
+
+def test_source_has_its_own_scale():
+    """Enlarged fourfold, an 8x8 crop of 8x8 frames shows 2x2 of their pixels; else all of them."""
+    frame = (np.zeros((8, 8, 3), np.uint8), np.arange(64, dtype=np.uint8).reshape(8, 8))
+    augment = Augment(8, 8, (1, 1), mirror=False, color=0, blur=0)
+    for scale, few in ((None, False), ((4.0, 4.0), True)):
+        samples = TrainingSamples([Source('', [frame], scale=scale)], augment, 0)
+        assert (np.unique(samples[0][1]).size <= 9) == few
 
 
 def test_another_epoch_has_another_order_and_other_draws():
@@ -117,8 +143,8 @@ def origins(sample):
 
 def test_pixels_and_labels_of_the_classes_are_pasted_together_and_recolored_together():
     frames = coded_frames()
-    pasting = TrainingSamples([frames], Negative(), 0, paste=1, paste_classes=(2, 3))
-    bare = TrainingSamples([frames], Negative(), 0)
+    pasting = TrainingSamples([Source('', frames)], Negative(), 0, paste=1, paste_classes=(2, 3))
+    bare = TrainingSamples([Source('', frames)], Negative(), 0)
     others = set()
     for epoch in range(4):
         pasting.start_epoch(epoch)
@@ -140,16 +166,18 @@ def test_pixels_and_labels_of_the_classes_are_pasted_together_and_recolored_toge
 
 def test_pastes_with_its_probability():
     frames = [(np.full((1, 1, 3), n, np.uint8), np.full((1, 1), 2, np.uint8)) for n in range(100)]
-    bare = TrainingSamples([frames], Negative(), 0)
+    bare = TrainingSamples([Source('', frames)], Negative(), 0)
     for paste, low, high in ((0, 0, 0), (0.3, 15, 45), (1, 95, 100)):
-        samples = TrainingSamples([frames], Negative(), 0, paste=paste, paste_classes=(2,))
+        samples = TrainingSamples(
+            [Source('', frames)], Negative(), 0, paste=paste, paste_classes=(2,)
+        )
         pasted = sum(not torch.equal(samples[i][0], bare[i][0]) for i in range(100))
         assert low <= pasted <= high
 
 
 def test_pasted_samples_can_be_repeated():
     one, two = (
-        TrainingSamples([coded_frames()], Negative(), 3, paste=0.5, paste_classes=(2,))
+        TrainingSamples([Source('', coded_frames())], Negative(), 3, paste=0.5, paste_classes=(2,))
         for _ in range(2)
     )
     two.start_epoch(1)
@@ -167,7 +195,7 @@ def test_labels_fit_the_pixels_through_all_of_it():
         labels = np.repeat((np.arange(8) + shift) % 5, 10)[None].repeat(60, 0).astype(np.uint8)
         frames.append((np.repeat((40 * labels)[..., None], 3, -1), labels))
     augment = Augment(50, 40, (0.8, 1.5), rotation=15, color=0, blur=0, focus=0.5)
-    samples = TrainingSamples([frames], augment, 0, paste=1, paste_classes=(4,))
+    samples = TrainingSamples([Source('', frames)], augment, 0, paste=1, paste_classes=(4,))
     agreed = []
     for epoch in range(5):
         samples.start_epoch(epoch)

@@ -117,6 +117,8 @@ OPTIONS = {
     'optimizer': ('adamw', 'adamw', lambda t: type(t.optimizer).__name__.lower()),
     'learning_rate': ('0.25', 0.25, lambda t: t.learning_rate),
     'weight_decay': ('0.5', 0.5, lambda t: t.optimizer.param_groups[0]['weight_decay']),
+    'frozen': ('1', 1, lambda t: sum(not p.requires_grad for p in t.network.parameters()) // 2),
+    'encoder_rate': ('0.5', 0.5, lambda t: t.optimizer.param_groups[0]['share']),
     'schedule': ('one-cycle', 'one-cycle', lambda t: t.recipe.schedule),
     'warm_up': ('0.5', 0.5, lambda t: t.recipe.warm_up),
     'warm_up_from': ('0.5', 0.5, lambda t: t.recipe.warm_up_from),
@@ -125,6 +127,7 @@ OPTIONS = {
     'scale_min': ('0.5', 0.5, lambda t: t.samples._augment.scale[0]),
     'scale_max': ('2', 2.0, lambda t: t.samples._augment.scale[1]),
     'rotation': ('9', 9.0, lambda t: t.samples._augment.rotation),
+    'aspect': ('0.2', 0.2, lambda t: t.samples._augment.aspect),
     'mirror': ('true', True, lambda t: t.samples._augment.mirror),
     'color': ('0.75', 0.75, lambda t: t.samples._augment.color),
     'blur': ('0.25', 0.25, lambda t: t.samples._augment.blur),
@@ -140,6 +143,7 @@ OPTIONS = {
     'supervision': ('0.5', 0.5, lambda t: len(t.model.heads) / 2),
     'average_decay': ('0.75', 0.75, lambda t: t.recipe.average_decay),
     'street_frames': ('2', 2, lambda t: len(t.samples) - 6),
+    'loss_stride': ('2', 2, lambda t: t.recipe.loss_stride),
     'precision': ('bf16', 'bf16', lambda t: 'bf16' if t.autocast._enabled else 'fp32'),
     'seed': ('6', 6, lambda t: t.samples._seed),
 }
@@ -218,6 +222,68 @@ def test_options_that_are_refused(options, text, capsys):
     with pytest.raises(SystemExit, match='2'):
         main(['--data', 'x', '--out', 'y', *options])
     assert text in capsys.readouterr().err
+
+
+# Data set files
+
+MIXED = """
+classes: camvid
+train:
+  town: {dataset: camvid, root: ., per_epoch: 4}
+  part: {frames: train, labels: trainannot, per_epoch: 2, ids: IDS}
+val:
+  town: {dataset: camvid, root: .}
+  half:
+    frames: val
+    labels: valannot
+    score:
+      up: {ids: [0, 5], classes: [sky, tree]}
+      down: {ids: [1, 3], classes: [building, road]}
+"""
+
+
+def test_run_on_a_data_set_file(camvid_folder, out, tmp_path, tiny_network, capsys):
+    path = tmp_path / 'mixed.yaml'
+    path.write_text(
+        MIXED.replace('IDS', '{0: [sky, tree], 5: [sky, tree], 1: building, 3: road, 11: void}')
+    )
+    command = ['--data', str(path), '--root', str(camvid_folder), '--out', str(out), *TINY]
+    main([*command, '--epochs', '1', '--eval-every', '1', '--crop-width', '32'])
+    printed = capsys.readouterr().out
+    assert printed.startswith('Tiny, an epoch of 4 of 6 frames of town, 2 of 6 frames of part\n')
+    (entry,) = json.loads((out / 'history.json').read_text())
+    assert 0 <= entry['miou'] <= 1
+    assert 0 <= entry['half_up'] <= 1
+    assert entry['half_miou'] == pytest.approx((entry['half_up'] + entry['half_down']) / 2)
+    state = load_checkpoint(out / 'last.pt')
+    assert DataOptions(**state['data']) == DataOptions('camvid', file=path.read_text())
+    assert state['classes'] == list(CAMVID.names)
+    path.write_text(path.read_text().replace('per_epoch: 4', 'per_epoch: 2'))
+    assert_one_line_error(
+        [*command, '--epochs', '1', '--crop-width', '32', '--resume'], 'the run was started on'
+    )
+
+
+@pytest.mark.parametrize(
+    ('options', 'error'),
+    [
+        (('--size', '64x48'), '--size cannot be used with a data set file'),
+        (('--hold-out', 'b'), '--hold-out cannot be used with a data set file'),
+        (('--street-frames', '2'), '--street-frames cannot be used with a data set file'),
+        (
+            ('--recipe', 'best', '--decay-epochs', '2', '--supervision', '0'),
+            'the schedule one-cycle ends by itself',
+        ),
+    ],
+)
+def test_options_that_do_not_go_with_a_data_set_file(
+    camvid_folder, out, tmp_path, tiny_network, options, error
+):
+    path = tmp_path / 'mixed.yaml'
+    path.write_text(MIXED.replace('IDS', '{0: sky, 1: building, 3: road, 5: tree, 11: void}'))
+    assert_one_line_error(
+        ['--data', path, '--root', camvid_folder, '--out', out, *TINY, *options], error
+    )
 
 
 # First weights
@@ -300,11 +366,11 @@ def test_whole_run(whole_run, camvid_folder):
 IN_AN_EPOCH = """
 from training import train, trainer
 normalize, calls = trainer.normalize, []
-def killing(frames):
+def killing(frames, statistics):
     calls.append(1)
     if len(calls) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
-    return normalize(frames)
+    return normalize(frames, statistics)
 trainer.normalize = killing
 train.main(sys.argv[1:])
 """

@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch.nn import functional
 
+from linknet_ros.classes import CAMVID
 from linknet_ros.errors import SourceError
 from training.class_weights import class_frequencies, inverse_log_weights
 from training.datasets import open_dataset
+from training.label_sets import LabelSets
 from training.networks import NetworkConfig, build_network, normalize
 from training.processes import Processes, alone
 from training.recipes import Recipe
+from training.samples import Source
 from training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures('tiny_network')
@@ -47,7 +50,7 @@ def make_trainer(frames, workers=0, config=TINY, **changes):
     recipe = replace(RECIPE, **changes)
     torch.manual_seed(recipe.seed)
     network = build_network(config)
-    return Trainer(recipe, network, config, [frames], alone(), workers)
+    return Trainer(recipe, network, config, [Source('', frames)], alone(), workers)
 
 
 def train(trainer, epochs=1):
@@ -103,6 +106,68 @@ def test_steps_follow_the_learning_rate_and_average_the_weights(frames):
         assert not torch.equal(averaged, values[-1])
 
 
+def test_open_run_goes_on_until_it_is_ended(frames):
+    trainer = make_trainer(frames, schedule='open', warm_up=1.0, learning_rate=0.1, epochs=99)
+    rates = []
+    trainer.optimizer.register_step_post_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]['lr'])
+    )
+    train(trainer, 2)
+    assert trainer.end == 99
+    trainer.start_decay(2)
+    trainer.start_decay(50)  # a run that is resumed with the option still on it
+    assert trainer.end == 4
+    other = make_trainer(frames, schedule='open', warm_up=1.0, learning_rate=0.1, epochs=99)
+    other.restore(trainer.state())
+    assert other.end == 4
+    train(trainer, 2)
+    rising = [0.1 * (0.04 + 0.96 * i / 3) for i in range(3)]
+    falling = [0.1 * (1 - i / 6) for i in range(6)]
+    assert rates == pytest.approx([*rising, 0.1, 0.1, 0.1, *falling])
+
+
+def test_frozen_parts_keep_weights_and_statistics_and_the_encoder_has_its_own_rate(frames):
+    trainer = make_trainer(frames, frozen=1, encoder_rate=0.25, learning_rate=0.1)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    train(trainer)
+    after = trainer.network.state_dict()
+    changed = {
+        name.partition('.')[0] for name in after if not torch.equal(before[name], after[name])
+    }
+    assert changed == {'norm', 'last'}
+    rate = trainer.recipe.learning_rate_at(2 / 9)
+    assert [group['lr'] for group in trainer.optimizer.param_groups] == pytest.approx(
+        [rate / 4, rate]
+    )
+    assert sum(len(group['params']) for group in trainer.optimizer.param_groups) == 4
+    trainer = make_trainer(frames, frozen=2)
+    before = trainer.network.norm.running_mean.clone()
+    train(trainer)
+    assert torch.equal(trainer.network.norm.running_mean, before)
+
+
+def test_loss_of_every_nth_pixel_takes_another_part_each_step(frames):
+    trainer = make_trainer(frames, loss_stride=4, color=0.0)
+    seen = []
+    trainer.loss.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[:2]))
+    train(trainer, 3)
+    trainer.samples.start_epoch(2)
+    whole = torch.stack([trainer.samples[i][1] for i in range(6)]).long()
+    offsets = set()
+    for step, (logits, labels) in enumerate(seen[-3:]):
+        assert logits.shape == (2, 11, 8, 16)
+        part = whole[2 * step : 2 * step + 2]
+        fits = {
+            (row, column)
+            for row in range(4)
+            for column in range(4)
+            if torch.equal(part[:, row::4, column::4], labels)
+        }
+        assert fits
+        offsets |= fits
+    assert len(offsets) > 1
+
+
 def test_without_decay_the_average_is_the_network(frames):
     trainer = make_trainer(frames, average_decay=0.0)
     before = trainer.network.first.weight.detach().clone()
@@ -140,15 +205,25 @@ def test_every_epoch_has_its_own_samples(frames):
     for epoch in range(2):
         train(trainer)
         trainer.samples.start_epoch(epoch)
-        expected = torch.stack([trainer.samples[position][1] for position in range(6)])
+        expected = torch.stack([trainer.samples[i][1] for i in range(6)]).long()
         assert torch.equal(torch.cat(seen[-3:]), expected)
     assert not torch.equal(torch.cat(seen[:3]), torch.cat(seen[3:]))
+
+
+def test_without_a_crop_samples_are_whole_frames(frames):
+    plain = Recipe(epochs=1, batch=2, precision='fp32')
+    trainer = Trainer(plain, build_network(TINY), TINY, [Source('', frames)], alone(), 0)
+    trainer.samples.start_epoch(0)
+    sums = sorted(int(trainer.samples[i][0].sum()) for i in range(6))
+    assert sums == sorted(int(frames[i][0].sum()) for i in range(6))
 
 
 def test_sources_come_after_each_other(frames):
     blue = (np.full((48, 64, 3), (255, 0, 0), np.uint8), np.full((48, 64), 7, np.uint8))
     network = build_network(TINY)
-    trainer = Trainer(RECIPE, network, TINY, [frames, Pairs(blue, blue)], alone(), 0)
+    trainer = Trainer(
+        RECIPE, network, TINY, [Source('', frames), Source('', Pairs(blue, blue))], alone(), 0
+    )
     assert len(trainer.samples) == 8
     trainer.samples.start_epoch(0)
     assert sum(bool((trainer.samples[i][1] == 7).any()) for i in range(8)) == 2
@@ -228,6 +303,27 @@ def test_loss_weighs_the_classes_and_leaves_void_out(frames, power):
     assert trainer.loss(logits, labels).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_sets_of_classes_reach_the_loss(frames):
+    sets = LabelSets(CAMVID)
+    vague = sets.id_of(['road', 'pavement'])
+    labels = np.full((48, 64), vague, np.uint8)
+    source = Source('', Pairs(*[(np.zeros((48, 64, 3), np.uint8), labels)] * 2))
+    trainer = Trainer(RECIPE, build_network(TINY), TINY, [source], alone(), 0, sets)
+    logits = torch.zeros(1, 11, 1, 1)
+    logits[0, 3], logits[0, 4] = 1, 2
+    loss = trainer.loss(logits, torch.full((1, 1, 1), vague))
+    assert loss.item() == pytest.approx(-np.log((np.e + np.e**2) / (9 + np.e + np.e**2)), rel=1e-5)
+
+
+def test_reported_loss_is_the_mean_over_the_steps(frames):
+    trainer = make_trainer(frames)
+    losses = []
+    trainer.loss.register_forward_hook(lambda _module, _inputs, loss: losses.append(loss.item()))
+    (mean,) = train(trainer)
+    assert len(losses) == 3
+    assert mean == pytest.approx(np.mean(losses))
+
+
 def test_rare_classes_are_those_below_the_share(frames):
     """Class 7 has 1% of the pixels: it is what crops are laid around and what is pasted."""
     labels = np.full((48, 64), 3, np.uint8)
@@ -236,7 +332,7 @@ def test_rare_classes_are_those_below_the_share(frames):
     for share, expected in ((0.02, [7]), (0.005, [])):
         network = build_network(TINY)
         recipe = replace(RECIPE, focus=0.5, paste=0.5, rare_below=share)
-        trainer = Trainer(recipe, network, TINY, [rare], alone(), 0)
+        trainer = Trainer(recipe, network, TINY, [Source('', rare)], alone(), 0)
         assert list(trainer.samples._augment.focus_classes) == expected
         assert list(trainer.samples._paste_classes) == expected
 
@@ -252,7 +348,7 @@ def test_deep_supervision_adds_its_loss(frames):
     with torch.no_grad():
         features = trainer.network.norm(trainer.network.first(normalize(images)))
         logits = trainer.model.heads['norm'](features)
-    side = functional.cross_entropy(logits, labels[:, 1::2, 1::2], ignore_index=255)
+    side = functional.cross_entropy(logits, labels[:, 1::2, 1::2].long(), ignore_index=255)
     trainer.network.norm.reset_running_stats()
     (with_side,), (without,) = train(trainer), train(plain)
     assert side > 1
@@ -380,7 +476,9 @@ def weights_of(trainer):
 def test_recipe_that_does_not_fit(frames, changes, processes, text):
     those = Processes(0, processes, torch.device('cpu'))
     with pytest.raises(SourceError, match=f'^{text}'):
-        Trainer(replace(RECIPE, **changes), build_network(TINY), TINY, [frames], those, 0)
+        Trainer(
+            replace(RECIPE, **changes), build_network(TINY), TINY, [Source('', frames)], those, 0
+        )
 
 
 # What a checkpoint holds

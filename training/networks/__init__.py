@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 
 from linknet_ros.errors import ParameterError
 from training.networks.enet import ENet
-from training.networks.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize
+from training.networks.inputs import IMAGENET, InputStatistics, normalize
 from training.networks.linknet import LinkNet
+from training.networks.linknet_lite0 import LinkNetLite0
 from training.networks.linknet_nobypass import LinkNetNoBypass
 from training.networks.linknet_residual import LinkNetResidual
 from training.networks.linknet_subpixel import LinkNetSubpixel
@@ -18,9 +20,9 @@ from training.networks.segnet import SegNet
 from training.networks.unet import UNet
 
 __all__ = [
-    'IMAGENET_MEAN',
-    'IMAGENET_STD',
+    'IMAGENET',
     'NETWORKS',
+    'InputStatistics',
     'Network',
     'NetworkConfig',
     'build_network',
@@ -29,6 +31,7 @@ __all__ = [
 
 NETWORKS: dict[str, type[nn.Module]] = {
     'linknet': LinkNet,
+    'linknet-lite0': LinkNetLite0,
     'linknet-nobypass': LinkNetNoBypass,
     'linknet-residual': LinkNetResidual,
     'linknet-subpixel': LinkNetSubpixel,
@@ -46,6 +49,10 @@ class Network(Protocol):
     title: str
     #: Heights and widths that are multiples of it need no padding.
     stride: int
+    #: What its input is normalised with.
+    statistics: InputStatistics
+    #: Parts that may start from ImageNet weights; none in most networks.
+    encoder: Sequence[nn.Module]
 
     @property
     def first_convolution(self) -> nn.Conv2d | None:
@@ -71,8 +78,9 @@ class NetworkConfig:
     :param normalization: 'batch', 'group' or 'none'; None is the network's own choice, as below.
     :param dropout: share of channels dropped in training.
     :param activation: 'relu', 'leaky_relu', 'elu', 'prelu' or 'silu'.
-    :param pretrained: start a ResNet-18 encoder from torchvision's ImageNet weights (needs
-        internet once).
+    :param pretrained: start the encoder from ImageNet weights: torchvision's for a ResNet-18
+        (needs internet once), those of a package for EfficientNet-Lite0.
+    :param width: of a LinkNet with a ResNet-18, as a share of the paper's; None is 1.
     """
 
     network: str = 'linknet'
@@ -81,6 +89,7 @@ class NetworkConfig:
     dropout: float | None = None
     activation: str | None = None
     pretrained: bool = False
+    width: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary for a checkpoint."""
@@ -99,4 +108,8 @@ def build_network(config: NetworkConfig) -> nn.Module:
         )
     options = config.to_dict()
     make_network = NETWORKS[options.pop('network')]
+    if config.width is not None and not issubclass(make_network, LinkNet):
+        raise ParameterError(
+            f'width {config.width} is for a LinkNet with a ResNet-18, not for {config.network}'
+        )
     return make_network(**{name: value for name, value in options.items() if value is not None})

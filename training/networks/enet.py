@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from training.networks.inputs import IMAGENET, InputStatistics
 from training.networks.layers import (
     LayerStyle,
     check_options,
@@ -195,6 +196,8 @@ class ENet(nn.Module):
 
     title: ClassVar[str] = 'ENet'
     stride: ClassVar[int] = 8
+    statistics: ClassVar[InputStatistics] = IMAGENET
+    encoder: ClassVar[tuple[nn.Module, ...]] = ()
 
     def __init__(
         self,

@@ -96,8 +96,7 @@ def refuse_pretrained(title: str, pretrained: bool) -> None:
     """
     if pretrained:
         raise ParameterError(
-            f'pretrained {pretrained!r}: {title} has no pretrained encoder',
-            'use a network with a ResNet-18',
+            f'pretrained {pretrained!r}: {title} has no pretrained encoder', 'use a LinkNet'
         )
 
 

@@ -7,7 +7,8 @@ links (the max-pool output is the first), decoder 1 does not upsample, biases ev
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torchvision.models import ResNet, ResNet18_Weights, resnet18
 from torchvision.models.resnet import BasicBlock
 
 from linknet_ros.errors import ParameterError
+from training.networks.inputs import IMAGENET, InputStatistics
 from training.networks.layers import LayerStyle, check_options, initialize_weights, run_padded
 
 #: The epsilon of the decoder's norms in the authors' code.
@@ -62,11 +64,13 @@ class LinkNet(nn.Module):
     :param dropout: share of channels dropped behind each decoder block; the paper has none.
     :param activation: 'relu', 'leaky_relu', 'elu', 'prelu' or 'silu'.
     :param pretrained: start the encoder from torchvision's ImageNet weights (needs internet once).
+    :param width: of every layer, as a share of the paper's; 1 is LinkNet as published.
     :raises ParameterError: for values that no network can be built with.
     """
 
     title: ClassVar[str] = 'LinkNet (ResNet-18)'
     stride: ClassVar[int] = 32
+    statistics: ClassVar[InputStatistics] = IMAGENET
     decoder_block: ClassVar[type[nn.Module]] = DecoderBlock
 
     def __init__(
@@ -77,30 +81,34 @@ class LinkNet(nn.Module):
         dropout: float = 0.0,
         activation: str = 'relu',
         pretrained: bool = False,
+        width: float = 1.0,
     ) -> None:
         super().__init__()
         style = LayerStyle(normalization, activation)
         check_options(classes, dropout)
-        encoder = _resnet_encoder(style, pretrained)
+        encoder = _resnet_encoder(style, pretrained, width)
+        c1, c2, c3, c4 = (_scaled(channels, width) for channels in (64, 128, 256, 512))
+        head = c1 // 2
         self.stem = nn.Sequential(encoder.conv1, encoder.bn1, encoder.relu, encoder.maxpool)
         self.encoder1 = encoder.layer1
         self.encoder2 = encoder.layer2
         self.encoder3 = encoder.layer3
         self.encoder4 = encoder.layer4
         make_block = self.decoder_block
-        self.decoder4 = make_block(512, 256, 2, style, dropout)
-        self.decoder3 = make_block(256, 128, 2, style, dropout)
-        self.decoder2 = make_block(128, 64, 2, style, dropout)
-        self.decoder1 = make_block(64, 64, 1, style, dropout)
+        self.decoder4 = make_block(c4, c3, 2, style, dropout)
+        self.decoder3 = make_block(c3, c2, 2, style, dropout)
+        self.decoder2 = make_block(c2, c1, 2, style, dropout)
+        self.decoder1 = make_block(c1, c1, 1, style, dropout)
         self.head = nn.Sequential(
-            nn.ConvTranspose2d(64, 32, 3, stride=2, padding=1, output_padding=1),
-            style.norm(32),
-            style.act(32),
-            nn.Conv2d(32, 32, 3, padding=1),
-            style.norm(32, DECODER_EPS),
-            style.act(32),
-            nn.ConvTranspose2d(32, classes, 2, stride=2),
+            nn.ConvTranspose2d(c1, head, 3, stride=2, padding=1, output_padding=1),
+            style.norm(head),
+            style.act(head),
+            nn.Conv2d(head, head, 3, padding=1),
+            style.norm(head, DECODER_EPS),
+            style.act(head),
+            nn.ConvTranspose2d(head, classes, 2, stride=2),
         )
+        self._side_outputs = {'decoder4': c3, 'decoder3': c2, 'decoder2': c1}
         # n is the k * k * n_out of the authors' code.
         trained = {id(module) for module in encoder.modules()} if pretrained else set()
         initialize_weights(
@@ -117,9 +125,14 @@ class LinkNet(nn.Module):
         return first
 
     @property
+    def encoder(self) -> tuple[nn.Module, ...]:
+        """Parts that may start from ImageNet weights."""
+        return self.stem, self.encoder1, self.encoder2, self.encoder3, self.encoder4
+
+    @property
     def side_outputs(self) -> dict[str, int]:
         """Submodules whose outputs deep supervision may use, and their channels."""
-        return {'decoder4': 256, 'decoder3': 128, 'decoder2': 64}
+        return self._side_outputs
 
     def forward(self, image: Tensor) -> Tensor:
         """Any image (N, 3, H, W) to logits (N, classes, H, W)."""
@@ -151,14 +164,42 @@ class LinkNet(nn.Module):
         return [block.conv2 for block in self.modules() if isinstance(block, BasicBlock)]
 
 
-def _resnet_encoder(style: LayerStyle, pretrained: bool) -> ResNet:
+class _ScaledResNet(ResNet):
+    """ResNet-18 with every layer as wide as a share of it says; its classifier is not used."""
+
+    def __init__(self, width: float, norm_layer: Callable[[int], nn.Module]) -> None:
+        self._width = width
+        super().__init__(BasicBlock, [2, 2, 2, 2], norm_layer=norm_layer)
+        channels = _scaled(64, width)
+        self.conv1 = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
+        self.bn1 = norm_layer(channels)
+
+    def _make_layer(
+        self, block: Any, planes: int, blocks: int, stride: int = 1, dilate: bool = False
+    ) -> nn.Sequential:
+        if planes == 64:
+            self.inplanes = _scaled(64, self._width)
+        scaled = _scaled(planes, self._width)
+        return super()._make_layer(block, scaled, blocks, stride, dilate)
+
+
+def _scaled(channels: int, width: float) -> int:
+    """A multiple of 16, which the decoders quarter and every runtime likes."""
+    return max(16, 16 * round(channels * width / 16))
+
+
+def _resnet_encoder(style: LayerStyle, pretrained: bool, width: float) -> ResNet:
     """ResNet-18 in a style; a block's two activations are one module, as torchvision has it."""
+    if not 0 < width <= 4:
+        raise ParameterError(f'width {width} is not above 0 and at most 4')
     if pretrained and style.normalization != 'batch':
         raise ParameterError(
             f'normalization {style.normalization!r} does not fit pretrained weights, '
             'which are of a network with batch'
         )
-    encoder = resnet18(norm_layer=style.norm)
+    if pretrained and width != 1:
+        raise ParameterError(f'width {width} does not fit pretrained weights, which have width 1')
+    encoder = resnet18(norm_layer=style.norm) if width == 1 else _ScaledResNet(width, style.norm)
     if pretrained:
         # Not through resnet18, which would run what else the downloaded file has pickled in it;
         # a copy in torch.hub's folder is taken as it is.

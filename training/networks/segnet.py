@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from training.networks.inputs import IMAGENET, InputStatistics
 from training.networks.layers import (
     LayerStyle,
     check_options,
@@ -40,6 +41,8 @@ class SegNet(nn.Module):
 
     title: ClassVar[str] = 'SegNet'
     stride: ClassVar[int] = 32
+    statistics: ClassVar[InputStatistics] = IMAGENET
+    encoder: ClassVar[tuple[nn.Module, ...]] = ()
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.networks.inputs import IMAGENET, InputStatistics
 from training.networks.layers import (
     LayerStyle,
     check_options,
@@ -36,6 +37,8 @@ class UNet(nn.Module):
 
     title: ClassVar[str] = 'U-Net'
     stride: ClassVar[int] = 16
+    statistics: ClassVar[InputStatistics] = IMAGENET
+    encoder: ClassVar[tuple[nn.Module, ...]] = ()
 
     def __init__(
         self,

@@ -1,0 +1,401 @@
+"""Several data sets for one network, from a file: what to train on, what to measure on.
+
+The file (YAML) names the network's classes and, for every source, where its frames and labels
+are and what each id in the labels means: a class, one of several classes, or not a class.
+docs/train.md has an example and every key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from linknet_ros.classes import CAMVID, CITYSCAPES, UNLABELED, ClassTable
+from linknet_ros.errors import LinknetError, SourceError
+from linknet_ros.metrics import ConfusionMatrix
+from training.datasets import DATASETS, Dataset, open_dataset, select
+from training.datasets.cache import CachedFrames
+from training.datasets.frame_pairs import FramePairs, check_id_image, files_by_name, pair_up
+from training.label_sets import LabelSets
+from training.samples import Pair, Source
+from training.street_frames import StreetFrames
+
+_TABLES = {'camvid': CAMVID, 'cityscapes': CITYSCAPES}
+
+_FILE_KEYS = {'classes', 'train', 'val'}
+_SOURCE_KEYS = {
+    'dataset',
+    'root',
+    'split',
+    'frames',
+    'labels',
+    'ids',
+    'street',
+    'slice',
+    'size',
+    'void_below',
+    'per_epoch',
+    'scale',
+    'score',
+    'network_size',
+}
+
+#: Bytes of pairs that each source holds in memory.
+_MEMORY = 320 * 1024**2
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one source is measured by: its own labels, each with the classes that count as it.
+
+    :param names: of the labels, in the order of the figures.
+    :param truth: look-up table (256,) uint8 from id in the source's files to label, 255 is void.
+    :param predicted: look-up table (256,) uint8 from the network's class to label.
+    """
+
+    names: tuple[str, ...]
+    truth: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
+
+    def matrix(self) -> ConfusionMatrix:
+        """An empty one over these labels."""
+        return ConfusionMatrix(len(self.names))
+
+    def add(
+        self, matrix: ConfusionMatrix, truth: NDArray[np.uint8], predicted: NDArray[np.uint8]
+    ) -> None:
+        """Count one frame: ids as the source's files have them, and the network's classes."""
+        matrix.add(self.truth[truth], self.predicted[predicted])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A source to measure on.
+
+    :param dataset: a key of DATASETS, '' for folders.
+    :param frames: with the ids of the source's files.
+    :param network_size: (width, height) that frames are scaled to for the network; None for their
+        own. Labels are compared at the frames' own.
+    """
+
+    name: str
+    dataset: str
+    frames: Dataset
+    score: Score
+    network_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """What a data set file says, opened.
+
+    :param text: of the file, kept in the checkpoints.
+    :param sets: what the labels of the training sources stand for.
+    :param measured: the first one decides which weights are the best.
+    """
+
+    text: str
+    sets: LabelSets
+    train: tuple[Source, ...]
+    measured: tuple[Measured, ...]
+
+    @property
+    def classes(self) -> ClassTable:
+        """The network's."""
+        return self.sets.classes
+
+
+class MaskFolder(FramePairs):
+    """Frames in one folder, label images of the same names in another.
+
+    :param root: for messages and as title.
+    :param void_below: pixels whose channels are all darker than this are void.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        frames: Path,
+        labels: Path,
+        classes: ClassTable,
+        void_below: int = 0,
+    ) -> None:
+        self.title = name
+        self.label_set = 'ids of its files'
+        self.classes = classes
+        self._void_below = void_below
+        for folder in (frames, labels):
+            if not folder.is_dir():
+                raise SourceError(f'source {name}: no folder {folder}')
+        found: dict[str, Path] = {}
+        for ending in ('.png', '.jpg', '.jpeg'):
+            found |= files_by_name(frames, f'*{ending}', ending)
+        if not found:
+            raise SourceError(f'source {name}: no .png or .jpg in {frames}')
+        labelled = files_by_name(labels, '*.png', '.png')
+        super().__init__(split, pair_up(found, labelled, f'source {name} is incomplete'))
+
+    def _labels(self, path: Path, annotation: NDArray[np.generic]) -> NDArray[np.uint8]:
+        check_id_image(path, annotation, np.uint8, 'labels are ids')
+        return annotation.astype(np.uint8)
+
+    def __getitem__(self, index: int) -> Pair:
+        """Frame and labels; what is too dark is void."""
+        frame, labels = super().__getitem__(index)
+        if self._void_below:
+            labels = labels.copy()
+            labels[frame.max(axis=2) < self._void_below] = UNLABELED
+        return frame, labels
+
+
+class _Relabelled:
+    """A source with the ids of its files replaced by those of the label sets.
+
+    :param table: (256,) int16, -1 for an id that has no meaning.
+    """
+
+    def __init__(
+        self, name: str, frames: Dataset | StreetFrames, table: NDArray[np.int16]
+    ) -> None:
+        self._name = name
+        self._frames = frames
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> Pair:
+        frame, ids = self._frames[index]
+        labels = self._table[ids]
+        if labels.min() < 0:
+            id_ = int(ids[labels < 0][0])
+            raise SourceError(
+                f'source {self._name} has labels with the id {id_}, which its ids do not explain',
+                f'add "{id_}: void" if it means nothing',
+            )
+        return frame, labels.astype(np.uint8)
+
+
+def read_yaml(path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """A mapping with no other keys than these.
+
+    :raises SourceError: when the file is missing, no YAML, or has others.
+    """
+    try:
+        said = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SourceError(f'cannot read {path}: {error.strerror}') from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = ' '.join(str(error).split())
+        raise SourceError(f'{path} is not YAML: {reason}') from error
+    return _mapping(said, keys, str(path))
+
+
+def open_data_file(path: Path, root: Path | None = None, cache: Path | None = None) -> DataFile:
+    """Open every source of a data set file.
+
+    :param path: data set file (YAML).
+    :param root: folder that its paths are relative to; the file's own if None.
+    :param cache: folder that keeps resized frames.
+    :raises LinknetError: naming the source and key that are wrong.
+    """
+    said = read_yaml(path, _FILE_KEYS)
+    classes = _class_table(said.get('classes'), path)
+    sets = LabelSets(classes)
+    reader = _Reader(path, root or path.parent, cache, sets)
+    train = tuple(
+        reader.training(name, value) for name, value in _sources(said, 'train', path).items()
+    )
+    measured = _measured(reader, said, path)
+    return DataFile(path.read_text(), sets, train, measured)
+
+
+def is_data_file(path: Path) -> bool:
+    """Whether --data is a data set file, not a folder."""
+    return path.suffix in ('.yaml', '.yml')
+
+
+def measured_sources(
+    path: Path,
+    root: Path | None = None,
+    dataset: str = 'camvid',
+    size: tuple[int, int] | None = None,
+) -> tuple[Measured, ...]:
+    """What to measure on: the val sources of a data set file, or the val split of a folder.
+
+    :param path: data set file or folder.
+    :param root: of the file's paths, see open_data_file.
+    :param dataset: of the folder, a key of DATASETS.
+    :param size: (width, height) that the network gets the folder's frames in.
+    :raises LinknetError: see open_data_file.
+    """
+    if is_data_file(path):
+        said = read_yaml(path, _FILE_KEYS)
+        classes = _class_table(said.get('classes'), path)
+        reader = _Reader(path, root or path.parent, None, LabelSets(classes))
+        return _measured(reader, said, path)
+    frames = open_dataset(dataset, path, 'val')
+    return (Measured(frames.title, dataset, frames, _plain_score(frames.classes), size),)
+
+
+def _measured(reader: _Reader, said: dict[str, Any], path: Path) -> tuple[Measured, ...]:
+    measured = tuple(
+        reader.measured(name, value) for name, value in _sources(said, 'val', path).items()
+    )
+    first = measured[0]
+    if first.score.names != first.frames.classes.names:
+        raise SourceError(
+            f'{path}: the first source of val, {first.name}, decides which weights are the best '
+            'and must have the classes themselves as labels'
+        )
+    return measured
+
+
+def _plain_score(classes: ClassTable) -> Score:
+    """Of labels that are the classes themselves."""
+    same = np.full(256, UNLABELED, np.uint8)
+    same[: len(classes)] = np.arange(len(classes))
+    return Score(classes.names, same, same)
+
+
+class _Reader:
+    def __init__(self, path: Path, root: Path, cache: Path | None, sets: LabelSets) -> None:
+        self._path, self._root, self._cache, self._sets = path, root, cache, sets
+
+    def training(self, name: str, said: Any) -> Source:
+        said = self._checked(name, said, 'train')
+        frames: Dataset | StreetFrames
+        if 'street' in said:
+            frames = StreetFrames(int(said['street']))
+        else:
+            frames = self._frames(name, said, 'train')
+        table = self._table(name, said)
+        scale = said.get('scale')
+        return Source(
+            name,
+            _Relabelled(name, frames, table),
+            int(said.get('per_epoch', len(frames))),
+            None if scale is None else (float(scale[0]), float(scale[1])),
+        )
+
+    def measured(self, name: str, said: Any) -> Measured:
+        said = self._checked(name, said, 'val')
+        frames = self._frames(name, said, 'val')
+        size = said.get('network_size')
+        return Measured(
+            name,
+            said.get('dataset', ''),
+            frames,
+            self._score(name, said),
+            None if size is None else (int(size[0]), int(size[1])),
+        )
+
+    def _checked(self, name: str, said: Any, part: str) -> Mapping[str, Any]:
+        return _mapping(said, _SOURCE_KEYS, f'{self._path}: {part}: {name}')
+
+    def _frames(self, name: str, said: Mapping[str, Any], part: str) -> Dataset:
+        frames: Dataset
+        if 'dataset' in said:
+            if said['dataset'] not in DATASETS:
+                raise self._wrong(name, f'dataset {said["dataset"]!r} is unknown', DATASETS)
+            frames = DATASETS[said['dataset']](
+                self._root / said.get('root', '.'), said.get('split', part)
+            )
+        else:
+            missing = {'frames', 'labels'} - said.keys()
+            if missing:
+                raise self._wrong(name, f'{", ".join(sorted(missing))} is missing')
+            frames = MaskFolder(
+                name,
+                part,
+                self._root / said['frames'],
+                self._root / said['labels'],
+                self._sets.classes,
+                int(said.get('void_below', 0)),
+            )
+        if 'slice' in said:
+            frames = select(frames, range(len(frames))[slice(*said['slice'])])
+        size = said.get('size')
+        size = None if size is None else (int(size[0]), int(size[1]))
+        return CachedFrames(frames, self._cache, size, _MEMORY)
+
+    def _table(self, name: str, said: Mapping[str, Any]) -> NDArray[np.int16]:
+        """From ids in the files to ids of the label sets."""
+        table = np.full(256, -1, np.int16)
+        table[UNLABELED] = UNLABELED
+        classes = self._sets.classes
+        if 'ids' not in said:
+            table[: len(classes)] = np.arange(len(classes))
+            return table
+        for id_, meaning in said['ids'].items():
+            try:
+                table[id_] = self._sets.id_of(self._allowed(meaning))
+            except (LinknetError, TypeError, IndexError) as error:
+                raise self._wrong(name, f'id {id_}: {error}') from error
+        return table
+
+    def _allowed(self, meaning: Any) -> list[str]:
+        names = self._sets.classes.names
+        if meaning == 'void':
+            return list(names)
+        if isinstance(meaning, str):
+            return [meaning]
+        if isinstance(meaning, Mapping) and meaning.keys() == {'not'}:
+            others = meaning['not']
+            others = [others] if isinstance(others, str) else others
+            self._sets.classes.ids(others)
+            return [other for other in names if other not in others]
+        return list(meaning)
+
+    def _score(self, name: str, said: Mapping[str, Any]) -> Score:
+        classes = self._sets.classes
+        truth = np.full(256, UNLABELED, np.uint8)
+        predicted = np.full(256, UNLABELED, np.uint8)
+        if 'score' not in said:
+            if 'ids' in said:
+                raise self._wrong(name, 'has ids of its own and no score, which names its labels')
+            return _plain_score(classes)
+        for label, (what, value) in enumerate(said['score'].items()):
+            value = _mapping(value, {'ids', 'classes'}, f'{self._path}: {name}: score: {what}')
+            truth[list(value['ids'])] = label
+            chosen = list(classes.ids(value['classes']))
+            if (predicted[chosen] != UNLABELED).any():
+                raise self._wrong(name, f'score: a class of {what} counts as two labels')
+            predicted[chosen] = label
+        return Score(tuple(said['score']), truth, predicted)
+
+    def _wrong(self, name: str, what: str, choices: Iterable[str] = ()) -> SourceError:
+        known = f'use one of {", ".join(choices)}' if choices else ''
+        return SourceError(f'{self._path}: source {name}: {what}', known)
+
+
+def _mapping(said: Any, keys: Iterable[str], where: str) -> dict[str, Any]:
+    if not isinstance(said, dict):
+        raise SourceError(f'{where} must be a mapping with the keys {", ".join(sorted(keys))}')
+    unknown = [str(key) for key in said if key not in set(keys)]
+    if unknown:
+        raise SourceError(
+            f'{where} has the unknown key {", ".join(unknown)}',
+            f'use {", ".join(sorted(keys))}',
+        )
+    return said
+
+
+def _sources(said: dict[str, Any], part: str, path: Path) -> dict[str, Any]:
+    sources = said.get(part)
+    if not isinstance(sources, dict) or not sources:
+        raise SourceError(f'{path}: {part} must name at least one source')
+    return sources
+
+
+def _class_table(said: Any, path: Path) -> ClassTable:
+    if said not in _TABLES:
+        raise SourceError(f'{path}: classes {said!r} is unknown', f'use {", ".join(_TABLES)}')
+    return _TABLES[said]

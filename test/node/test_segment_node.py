@@ -342,6 +342,23 @@ def test_a_frame_shows_one_state_of_the_parameters(robot, monkeypatch):
         np.testing.assert_array_equal(plane(robot.received['drivable'][number]), drivable * 255)
 
 
+def test_changes_at_any_moment_cost_no_frame(robot):
+    robot.set(mask_classes=['road', 'car', 'sky'])
+    robot.subscribe('labels', 'overlay', 'masks/road', 'masks/car', 'masks/sky')
+    masks = [['car'], ['road', 'sky'], ['car', 'sky'], ['road']]
+    for number in range(60):
+        robot.send(random_frame())
+        robot.executor.spin_once(timeout_sec=0.01)
+        robot.set(mask_classes=masks[number % 4], overlay_opacity=number / 60)
+
+    def settled():
+        now = robot.node.statistics.snapshot()
+        return now.published and now.received == now.published + sum(now.dropped.values())
+
+    robot.until(settled)
+    assert set(robot.node.statistics.snapshot().dropped) <= {Drop.REPLACED}
+
+
 def test_parameters_that_cannot_work_change_nothing(robot):
     before = robot.node.parameters
     for name, value, reason in (

@@ -20,7 +20,7 @@ from typing import IO, Any, NoReturn
 
 from linknet_ros.errors import LinknetError, first_line
 from linknet_ros.system.package_files import SHM_PROFILE, package_file
-from linknet_ros.system.signals import before_end, held
+from linknet_ros.system.signals import before_end, held, starting_child
 
 #: Starts the line with the answer; what libraries print stands before it.
 _MARK = 'linknet_ros answers '
@@ -85,7 +85,8 @@ def start(
     environment['PYTHONPATH'] = os.pathsep.join(path for path in paths if path)
     command = [sys.executable, '-m', module, *arguments]
     with held():
-        process = subprocess.Popen(command, env=environment | dict(env or {}), **options)
+        with starting_child():
+            process = subprocess.Popen(command, env=environment | dict(env or {}), **options)
         _children.add(process)
     return process
 

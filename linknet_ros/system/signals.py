@@ -46,6 +46,7 @@ def end_quietly(*, endless: bool) -> None:
     global _code, _installed
     _code, _installed = 0 if endless else None, True
     restore_handlers()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
 
 
 def restore_handlers() -> None:
@@ -111,6 +112,20 @@ def held() -> Iterator[None]:
         _holds.pop()
         if _received is not None and not _holds and _instead is None:
             end_now()
+
+
+@contextlib.contextmanager
+def starting_child() -> Iterator[None]:
+    """Let a child that is started in a with block begin with SIGINT blocked.
+
+    Ctrl-C reaches all processes of a terminal; while Python starts it would print a traceback. The
+    child's own `end_quietly` unblocks it, and a Ctrl-C from before counts then.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_now() -> None:

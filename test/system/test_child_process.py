@@ -215,6 +215,26 @@ def test_a_signal_leaves_no_child(stand_in, tmp_path):
     assert all(gone(int(path.read_text())) for path in pids)
 
 
+STARTING = f"""
+import os, signal, sys
+# Where an interrupt would print a traceback.
+os.kill(os.getpid(), signal.SIGINT)
+print('at work', flush=True)
+from linknet_ros.system.signals import end_quietly
+end_quietly(endless=False)
+{SLEEP}
+"""
+
+
+def test_ctrl_c_while_python_starts_counts_once_the_child_looks_after_signals(stand_in):
+    stand_in('starting', '')
+    stand_in('starting/__main__', STARTING)
+    child = start('starting', stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert child.communicate(timeout=900)[0] == b'at work\n'
+    assert child.returncode == 128 + signal.SIGINT
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_isolate_keeps_a_profile_that_is_set(monkeypatch):
     own = '/mine.xml'
     for name in ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):

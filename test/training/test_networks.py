@@ -1,14 +1,9 @@
-"""What holds for every network: any size, its interface, its options, and that it can be exported
-and runs in both back ends.
-"""
+"""What holds for every network: any size, interface and options; test_export.py runs them."""
 
-import io
 import itertools
-import warnings
 from functools import cache
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from torch import nn
@@ -333,52 +328,3 @@ def test_pooling_of_an_export_is_that_of_training(monkeypatch, name):
     expected = logits_of(network, image)
     monkeypatch.setattr(layers.torch.onnx, 'is_in_onnx_export', lambda: True)
     assert torch.equal(logits_of(network, image), expected)
-
-
-def to_onnx(network):
-    """ONNX of any size, as the robot's model file is made."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', torch.jit.TracerWarning)
-        warnings.simplefilter('ignore', DeprecationWarning)
-        torch.onnx.export(
-            network,
-            (torch.zeros(1, 3, 64, 64),),
-            buffer,
-            input_names=['image'],
-            output_names=['logits'],
-            dynamic_axes={name: {2: 'height', 3: 'width'} for name in ('image', 'logits')},
-            opset_version=17,
-            dynamo=False,
-        )
-    return buffer.getvalue()
-
-
-@every_network
-def test_exported_network_runs_in_both_back_ends(name):
-    """At another size than it was traced at, and with a width that is not the height."""
-    import onnxruntime
-    import openvino
-
-    network, image = trained(name), random_image(64, 96)
-    expected = logits_of(network, image).numpy()
-    exported = to_onnx(network)
-
-    model = onnx.load_model_from_string(exported)
-    onnx.checker.check_model(model, full_check=True)
-    kinds = {node.op_type for node in model.graph.node}
-    assert kinds.isdisjoint({'MaxUnpool', 'ScatterElements', 'ScatterND', 'If', 'Loop'})
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(exported, options, providers=['CPUExecutionProvider'])
-    results = [session.run(None, {'image': image.numpy()})[0]]
-    core = openvino.Core()
-    settings = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 1}
-    compiled = core.compile_model(core.read_model(exported), 'CPU', settings)
-    results.append(compiled(image.numpy())[0])
-
-    assert expected.std() > 0.01
-    for result in results:
-        tolerance = TOLERANCE.get(name, 1e-4) * np.abs(expected).max()
-        np.testing.assert_allclose(result, expected, rtol=0, atol=tolerance)

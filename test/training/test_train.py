@@ -4,7 +4,6 @@ import json
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import asdict, fields
@@ -414,12 +413,6 @@ def test_killed_and_resumed_ends_the_same(whole_run, camvid_folder, out, script,
     assert (out / 'confusion.png').read_bytes() == (whole_run / 'confusion.png').read_bytes()
 
 
-def _free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
 def test_two_processes_are_one(camvid_folder, tmp_path):
     """Batches of four in one part, and by two processes in two parts each.
 
@@ -434,10 +427,10 @@ def test_two_processes_are_one(camvid_folder, tmp_path):
     )
     one, two = tmp_path / 'one', tmp_path / 'two'
     main([*command, '--out', str(one)])
-    launch = ('-m', 'torch.distributed.run', '--nproc-per-node', '2', '--master-port')
+    launch = ('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2')
     launched = subprocess.run(
         [
-            *(sys.executable, *launch, str(_free_port()), '-m', 'training.train'),
+            *(sys.executable, *launch, '-m', 'training.train'),
             *(*command, '--accumulate', '2', '--out', str(two)),
         ],
         cwd=ROOT,

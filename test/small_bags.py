@@ -39,6 +39,26 @@ class Bags:
             'sensor_msgs/msg/CompressedImage', header=self.header(second), format=form, data=data
         )
 
+    def camera_info(self, size, focal, header=None):
+        """Serialized CameraInfo of an undistorted camera whose axis is in the middle."""
+        width, height = size
+        k = np.array([focal, 0, width / 2, 0, focal, height / 2, 0, 0, 1.0])
+        p = np.array([focal, 0, width / 2, 0, 0, focal, height / 2, 0, 0, 0, 1.0, 0])
+        return self.serialize(
+            'sensor_msgs/msg/CameraInfo',
+            header=header or self.header(0),
+            height=height,
+            width=width,
+            distortion_model='plumb_bob',
+            d=np.zeros(5),
+            k=k,
+            r=np.eye(3).ravel(),
+            p=p,
+            binning_x=0,
+            binning_y=0,
+            roi=self.types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False),
+        )
+
     def text(self, text):
         return self.serialize('std_msgs/msg/String', data=text)
 

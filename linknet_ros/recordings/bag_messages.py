@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,6 +75,25 @@ class Messages:
         bgr = compressed_to_bgr(message) if kind == COMPRESSED else image_to_bgr(message)
         return StampedFrame(message.header, bgr)
 
+    def read(self, kind: str, data: bytes) -> Any:
+        """A message of any type that is known here, as rosbags has it; None if it is damaged."""
+        try:
+            return self.types.deserialize_cdr(data, kind)
+        except Exception:  # as above
+            return None
+
+    def write(self, message: Any, kind: str) -> bytes:
+        """Serialize a message."""
+        return bytes(self.types.serialize_cdr(message, kind))
+
+    def register(self, definitions: Mapping[str, str]) -> None:
+        """Add types by their definitions; those that are known already stay."""
+        from rosbags.typesys import get_types_from_msg
+
+        for kind, text in definitions.items():
+            if kind not in self.types.types:
+                self.types.register(get_types_from_msg(text, kind))
+
     def described(self, channel: Channel) -> Channel:
         """A channel with definition and hash of its type: the recorded one, else ROS's own."""
         from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -109,7 +129,7 @@ class Messages:
             step=width * channels,
             data=np.ascontiguousarray(array).reshape(-1),
         )
-        return bytes(self.types.serialize_cdr(message, IMAGE))
+        return self.write(message, IMAGE)
 
     def compressed(self, encoded: NDArray[np.uint8], form: str, header: Any) -> bytes:
         """Serialize a compressed image.
@@ -118,4 +138,4 @@ class Messages:
         :param form: as compressed_image_transport writes it, 'mono8; png compressed '.
         """
         message = self.types.types[COMPRESSED](header=header, format=form, data=encoded)
-        return bytes(self.types.serialize_cdr(message, COMPRESSED))
+        return self.write(message, COMPRESSED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -52,8 +53,8 @@ class BagWriter:
             )
         if compress:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        for name, value in about.items():
-            self._writer.set_custom_data(name, value)
+        if about:
+            self._writer.set_custom_data('linknet_ros', json.dumps(about, sort_keys=True))
         self.messages = messages
         self._connections: dict[str, Any] = {}
         self._folder = folder

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import RecordingError
-from linknet_ros.inference.model_file import ModelFile
+from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.products.products import COMPRESSED as ENCODED
 from linknet_ros.products.products import Products, message_format
@@ -22,9 +21,10 @@ from linknet_ros.recordings.bag_messages import COMPRESSED, IMAGE, Messages, nee
 from linknet_ros.recordings.bag_reader import STORAGES, Recording
 from linknet_ros.recordings.bag_writer import BagWriter
 from linknet_ros.recordings.batch import Update
+from linknet_ros.recordings.extras import Extras
 from linknet_ros.recordings.journal import fingerprint
 from linknet_ros.recordings.part_folder import PartFolder, is_done
-from linknet_ros.recordings.report import Report
+from linknet_ros.recordings.report import Report, about_run
 from linknet_ros.recordings.settings import Settings
 from linknet_ros.recordings.storage import Channel
 from linknet_ros.recordings.worker import OfflineWorker, Task
@@ -46,6 +46,7 @@ class BagJob:
     :param source: folder or storage file of rosbag2.
     :param out: a name that ends with .mcap or .db3 becomes a file, any other a folder.
     :param topic: of the images, empty where the recording has only one.
+    :param camera_info: topic, empty for the one beside the images.
     :param prefix: of the topics that are added.
     :param keep: original topics that are taken over, or (ALL,).
     :param compress: pack the output with zstd.
@@ -56,6 +57,7 @@ class BagJob:
     out: Path
     settings: Settings
     topic: str = ''
+    camera_info: str = ''
     prefix: str = '/linknet'
     keep: tuple[str, ...] = ()
     compress: bool = False
@@ -77,6 +79,7 @@ def segment_recording(
     :raises OSError, sqlite3.Error: when the system fails; a run with `resume` may go on.
     """
     need_rosbags()
+    model = model or load_model(job.settings.model)
     start = time.monotonic()
     report = Report(str(job.source), str(job.out))
     if is_done(job.out, resume=job.resume, overwrite=job.overwrite):
@@ -86,7 +89,8 @@ def segment_recording(
         topic = report.topic = _topic(job, recording)
         storage = STORAGES.get(job.out.suffix, recording.storage)
         kept, report.notes = _kept(job, recording, storage)
-        counts = recording.survey({topic, *kept})
+        extras = Extras(job.settings, model.classes, recording, topic, job.camera_info)
+        counts = recording.survey({topic, *kept, *extras.sources})
         report.damage += recording.damage
         report.notes += recording.notes
         if not counts[topic]:
@@ -102,53 +106,73 @@ def segment_recording(
                 frames=counts[topic],
                 model=model,
             ) as worker:
-                writer = BagWriter(
-                    made,
-                    storage,
-                    Messages(recording.distribution),
-                    compress=job.compress,
-                    about={'linknet_ros': json.dumps(_about(job, report), sort_keys=True)},
-                )
+                messages = Messages(recording.distribution)
+                extras.read(messages)
+                about = about_run(job.settings, model.classes, report, job.source.name)
+                writer = BagWriter(made, storage, messages, compress=job.compress, about=about)
                 with writer:
-                    _write(job, recording, worker, writer, kept, report, progress, counts[topic])
+                    run = _Run(job, recording, worker, writer, extras, report)
+                    run.write(kept, lambda done: progress(done, counts[topic]))
             part.finish(writer.file if job.out.suffix in STORAGES else made)
     report.seconds = time.monotonic() - start
     return report
 
 
-def _write(
-    job: BagJob,
-    recording: Recording,
-    worker: OfflineWorker,
-    writer: BagWriter,
-    kept: dict[str, Channel],
-    report: Report,
-    progress: Update,
-    total: int,
-) -> None:
-    """Write the output, from its beginning."""
-    for name in job.settings.outputs:
-        writer.add(f'{job.prefix}/{name}', COMPRESSED if name.endswith(ENCODED) else IMAGE)
-    for name, channel in kept.items():
-        if not writer.copy(channel):
-            report.notes.append(f'nothing describes the type {channel.kind} of {name}')
-    kind = recording.topics[report.topic].kind
+@dataclass(frozen=True)
+class _Run:
+    """One recording on its way."""
 
-    def tasks() -> Iterator[_Passing]:
-        for topic, received, data in recording.messages({report.topic, *kept}):
-            if topic == report.topic:
-                yield _Frame(topic, received, data, writer.messages, kind, job.settings.outputs)
+    job: BagJob
+    recording: Recording
+    worker: OfflineWorker
+    writer: BagWriter
+    extras: Extras
+    report: Report
+
+    def write(self, kept: dict[str, Channel], progress: Callable[[int], None]) -> None:
+        """Write the output, from its beginning.
+
+        :param kept: topics that are taken over.
+        :param progress: gets the number of frames so far.
+        """
+        report, writer, extras = self.report, self.writer, self.extras
+        for name, kind, latched in self._topics():
+            writer.add(f'{self.job.prefix}/{name}', kind, latched=latched)
+        for name, channel in kept.items():
+            if not writer.copy(channel):
+                report.notes.append(f'nothing describes the type {channel.kind} of {name}')
+        received = None
+        for task in self.worker.run(self._tasks(kept)):
+            if received is None:
+                self._put(task.received, extras.first(task.received))
+            received = task.received
+            if task.topic in kept:
+                writer.write(task.topic, received, task.data)
+                report.kept += 1
+            if isinstance(task, _Frame):
+                if task.result is not None:
+                    self._put(received, extras.of(task.header, received, task.result))
+                self._put(received, task.outputs)
+                progress(report.frames)
+        self._put(received or 0, extras.last(received or 0, report))
+
+    def _topics(self) -> Iterator[tuple[str, str, bool]]:
+        yield from self.extras.topics
+        for name in self.job.settings.outputs:
+            yield name, COMPRESSED if name.endswith(ENCODED) else IMAGE, False
+
+    def _tasks(self, kept: dict[str, Channel]) -> Iterator[_Passing]:
+        topics, images = self.recording.topics, self.report.topic
+        kind, settings = topics[images].kind, self.job.settings
+        for topic, received, data in self.recording.messages({images, *kept}):
+            if topic == images:
+                yield _Frame(topic, received, data, self.writer.messages, kind, settings)
             else:
                 yield _Passing(topic, received, data)
 
-    for task in worker.run(tasks()):
-        if task.topic in kept:
-            writer.write(task.topic, task.received, task.data)
-            report.kept += 1
-        for name, message in task.outputs:
-            writer.write(f'{job.prefix}/{name}', task.received, message)
-        if task.is_frame:
-            progress(report.frames, total)
+    def _put(self, received: int, outputs: Iterable[tuple[str, bytes]]) -> None:
+        for name, message in outputs:
+            self.writer.write(f'{self.job.prefix}/{name}', received, message)
 
 
 class _Passing(Task):
@@ -157,8 +181,6 @@ class _Passing(Task):
     def __init__(self, topic: str, received: int, data: bytes) -> None:
         super().__init__()
         self.topic, self.received, self.data = topic, received, data
-        #: Messages to write, by the name of their topic below the prefix.
-        self.outputs: list[tuple[str, bytes]] = []
 
 
 class _Frame(_Passing):
@@ -173,25 +195,31 @@ class _Frame(_Passing):
         data: bytes,
         messages: Messages,
         kind: str,
-        wanted: tuple[str, ...],
+        settings: Settings,
     ) -> None:
         super().__init__(topic, received, data)
-        self._messages, self._kind, self._wanted = messages, kind, wanted
-        self._header: Any = None
+        self._messages, self._kind, self._settings = messages, kind, settings
+        self.header: Any = None
+        #: For what is made of the frames in their order; None where nothing is, or it is bad.
+        self.result: Segmentation | None = None
+        #: Messages by the name of their topic below the prefix.
+        self.outputs: list[tuple[str, bytes]] = []
 
     def frame(self) -> NDArray[np.uint8]:
         found = self._messages.frame(self._kind, self.data)
-        self._header = found.header
+        self.header = found.header
         return found.bgr
 
     def make(self, frame: NDArray[np.uint8], result: Segmentation, products: Products) -> None:
         # No times in the overlay: who goes on after a kill must write the same bytes.
-        for name, array in products.of(frame, result, self._wanted):
+        for name, array in products.of(frame, result, self._settings.outputs):
             if name.endswith(ENCODED):
-                message = self._messages.compressed(array, message_format(name), self._header)
+                message = self._messages.compressed(array, message_format(name), self.header)
             else:
-                message = self._messages.image(array, self._header)
+                message = self._messages.image(array, self.header)
             self.outputs.append((name, message))
+        if self._settings.extras:
+            self.result = result
 
 
 def _topic(job: BagJob, recording: Recording) -> str:
@@ -258,18 +286,3 @@ def _kept(job: BagJob, recording: Recording, storage: str) -> tuple[dict[str, Ch
 def _identity(recording: Recording, topic: str) -> dict[str, Any]:
     """What tells the recording and its frames from others."""
     return {'files': [fingerprint(file) for file in recording.files], 'topic': topic}
-
-
-def _about(job: BagJob, report: Report) -> dict[str, Any]:
-    """What the output says of its making: all but where things were."""
-    settings = job.settings
-    inference = asdict(settings.inference) | {'model': settings.model.name}
-    return {
-        'source': job.source.name,
-        'topic': report.topic,
-        'backend_used': report.backend,
-        'sha256': settings.sha256,
-        'outputs': settings.outputs,
-        **inference,
-        **asdict(settings.products),
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,13 +22,13 @@ from linknet_ros.frames.files import (
     read_image,
 )
 from linknet_ros.frames.video import Video, VideoWriter
-from linknet_ros.inference.model_file import ModelFile
+from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.products.products import COMPRESSED, Products
 from linknet_ros.recordings.batch import Update
 from linknet_ros.recordings.journal import fingerprint
 from linknet_ros.recordings.part_folder import PartFolder, is_done
-from linknet_ros.recordings.report import Report
+from linknet_ros.recordings.report import Report, about_run
 from linknet_ros.recordings.settings import Settings
 from linknet_ros.recordings.worker import OfflineWorker, Task
 
@@ -167,6 +168,7 @@ def segment_source(
     source = _open(job.source)
     with PartFolder(job.out, overwrite=job.overwrite) as part:
         made = part.fresh(job.out.name)
+        model = model or load_model(job.settings.model)
         sink = _sink(job, made, source.rate)
         identity = {'files': [fingerprint(file) for file in source.files if file.is_file()]}
         with OfflineWorker(
@@ -186,6 +188,12 @@ def segment_source(
                 progress(report.frames, source.count or None)
         length = report.frames / job.rate if job.rate else source.length
         report.notes += sink.close(length)
+        if made.is_dir():
+            about = about_run(job.settings, model.classes, report, Path(job.source).name)
+            for name in ('classes', 'parameters'):
+                about[name] = json.loads(about[name])
+            text = json.dumps(about, indent=1)
+            (made / 'classes.json').write_text(f'{text}\n', 'utf-8')
         report.damage += source.damage
         part.finish(made)
     report.seconds = time.monotonic() - start

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from linknet_ros.classes import UNLABELED, ClassTable
 from linknet_ros.errors import LinknetError
+from linknet_ros.recordings.settings import Settings
 
 #: Reasons that the line names; the JSON has them all.
 _SHOWN = 3
@@ -84,6 +88,40 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """All of it, for json.dump."""
         return asdict(self) | {'bad': dict(self.bad), 'complete': self.complete}
+
+
+def about_run(
+    settings: Settings, classes: ClassTable, report: Report, source: str
+) -> dict[str, str]:
+    """What an output says of its making: model, classes, parameters, but not where things were."""
+    inference = asdict(settings.inference) | {'model': settings.model.name}
+    # An ego mask's path is of this machine; what it is called is enough.
+    ground = asdict(settings.ground) | {'ego_mask': Path(settings.ground.ego_mask).name}
+    parameters = {
+        **inference,
+        **asdict(settings.products),
+        **({f'ground.{name}': value for name, value in ground.items()} if settings.extras else {}),
+    }
+    return {
+        'source': source,
+        'topic': report.topic,
+        'model': settings.model.name,
+        'sha256': settings.sha256,
+        'backend': report.backend,
+        'outputs': ','.join((*settings.outputs, *settings.extras)),
+        'classes': json.dumps(described(classes)),
+        'unlabelled': str(UNLABELED),
+        'parameters': json.dumps(parameters, sort_keys=True),
+    }
+
+
+def described(classes: ClassTable) -> list[dict[str, Any]]:
+    """The classes for JSON: id, name, colour as red, green, blue, and whether it is drivable."""
+    rows = zip(classes.names, classes.colors, classes.drivable, strict=True)
+    return [
+        {'id': number, 'name': name, 'color': list(color), 'drivable': drivable}
+        for number, (name, color, drivable) in enumerate(rows)
+    ]
 
 
 def exit_code(reports: Sequence[Report]) -> int:

@@ -28,7 +28,7 @@ from linknet_ros.recordings.batch import (
 from linknet_ros.recordings.cluster import LOCAL, run_on_ray
 from linknet_ros.recordings.part_folder import is_done
 from linknet_ros.recordings.report import Report
-from linknet_ros.recordings.settings import add_arguments, settings_of
+from linknet_ros.recordings.settings import add_arguments, chosen_settings, parse
 from linknet_ros.system.settings import comma_separated
 
 #: Names that ROS allows for a topic.
@@ -38,7 +38,7 @@ _TOPIC = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]*)+')
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     run_command('segment_bag', lambda: _reports(options), options.json)
 
 
@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         'if it ends with .mcap or .db3, else a folder',
     )
     parser.add_argument('--topic', default='', help='of the images, where there are several')
+    parser.add_argument(
+        '--camera-info', default='', metavar='TOPIC', help='(default: the one beside the images)'
+    )
     parser.add_argument('--prefix', type=_prefix, default='/linknet', help='of the new topics')
     parser.add_argument(
         '--keep',
@@ -65,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         help='original topics to take over, or all (default: none)',
     )
     parser.add_argument('--compress', action='store_true', help='pack the .mcap with zstd')
-    add_arguments(parser, 'labels,overlay/compressed')
+    add_arguments(parser, 'labels,overlay/compressed', extras=True)
     group = add_batch_arguments(parser)
     group.add_argument(
         '--ray',
@@ -86,7 +89,7 @@ def _jobs(options: argparse.Namespace) -> tuple[list[BagJob], ModelFile]:
     """
     need_rosbags()
     pairs = shard(sorted(pair_up(options.bags, options.out_dir)), *options.shard)
-    settings, model = settings_of(options)
+    settings, model = chosen_settings(options)
     jobs = []
     for source, out in pairs:
         job = BagJob(
@@ -94,6 +97,7 @@ def _jobs(options: argparse.Namespace) -> tuple[list[BagJob], ModelFile]:
             out=out,
             settings=settings,
             topic=options.topic,
+            camera_info=options.camera_info,
             prefix=options.prefix,
             keep=(ALL,) if options.keep == (ALL,) else options.keep,
             compress=options.compress,

@@ -17,12 +17,12 @@ from linknet_ros.recordings.batch import add_batch_arguments, pair_up, run_comma
 from linknet_ros.recordings.files import FilesJob, segment_source
 from linknet_ros.recordings.part_folder import is_done
 from linknet_ros.recordings.report import Report
-from linknet_ros.recordings.settings import add_arguments, settings_of
+from linknet_ros.recordings.settings import add_arguments, chosen_settings, parse
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    options = _parser().parse_args(arguments)
+    options = parse(_parser(), arguments)
     run_command('segment_files', lambda: _reports(options), options.json)
 
 
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _reports(options: argparse.Namespace) -> Iterator[Report]:
     pairs = shard(sorted(pair_up(options.sources, options.out_dir, _name)), *options.shard)
-    settings, model = settings_of(options)
+    settings, model = chosen_settings(options)
     jobs = []
     for source, out in pairs:
         is_done(out, resume=options.resume, overwrite=options.overwrite)

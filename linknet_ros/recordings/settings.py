@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from linknet_ros.errors import ParameterError, first_line
+from linknet_ros.ground.settings import GroundSettings
 from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.products.products import NAMES, ProductSettings, chosen
 from linknet_ros.system.arguments import size
 from linknet_ros.system.package_files import package_file, shipped_model
-from linknet_ros.system.settings import add_options, comma_separated, made_of
+from linknet_ros.system.settings import (
+    add_options,
+    checked,
+    comma_separated,
+    made_of,
+    settings_of,
+)
+
+#: Outputs of the ground, and all that are not pictures; only recordings have them.
+GROUND = ('drivable_grid', 'drivable_scan', 'drivable_cloud')
+EXTRAS = (*GROUND, 'camera_info', 'label_info', 'diagnostics')
+
+#: Parameters of the node that a parameter file may have and nothing here depends on.
+_OF_THE_NODE = ('autostart', 'image_transport', 'max_age', 'tensorrt.', 'use_sim_time', 'qos_')
 
 
 @dataclass(frozen=True)
@@ -22,8 +39,9 @@ class Settings:
 
     :param model: path of the model file.
     :param sha256: of the model file.
-    :param outputs: names as Products.of has them.
+    :param outputs: names of pictures as Products.of has them.
     :param products: with the mask_classes that the outputs need.
+    :param extras: other outputs, of EXTRAS.
     """
 
     model: Path
@@ -31,6 +49,8 @@ class Settings:
     outputs: tuple[str, ...]
     inference: InferenceSettings
     products: ProductSettings
+    extras: tuple[str, ...] = ()
+    ground: GroundSettings = GroundSettings()  # noqa: RUF009
 
     @classmethod
     def of(
@@ -39,18 +59,24 @@ class Settings:
         outputs: Iterable[str],
         inference: InferenceSettings | None = None,
         products: ProductSettings | None = None,
+        ground: GroundSettings | None = None,
     ) -> Settings:
         """Settings for a model.
 
-        :param outputs: as a user names them; see chosen.
+        :param outputs: as a user names them: of EXTRAS, or see chosen.
+        :param ground: None where EXTRAS cannot be made.
         :raises ParameterError: for an output that does not exist.
         :raises ClassNameError: for a class that the model does not know.
         """
-        names, masks = chosen(outputs, model.classes)
+        outputs = tuple(outputs)
+        extras = tuple(name for name in dict.fromkeys(outputs) if name in EXTRAS and ground)
+        pictures = [name for name in outputs if name not in extras]
+        names, masks = ((), ()) if extras and not pictures else chosen(pictures, model.classes)
         products = replace(products or ProductSettings(), mask_classes=masks)
         model.classes.ids(products.drivable_classes)
         path = model.path.absolute()
-        return cls(path, model.sha256, names, inference or InferenceSettings(), products)
+        inference, ground = inference or InferenceSettings(), ground or GroundSettings()
+        return cls(path, model.sha256, names, inference, products, extras, ground)
 
     def segmenter(self, model: ModelFile, threads: int) -> Segmenter:
         """Open the back end with so many threads; see Segmenter."""
@@ -64,19 +90,28 @@ class Settings:
         )
 
 
-def add_arguments(parser: argparse.ArgumentParser, outputs: str) -> None:
+def add_arguments(parser: argparse.ArgumentParser, outputs: str, *, extras: bool = False) -> None:
     """Add the options of Settings, and what to do about an earlier run.
 
     :param outputs: the default of --outputs.
+    :param extras: whether EXTRAS can be made.
     """
+    names = (*NAMES, 'masks/<class>')
     group = parser.add_argument_group('what is made')
     group.add_argument(
         '--outputs',
         type=comma_separated,
         default=outputs,
         metavar='LIST',
-        help=f'{", ".join(NAMES)}, masks/<class>; PNG or JPEG with /compressed behind it '
-        '(default: %(default)s)',
+        help=f'{", ".join(names)}; PNG or JPEG with /compressed behind it'
+        + (f'; {", ".join(EXTRAS)}' if extras else '')
+        + ' (default: %(default)s)',
+    )
+    group.add_argument(
+        '--params',
+        type=Path,
+        metavar='FILE',
+        help='parameter file of the node (YAML), for what no option says otherwise',
     )
     shown = ('drivable_classes', 'overlay_opacity', 'overlay_legend', 'jpeg_quality')
     add_options(group, ProductSettings, *shown)
@@ -90,6 +125,9 @@ def add_arguments(parser: argparse.ArgumentParser, outputs: str) -> None:
         metavar='WIDTHxHEIGHT',
         help="pixels that frames are fitted into (default: the model's)",
     )
+    if extras:
+        group = parser.add_argument_group('ground, for drivable_grid, drivable_scan and _cloud')
+        add_options(group, GroundSettings, prefix='ground.')
     group = parser.add_argument_group('after an earlier run')
     group.add_argument(
         '--resume', action='store_true', help='keep what is done, go on where it ended'
@@ -97,7 +135,69 @@ def add_arguments(parser: argparse.ArgumentParser, outputs: str) -> None:
     group.add_argument('--overwrite', action='store_true', help='make everything again')
 
 
-def settings_of(options: argparse.Namespace) -> tuple[Settings, ModelFile]:
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line with the options of add_arguments, over those of its --params.
+
+    Ends the process with a message when either has a mistake.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument('--params', type=Path)
+    path = first.parse_known_args(arguments)[0].params
+    if path is not None:
+        try:
+            parser.set_defaults(**_parameters(path))
+        except ParameterError as error:
+            sys.exit(f'{parser.prog}: {error}')
+    return parser.parse_args(arguments)
+
+
+def _parameters(path: Path) -> dict[str, Any]:
+    """Values of options from a parameter file of the node.
+
+    :raises ParameterError: for a file that cannot be read, and a parameter that the node does not
+        have.
+    """
+    from ruamel.yaml import YAML
+
+    try:
+        nodes = YAML(typ='safe').load(path.read_text('utf-8'))
+        parameters: dict[str, Any] = {}
+        for node in nodes.values():
+            parameters |= _flat(node['ros__parameters'])
+    except OSError as error:
+        raise ParameterError(f'cannot read {path} ({error.strerror})') from error
+    except Exception as error:  # of the parser, or of another structure
+        raise ParameterError(
+            f'{path} is not a parameter file ({first_line(error)})',
+            'write it as config/camvid.yaml is',
+        ) from error
+    kinds = ((InferenceSettings, ''), (ProductSettings, ''), (GroundSettings, 'ground.'))
+    known = {about.name: about for kind, prefix in kinds for about in settings_of(kind, prefix)}
+    values = {}
+    for name, value in parameters.items():
+        about = known.get(name)
+        if about is None:
+            if not name.startswith(_OF_THE_NODE):
+                raise ParameterError(f"unknown parameter '{name}' in {path}")
+            continue
+        values[name] = checked(about, value, str(path))
+    if 'network_width' in values or 'network_height' in values:
+        values['network_size'] = (values.get('network_width', 0), values.get('network_height', 0))
+    return values
+
+
+def _flat(parameters: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Parameters by their whole names, e.g. 'ground.height'."""
+    found: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f'{prefix}{name}.')
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def chosen_settings(options: argparse.Namespace) -> tuple[Settings, ModelFile]:
     """Settings from the options, and the model, which is read here.
 
     :raises LinknetError: for a model that cannot be used, or an output or class that it does not
@@ -107,4 +207,9 @@ def settings_of(options: argparse.Namespace) -> tuple[Settings, ModelFile]:
     width, height = options.network_size
     values = vars(options) | {'network_width': width, 'network_height': height}
     inference = made_of(InferenceSettings, values)
-    return Settings.of(model, options.outputs, inference, made_of(ProductSettings, values)), model
+    products = made_of(ProductSettings, values)
+    ground = None
+    if 'ground.height' in values:
+        names = {about.name: f'ground.{about.name}' for about in settings_of(GroundSettings)}
+        ground = made_of(GroundSettings, {name: values[full] for name, full in names.items()})
+    return Settings.of(model, options.outputs, inference, products, ground), model

@@ -33,6 +33,23 @@ def count(text: str, least: int = 1, most: int | None = None) -> int:
     return number
 
 
+def number(text: str, least: float, most: float) -> float:
+    """A number within limits.
+
+    :raises ArgumentTypeError: when the text is not one.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = float('nan')
+    # NaN is within no limits.
+    if not least <= value <= most:
+        raise ArgumentTypeError(
+            f"invalid number '{text}' (expected a number from {least} to {most})"
+        )
+    return value
+
+
 def share(text: str) -> float:
     """A number from 0 to 1.
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from linknet_ros.errors import ParameterError
-from linknet_ros.system.arguments import count, share
+from linknet_ros.system.arguments import count, number, share
 
 T = TypeVar('T')
 
@@ -105,13 +105,39 @@ def made_of(
     return kind(**given)
 
 
-def add_options(parser: argparse._ActionsContainer, kind: type, *names: str) -> None:
+def checked(about: Setting, value: Any, where: str) -> Any:
+    """A value from a file, as the setting has it: lists become tuples, numbers of its type.
+
+    :param where: it comes from, for messages.
+    :raises ParameterError: for a value of another type or out of range.
+    """
+    kind = type(about.default)
+    if kind is tuple and isinstance(value, list):
+        value = tuple(str(name) for name in value if name)
+    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    good = type(value) is kind and (not about.choices or value in about.choices)
+    if good and about.limits:
+        good = about.limits[0] <= value <= about.limits[1]
+    if not good:
+        allowed = ', '.join(about.choices) or (about.limits and '{} to {}'.format(*about.limits))
+        raise ParameterError(
+            f"invalid value '{value}' of {about.name} in {where}",
+            f'use {allowed or kind.__name__}',
+        )
+    return value
+
+
+def add_options(
+    parser: argparse._ActionsContainer, kind: type, *names: str, prefix: str = ''
+) -> None:
     """Add options of a command line for settings, e.g. --jpeg-quality for jpeg_quality.
 
     :param parser: or a group of one.
     :param names: of the settings, none for all; the parsed values have these names too.
+    :param prefix: of the names, e.g. 'ground.' for --ground-height.
     """
-    for about in settings_of(kind):
+    for about in settings_of(kind, prefix):
         if names and about.name not in names:
             continue
         how: dict[str, Any] = {'default': about.default, 'help': about.help}
@@ -126,11 +152,15 @@ def add_options(parser: argparse._ActionsContainer, kind: type, *names: str) -> 
             how |= {'type': partial(count, least=low, most=high), 'metavar': f'{low}-{high}'}
         elif about.limits == (0, 1):
             how |= {'type': share, 'metavar': 'SHARE'}
+        elif about.limits:
+            how['type'] = partial(number, least=about.limits[0], most=about.limits[1])
+            how['metavar'] = about.unit.upper() or 'NUMBER'
         else:
             how['type'] = type(about.default)
         if about.default not in ((), '') and not isinstance(about.default, bool):
             how['help'] += ' (default: %(default)s)'
-        parser.add_argument(f'--{about.name.replace("_", "-").replace(".", "-")}', **how)
+        option = f'--{about.name.replace("_", "-").replace(".", "-")}'
+        parser.add_argument(option, dest=about.name, **how)
 
 
 def comma_separated(text: str) -> tuple[str, ...]:

@@ -10,9 +10,11 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 pytest.importorskip('rosbags', reason='needs rosbags (pip install .[bags])')
 pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
 
+from nav_msgs.msg import OccupancyGrid
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage, LaserScan, PointCloud2
 
+from linknet_ros.ground.settings import GroundSettings
 from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.node import pipeline
 from linknet_ros.products.products import ProductSettings
@@ -101,3 +103,68 @@ def test_what_goes_over_ros_is_an_image(published):
     sent, made = published((96, 64))
     assert len(set(sent)) == FRAMES
     assert all(len(set(messages)) == FRAMES for messages in made.values())
+
+
+#: A camera 1.5 m high, which sees the ground.
+INFO = CameraInfo(
+    width=192,
+    height=128,
+    k=[160.0, 0, 96, 0, 160, 64, 0, 0, 1],
+    r=[1.0, 0, 0, 0, 1, 0, 0, 0, 1],
+    p=[160.0, 0, 96, 0, 0, 160, 64, 0, 0, 0, 1, 0],
+    distortion_model='plumb_bob',
+    d=[0.1, -0.05, 0.001, 0.002, 0.0],
+)
+PLANNER = {
+    'drivable_grid': OccupancyGrid,
+    'drivable_scan': LaserScan,
+    'drivable_cloud': PointCloud2,
+    'camera_info': CameraInfo,
+}
+
+
+@pytest.mark.parametrize(
+    'ground',
+    [
+        {'height': 1.5, 'pitch': 0.3},
+        {'height': 1.2, 'filter': True, 'min_confidence': 0.3, 'overhanging_classes': ('car',)},
+        {'height': 1.5, 'pitch': 0.4, 'rectified': True, 'plane_z': -0.2, 'resolution': 0.2},
+    ],
+)
+def test_ground_and_camera_info_are_equal(bags, open_robot, model, frames, tmp_path, ground):
+    given = {
+        f'ground.{name}': list(value) if isinstance(value, tuple) else value
+        for name, value in ground.items()
+    }
+    robot = open_robot(model=str(model.path), backend='onnxruntime', **given).start(INFO)
+    for name, kind in PLANNER.items():
+        robot.subscribe(name, kind=kind)
+    sent = []
+    for number, frame in enumerate(frames(FRAMES), 1):
+        header = robot.stamped()
+        robot.send(frame, header)
+        sent.append(serialize_message(array_to_image(frame, 'bgr8', header)))
+        robot.until(lambda n=number: all(len(m) == n for m in robot.received.values()))
+    info = ('/camera_info', 0, ('sensor_msgs/msg/CameraInfo', serialize_message(INFO)))
+    images = [('/image', i, (IMAGE, data)) for i, data in enumerate(sent)]
+    bags.write(tmp_path / 'in.mcap', [info, *images])
+    settings = Settings.of(
+        model,
+        PLANNER,
+        InferenceSettings(backend='onnxruntime'),
+        ground=GroundSettings(**ground),
+    )
+    job = BagJob(tmp_path / 'in.mcap', tmp_path / 'out.mcap', settings)
+    assert segment_recording(job).complete
+    recorded = {name: [] for name in PLANNER}
+    with Recording(tmp_path / 'out.mcap') as recording:
+        kinds = {name: channel.kind for name, channel in recording.topics.items()}
+        for topic, _, data in recording.messages(recording.topics):
+            recorded[topic.removeprefix('/linknet/')].append(data)
+    for name, messages in robot.received.items():
+        kind = kinds[f'/linknet/{name}']
+        canonical = [
+            bytes(bags.store.serialize_cdr(bags.store.deserialize_cdr(data, kind), kind))
+            for data in map(serialize_message, messages)
+        ]
+        assert recorded[name] == canonical, name

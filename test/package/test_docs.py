@@ -122,7 +122,11 @@ def files(tmp_path_factory):
         video.write(frame)
     video.release()
     for name in ('drive.mcap', 'recordings/a.mcap', 'recordings/b.mcap'):
-        messages = [('/camera/image_raw', i, bags.image(f, i)) for i, f in enumerate(frames)]
+        header = bags.header(0)
+        messages = [('/camera/camera_info', 0, bags.camera_info((80, 60), 60.0, header))]
+        messages += [
+            ('/camera/image_raw', i, bags.image(f, header=header)) for i, f in enumerate(frames)
+        ]
         bags.write(root / name, [*messages, ('/chatter', 9, bags.text('x'))])
     return root
 

@@ -30,7 +30,7 @@ def test_writes(bags, messages, tmp_path, storage):
     assert writer.file.suffix == {'mcap': '.mcap', 'sqlite3': '.db3'}[storage]
     (entry,) = bags.read(folder)['/a']
     assert (entry[0], entry[1].data) == (5, 'x')
-    assert 'made by: us' in (folder / 'metadata.yaml').read_text()
+    assert '"made by": "us"' in (folder / 'metadata.yaml').read_text()
     with Recording(folder) as recording:
         (qos,) = parse_qos(recording.topics['/a'].qos)
     assert (qos.reliability.name, qos.durability.name, qos.depth) == ('RELIABLE', 'VOLATILE', 10)

@@ -1,5 +1,6 @@
 """Images and videos through the network: every pixel and name of the output."""
 
+import json
 from dataclasses import replace
 
 import cv2
@@ -48,7 +49,8 @@ def read_video(path):
 
 
 def files(folder):
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file())
+    found = (p for p in folder.rglob('*') if p.is_file() and p.name != 'classes.json')
+    return sorted(p.relative_to(folder).as_posix() for p in found)
 
 
 def read(path):
@@ -65,6 +67,9 @@ def test_folder(job, images, class_table):
         colors = colorize(labels, class_table.palette_bgr())
         expected = blend(frame, colors, labels, 0.5)
         np.testing.assert_array_equal(read(job.out / 'overlay' / name), expected)
+    about = json.loads((job.out / 'classes.json').read_text())
+    assert about['classes'][1] == {'id': 1, 'name': 'car', 'color': [0, 0, 142], 'drivable': False}
+    assert (about['sha256'], about['parameters']['jpeg_quality']) == (job.settings.sha256, 80)
     assert (report.frames, report.segmented, report.complete) == (4, 4, True)
     assert not job.out.with_name('out.part').exists()
 

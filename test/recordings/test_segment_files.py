@@ -31,7 +31,11 @@ def test_folder(run, frames, tmp_path):
     code, out, err = run('drive', 'out')
     assert (code, out) == (0, 'drive -> out: 2 frames read, 2 segmented, 0 bad\n')
     assert '100%' in err
-    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['labels', 'overlay']
+    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == [
+        'classes.json',
+        'labels',
+        'overlay',
+    ]
     for index, frame in enumerate(frames(2)):
         labels = cv2.imread(f'out/labels/{index}.png', cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(labels, frame.argmax(2))

@@ -6,9 +6,11 @@ import pickle
 import pytest
 
 from linknet_ros.errors import LinknetError
+from linknet_ros.ground.settings import GroundSettings
 from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.products.products import ProductSettings
-from linknet_ros.recordings.settings import Settings, add_arguments, settings_of
+from linknet_ros.recordings.settings import Settings, add_arguments, chosen_settings
+from linknet_ros.recordings.settings import parse as parse_line
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
 
@@ -20,7 +22,7 @@ def parse(*arguments):
 
 def test_defaults_are_those_of_the_node():
     options = parse()
-    settings, model = settings_of(options)
+    settings, model = chosen_settings(options)
     assert model.path == package_file(SHIPPED_MODEL)
     assert settings == Settings(
         model.path, model.sha256, ('labels', 'overlay'), InferenceSettings(), ProductSettings()
@@ -36,7 +38,7 @@ def test_all(model):
         '0.25', '--drivable-classes', 'road,sky', '--overlay-opacity', '1', '--jpeg-quality', '50',
         '--no-overlay-legend',
     )  # fmt: skip
-    settings, _ = settings_of(parse(*arguments))
+    settings, _ = chosen_settings(parse(*arguments))
     assert settings == Settings(
         model.path,
         model.sha256,
@@ -79,4 +81,58 @@ def test_wrong(capsys, arguments, message):
 )
 def test_fails_before_anything_is_read(model, arguments, message):
     with pytest.raises(LinknetError, match=message):
-        settings_of(parse('--model', str(model.path), *arguments))
+        chosen_settings(parse('--model', str(model.path), *arguments))
+
+
+def test_parameter_file_of_the_node(model, tmp_path):
+    """It counts where no option says otherwise; what only the node has is passed over."""
+    path = tmp_path / 'robot.yaml'
+    path.write_text(f"""
+/**:
+  ros__parameters:
+    model: {model.path}
+    autostart: false
+    max_age: 0.5
+    backend: onnxruntime
+    network_width: 64
+    network_height: 32
+    drivable_classes: [road, '']
+    overlay_opacity: 1
+    jpeg_quality: 30
+    ground: {{height: 2, unknown_classes: [sky]}}
+    ground.pitch: 0.25
+""")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, 'labels', extras=True)
+    arguments = ['--params', str(path), '--jpeg-quality', '50', '--ground-yaw', '-0.5']
+    settings, _ = chosen_settings(parse_line(parser, arguments))
+    assert settings == Settings(
+        model.path,
+        model.sha256,
+        ('labels',),
+        InferenceSettings(str(model.path), 'onnxruntime', network_width=64, network_height=32),
+        ProductSettings(('road',), (), 1.0, jpeg_quality=50),
+        (),
+        GroundSettings(height=2.0, pitch=0.25, yaw=-0.5, unknown_classes=('sky',)),
+    )
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('- ]', 'is not a parameter file'),
+        ('a: 5', 'is not a parameter file'),
+        ('/**: {ros__parameters: {modell: x}}', "unknown parameter 'modell' in"),
+        ('/**: {ros__parameters: {jpeg_quality: 0}}', "invalid value '0' of jpeg_quality"),
+        ('/**: {ros__parameters: {threads: many}}', "invalid value 'many' of threads"),
+        ('/**: {ros__parameters: {backend: magic}}', "invalid value 'magic' of backend"),
+        ('/**: {ros__parameters: {ground: {height: low}}}', "invalid value 'low' of ground.hei"),
+    ],
+)
+def test_wrong_parameter_file(tmp_path, text, message):
+    path = tmp_path / 'robot.yaml'
+    path.write_text(text)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, 'labels', extras=True)
+    with pytest.raises(SystemExit, match=message):
+        parse_line(parser, ['--params', str(path)])

@@ -47,7 +47,7 @@ def test_options_of_a_command_line(capsys):
     add_options(parser, Cart)
     parsed = vars(parser.parse_args([]))
     assert parsed == {
-        'color': 'red', 'wheels_count': 4, 'wheels_names': (), 'load': 0.5, 'brake': True,
+        'color': 'red', 'wheels.count': 4, 'wheels.names': (), 'load': 0.5, 'brake': True,
     }  # fmt: skip
     arguments = '--color blue --wheels-names a,b --load 1 --no-brake --wheels-count 6'
     parsed = vars(parser.parse_args(arguments.split()))

@@ -1,0 +1,312 @@
+"""What a recording gets beside images: the ground for planners, camera info, names of classes.
+
+The same messages as the node's topics have, made without ROS.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linknet_ros.classes import ClassTable
+from linknet_ros.errors import CalibrationError, RecordingError
+from linknet_ros.ground.camera_info import camera_model_of, fitted_matrices
+from linknet_ros.ground.projector import GroundProjector, ProjectedGround
+from linknet_ros.ground.settings import GroundState
+from linknet_ros.inference.segmenter import Segmentation
+from linknet_ros.recordings.bag_messages import Messages
+from linknet_ros.recordings.bag_reader import Recording
+from linknet_ros.recordings.report import Report
+from linknet_ros.recordings.settings import GROUND, Settings
+from linknet_ros.recordings.transforms import TF, TF_MESSAGE, TF_STATIC, Transforms
+
+#: Types of these outputs.
+KINDS = {
+    'drivable_scan': 'sensor_msgs/msg/LaserScan',
+    'drivable_cloud': 'sensor_msgs/msg/PointCloud2',
+    'drivable_grid': 'nav_msgs/msg/OccupancyGrid',
+    'camera_info': 'sensor_msgs/msg/CameraInfo',
+    'label_info': 'vision_msgs/msg/LabelInfo',
+    'diagnostics': 'diagnostic_msgs/msg/DiagnosticArray',
+}
+
+#: vision_msgs 4, which rosbags does not bring.
+_VISION = {
+    'vision_msgs/msg/VisionClass': 'uint16 class_id\nstring class_name\n',
+    'vision_msgs/msg/LabelInfo': (
+        'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n'
+    ),
+}
+
+#: Topics that are read for these outputs, by what they are.
+_CAMERA_INFO = KINDS['camera_info']
+
+
+class Extras:
+    """Makes these outputs of the frames of a recording, in their order.
+
+    :param topic: of the images.
+    :param camera_info: topic, or empty for the one beside the images.
+    :param frames: for messages about frames that have none of these outputs.
+    :raises RecordingError: when the recording does not have what they need.
+    :raises LinknetError: for settings of the ground that cannot work.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        classes: ClassTable,
+        recording: Recording,
+        topic: str,
+        camera_info: str,
+    ) -> None:
+        self._wanted = settings.extras
+        self._settings, self._classes = settings, classes
+        self._recording = recording
+        self._ground: GroundState | None = None
+        self._projector = GroundProjector()
+        #: Topics of the recording that are needed.
+        self.sources: tuple[str, ...] = ()
+        self._camera_info_topic = ''
+        self._infos: list[tuple[int, Any]] = []
+        self._transforms: Transforms | None = None
+        #: Frames that these outputs are missing for, by reason.
+        self._missing: Counter[str] = Counter()
+        if {'camera_info', *GROUND} & set(self._wanted):
+            self._camera_info_topic = _camera_info_topic(recording, topic, camera_info)
+            self.sources = (self._camera_info_topic,)
+        if set(GROUND) & set(self._wanted):
+            drivable = settings.products.drivable_classes
+            self._ground = GroundState.prepare(classes, settings.ground, drivable)
+            if settings.ground.use_tf:
+                found = [
+                    name
+                    for name in (TF_STATIC, TF)
+                    if name in recording.topics and recording.topics[name].kind == TF_MESSAGE
+                ]
+                if not found:
+                    raise RecordingError(
+                        f'neither {TF} nor {TF_STATIC} in {recording.path}',
+                        'set --ground-height instead of --ground-use-tf',
+                    )
+                self.sources += tuple(found)
+                self._transforms = Transforms()
+            else:
+                settings.ground.mount()
+
+    @property
+    def topics(self) -> Iterator[tuple[str, str, bool]]:
+        """Name, type, and whether it is latched, of each."""
+        for name in self._wanted:
+            grid = name == 'drivable_grid' and self._settings.ground.latched
+            yield name, KINDS[name], grid or name == 'label_info'
+
+    def read(self, messages: Messages) -> None:
+        """Read what is needed before the first frame: all camera infos and transforms."""
+        self._messages = messages
+        self._types = messages.types.types
+        messages.register(_VISION)
+        kinds = {name: self._recording.topics[name].kind for name in self.sources}
+        for topic, received, data in self._recording.messages(self.sources):
+            message = messages.read(kinds[topic], data)
+            if message is None:
+                continue
+            if topic == self._camera_info_topic:
+                self._infos.append((received, message))
+            elif self._transforms is not None:
+                self._transforms.add(message.transforms, static=topic == TF_STATIC)
+        self._infos.sort(key=lambda entry: entry[0])
+
+    def first(self, received: int) -> Iterator[tuple[str, bytes]]:
+        """What comes before the first frame, which was received at a moment [ns]."""
+        if 'label_info' not in self._wanted:
+            return
+        known = self._types['vision_msgs/msg/VisionClass']
+        yield self._made(
+            'label_info',
+            header=self._header(received, ''),
+            class_map=[known(number, name) for number, name in enumerate(self._classes.names)],
+            threshold=self._settings.inference.min_confidence,
+        )
+
+    def of(self, header: Any, received: int, result: Segmentation) -> Iterator[tuple[str, bytes]]:
+        """Outputs of a frame."""
+        if not self.sources:
+            return
+        height, width = result.labels.shape
+        try:
+            info = self._info_for(header, received, width, height)
+        except CalibrationError as error:
+            self._missing[str(error)] += 1
+            return
+        if self._ground is not None:
+            try:
+                yield from self._ground_of(self._ground, header, info, result)
+            except CalibrationError as error:
+                self._missing[str(error)] += 1
+        if 'camera_info' in self._wanted:
+            yield 'camera_info', self._messages.write(info, _CAMERA_INFO)
+
+    def last(self, received: int, report: Report) -> Iterator[tuple[str, bytes]]:
+        """What comes behind the last frame; adds to the report which outputs are missing."""
+        report.damage += [
+            f'{count} frames without {self._names()}: {reason}'
+            for reason, count in self._missing.most_common()
+        ]
+        if 'diagnostics' not in self._wanted:
+            return
+        entry = self._types['diagnostic_msgs/msg/KeyValue']
+        values = {
+            'model': self._settings.model.name,
+            'sha256': self._settings.sha256,
+            'backend': report.backend,
+            'frames': report.frames,
+            'segmented': report.segmented,
+            'bad': sum(report.bad.values()),
+            **{f'bad: {reason}': count for reason, count in report.bad.items()},
+            **{f'damage {n}': line for n, line in enumerate(report.damage, 1)},
+        }
+        sound = not report.bad and not report.damage
+        status = self._types['diagnostic_msgs/msg/DiagnosticStatus'](
+            level=0 if sound else 1,
+            name='linknet: recording',
+            message='all frames segmented' if sound else 'not all could be used',
+            hardware_id=self._settings.model.name,
+            values=[entry(name, str(value)) for name, value in values.items()],
+        )
+        header = self._header(received, '')
+        yield self._made('diagnostics', header=header, status=[status])
+
+    def _names(self) -> str:
+        return ', '.join(name for name in self._wanted if name in (*GROUND, 'camera_info'))
+
+    def _info_for(self, header: Any, received: int, width: int, height: int) -> Any:
+        """The camera info of a frame: of its stamp, else the newest before it, else the first."""
+        if not self._infos:
+            raise CalibrationError(f'no message on {self._camera_info_topic}')
+        at = bisect_right(self._infos, received, key=lambda entry: entry[0])
+        near = [info for _, info in self._infos[max(0, at - 8) : at + 8]]
+        same = [info for info in near if info.header.stamp == header.stamp]
+        info = same[0] if same else self._infos[max(0, at - 1)][1]
+        if info.header.frame_id != header.frame_id:
+            raise CalibrationError(
+                f"{self._camera_info_topic} is of frame '{info.header.frame_id}', the image of "
+                f"'{header.frame_id}'",
+                'name another topic with --camera-info',
+            )
+        k, p = fitted_matrices(info, width, height)
+        window = self._types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
+        return replace(
+            info,
+            header=header,
+            width=width,
+            height=height,
+            k=k,
+            p=p,
+            roi=window,
+            binning_x=0,
+            binning_y=0,
+        )
+
+    def _ground_of(
+        self, state: GroundState, header: Any, info: Any, result: Segmentation
+    ) -> Iterator[tuple[str, bytes]]:
+        settings = state.parameters
+        camera = camera_model_of(info, settings.rectified)
+        stamp = header.stamp
+        if self._transforms is None:
+            mount = settings.mount()
+        else:
+            moment = stamp.sec * 10**9 + stamp.nanosec
+            mount = self._transforms.mount(settings.base_frame, header.frame_id, moment)
+        seconds = stamp.sec + 1e-9 * stamp.nanosec
+        ground = self._projector.project(
+            state, camera, mount, result.labels, result.confidence, seconds
+        )
+        based = self._types['std_msgs/msg/Header'](stamp, settings.base_frame)
+        if 'drivable_scan' in self._wanted:
+            yield self._scan(ground, based)
+        if 'drivable_cloud' in self._wanted:
+            yield self._cloud(ground.points(), based)
+        if 'drivable_grid' in self._wanted:
+            yield self._grid(ground.cells(), state, based)
+
+    def _scan(self, ground: ProjectedGround, header: Any) -> tuple[str, bytes]:
+        scan = ground.scan
+        return self._made(
+            'drivable_scan',
+            header=header,
+            angle_min=scan.angle_min,
+            angle_max=scan.angle_max,
+            angle_increment=scan.increment,
+            time_increment=0.0,
+            scan_time=0.0,
+            range_min=0.0,
+            range_max=scan.range_max,
+            ranges=ground.ranges(),
+            intensities=np.empty(0, np.float32),
+        )
+
+    def _cloud(self, points: NDArray[np.float32], header: Any) -> tuple[str, bytes]:
+        field = self._types['sensor_msgs/msg/PointField']
+        return self._made(
+            'drivable_cloud',
+            header=header,
+            height=1,
+            width=len(points),
+            fields=[field(name, 4 * i, field.FLOAT32, 1) for i, name in enumerate('xyz')],
+            is_bigendian=False,
+            point_step=12,
+            row_step=12 * len(points),
+            data=np.frombuffer(np.ascontiguousarray(points).tobytes(), np.uint8),
+            is_dense=True,
+        )
+
+    def _grid(self, cells: NDArray[np.int8], state: GroundState, header: Any) -> tuple[str, bytes]:
+        area, types = state.options.area, self._types
+        corner = types['geometry_msgs/msg/Point'](*area.corner, state.options.plane_z)
+        pose = types['geometry_msgs/msg/Pose'](
+            corner, types['geometry_msgs/msg/Quaternion'](0.0, 0.0, 0.0, 1.0)
+        )
+        info = types['nav_msgs/msg/MapMetaData'](
+            header.stamp, area.resolution, area.columns, area.rows, pose
+        )
+        cells = np.ascontiguousarray(cells).reshape(-1)
+        return self._made('drivable_grid', header=header, info=info, data=cells)
+
+    def _header(self, moment: int, frame_id: str) -> Any:
+        stamp = self._types['builtin_interfaces/msg/Time'](*divmod(moment, 10**9))
+        return self._types['std_msgs/msg/Header'](stamp, frame_id)
+
+    def _made(self, name: str, **fields: Any) -> tuple[str, bytes]:
+        kind = KINDS[name]
+        return name, self._messages.write(self._types[kind](**fields), kind)
+
+
+def _camera_info_topic(recording: Recording, topic: str, named: str) -> str:
+    """The camera_info that belongs to an image topic.
+
+    :raises RecordingError: when it is not there.
+    """
+    infos = [name for name, channel in recording.topics.items() if channel.kind == _CAMERA_INFO]
+    beside = f'{topic.removesuffix("/compressed").rpartition("/")[0]}/camera_info'
+    wanted = named or beside
+    if wanted in infos:
+        return wanted
+    if not named and len(infos) == 1:
+        return infos[0]
+    there = _listed(infos)
+    raise RecordingError(
+        f'no camera_info on {wanted} in {recording.path} (there: {there})',
+        'name its topic with --camera-info, or leave out the outputs that need it',
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ', '.join(names) or 'none'

@@ -1,5 +1,7 @@
 """Compare the back ends and precisions of this machine: `python -m linknet_ros.benchmark`.
 
+`python -m linknet_ros benchmark recordings` is about recordings.
+
 Every figure comes from one run. Each cell of the table is measured in processes of its own, and
 all contenders take their turn in every round, so that what else the machine does then falls on
 all of them alike.
@@ -19,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from linknet_ros.benchmark import recordings
 from linknet_ros.benchmark.machine import machine
 from linknet_ros.benchmark.report import FIGURES, doubt, plot, table
 from linknet_ros.errors import LinknetError
@@ -186,6 +189,10 @@ def _progress(text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ['recordings']:
+        recordings.main(given[1:])
+        return
     parser = argparse.ArgumentParser(
         prog='python -m linknet_ros.benchmark', description=__doc__.partition(':')[0]
     )

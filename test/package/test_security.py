@@ -26,6 +26,8 @@ WRITERS = {
     'linknet_ros/demo/demo.py': '--out',
     'linknet_ros/simulation/ground_accuracy.py': '--pictures',
     'linknet_ros/benchmark/node.py': '--out',
+    'linknet_ros/benchmark/recordings.py': '--out, and a temporary folder',
+    'linknet_ros/benchmark/recordings_usual.py': 'that folder',
     'linknet_ros/benchmark/node_rounds.py': 'a temporary folder',
     'linknet_ros/benchmark/node_report.py': '--out of node_benchmark',
     'linknet_ros/recordings/files.py': 'OUT of segment_files',

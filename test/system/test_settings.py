@@ -52,7 +52,7 @@ def test_options_of_a_command_line(capsys):
     arguments = '--color blue --wheels-names a,b --load 1 --no-brake --wheels-count 6'
     parsed = vars(parser.parse_args(arguments.split()))
     assert parsed == {
-        'color': 'blue', 'wheels_count': 6, 'wheels_names': ('a', 'b'), 'load': 1.0,
+        'color': 'blue', 'wheels.count': 6, 'wheels.names': ('a', 'b'), 'load': 1.0,
         'brake': False,
     }  # fmt: skip
     for wrong in ('--color green', '--wheels-count 7', '--load 2', '--load nan'):

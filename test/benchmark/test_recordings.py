@@ -43,8 +43,8 @@ def test_usual_loop_gives_labels(bags, model, frames, tmp_path):
 
 def test_runs(model, tmp_path, capsys):
     recordings.main(
-        ['--model', str(model.path), '--backend', 'onnxruntime', '--precision', 'fp32']
-        + ['--size', '96x64', '--frames', '4', '--rounds', '1', '--out', str(tmp_path / 'out')]
+        f'--model {model.path} --backend onnxruntime --precision fp32 --size 96x64 --frames 4 '
+        f'--rounds 1 --out {tmp_path}/out'.split()
     )
     assert 'segment_bag, labels out' in capsys.readouterr().out
     record = json.loads((tmp_path / 'out' / 'recordings.json').read_text())

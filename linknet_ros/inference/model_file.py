@@ -239,5 +239,4 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"cannot read model file '{path}': {error.strerror}") from error
 
 
-#: The former name, until every room has the new one.
 load_model = load_model

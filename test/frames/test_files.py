@@ -82,13 +82,6 @@ def test_folder_is_read_by_name(folder):
     assert [frame.labels for frame in frames] == [None] * 4
 
 
-def test_folder_keeps_pixels(folder):
-    write(folder / 'a.png')
-    source = open_files(str(folder))
-    (frame,) = source.frames()
-    np.testing.assert_array_equal(frame.bgr, PIXELS)
-
-
 def test_grey_image_becomes_bgr(folder):
     write(folder / 'a.png', np.array([[0, 100], [200, 255]], np.uint8))
     (frame,) = open_files(str(folder)).frames()
@@ -128,16 +121,6 @@ def test_annotation_that_holds_no_ids(folder, annotations, picture):
     (error,) = open_files(str(folder)).frames()
     assert isinstance(error, SourceError)
     assert "expected 8 bits of its frame's size (2, 3)" in str(error)
-
-
-def test_damaged_annotation(folder, annotations):
-    write(folder / 'a.png')
-    write(folder / 'b.png')
-    (annotations / 'a.png').write_bytes(encoded('.png', LABELS)[:30])
-    error, b = open_files(str(folder)).frames()
-    assert isinstance(error, SourceError)
-    assert 'valannot/a.png is cut short (30 bytes)' in str(error)
-    np.testing.assert_array_equal(b.bgr, PIXELS)
 
 
 @pytest.mark.parametrize(
@@ -301,11 +284,6 @@ def test_video_plays_twice(video_path):
             # Motion JPEG keeps colours of a flat picture to a few steps.
             assert np.abs(frame.bgr.astype(int) - solid(blue, (24, 32))).max() <= 4
         assert [frame.labels for frame in frames] == [None] * 3
-
-
-def test_suffix_of_a_video_may_be_in_capitals(video_path):
-    path = video_path.rename(video_path.with_suffix('.AVI'))
-    assert len(list(open_files(str(path)).frames())) == 3
 
 
 def test_video_without_frames(tmp_path):

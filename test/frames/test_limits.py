@@ -3,15 +3,7 @@
 import os
 
 import linknet_ros
-from linknet_ros.frames import encoded as encoded_images
-from linknet_ros.frames import files as frame_sources
-from linknet_ros.frames import raw as image_decoding
-from linknet_ros.limits import MAX_PIXELS, MAX_SIDE
-
-
-def test_one_definition():
-    assert frame_sources.MAX_PIXELS is image_decoding.MAX_PIXELS is MAX_PIXELS
-    assert encoded_images.MAX_SIDE is image_decoding.MAX_SIDE is MAX_SIDE
+from linknet_ros.limits import MAX_PIXELS
 
 
 def test_opencv_gets_the_same_unless_somebody_said_otherwise(monkeypatch):

@@ -43,17 +43,6 @@ def test_fit_into_480x360(frame, scaled, buffer):
     assert (fit.buffer_width, fit.buffer_height) == buffer
 
 
-def test_scales_only_when_sizes_differ():
-    assert not fit_frame(480, 360, 480, 360).scales
-    assert not fit_frame(480, 270, 480, 360).scales
-    assert fit_frame(480, 361, 480, 360).scales
-
-
-def test_fits_of_the_same_sizes_are_equal():
-    assert fit_frame(640, 360, 480, 360) == Fit(640, 360, 480, 270)
-    assert hash(fit_frame(640, 360, 480, 360)) == hash(Fit(640, 360, 480, 270))
-
-
 @given(SIDES, SIDES, NETWORK_SIDES, NETWORK_SIDES)
 @example(640, 360, 480, 360)
 @example(480, 360, 480, 360)
@@ -91,25 +80,6 @@ def test_padding_repeats_the_last_column_and_row():
     for row in range(2, 32):
         np.testing.assert_array_equal(buffer[row], buffer[1])
     np.testing.assert_array_equal(buffer, np.pad(frame, ((0, 30), (0, 29), (0, 0)), mode='edge'))
-
-
-@pytest.mark.parametrize('size', SIZES)
-def test_padding_repeats_the_scaled_frame(size):
-    fitter = fitter_of(*size, 480, 360)
-    frame = np.random.default_rng(2).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    buffer = fitter.to_network(frame)
-    content = fitter.crop(buffer)
-    below, right = buffer.shape[0] - content.shape[0], buffer.shape[1] - content.shape[1]
-    np.testing.assert_array_equal(
-        buffer, np.pad(content, ((0, below), (0, right), (0, 0)), mode='edge')
-    )
-    if size == (480, 360):
-        np.testing.assert_array_equal(content, frame)
-
-
-def test_frame_of_whole_multiples_is_copied_without_padding():
-    frame = np.random.default_rng(3).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(fitter_of(96, 64, 96, 64).to_network(frame), frame)
 
 
 @pytest.mark.parametrize(
@@ -178,13 +148,6 @@ def test_frame_may_be_read_only_or_a_view(network):
     np.testing.assert_array_equal(fitter_of(96, 64, *network).to_network(frame), expected)
 
 
-def test_frame_is_not_changed():
-    frame = np.random.default_rng(6).integers(0, 256, (51, 97, 3), dtype=np.uint8)
-    before = frame.copy()
-    fitter_of(97, 51, 96, 64).to_network(frame)
-    np.testing.assert_array_equal(frame, before)
-
-
 # Labels back.
 
 
@@ -196,37 +159,9 @@ def test_labels_come_back_as_blocks():
     )
 
 
-def test_labels_shrink_to_the_middle_of_each_block():
-    labels = np.arange(36, dtype=np.uint8).reshape(6, 6)
-    np.testing.assert_array_equal(
-        FrameFitter(Fit(2, 2, 6, 6)).to_frame(labels), [[7, 10], [25, 28]]
-    )
-
-
 def test_labels_are_the_same_array_when_nothing_scales():
     labels = random_labels(360, 480)
     assert fitter_of(480, 360, 480, 360).to_frame(labels) is labels
-
-
-def test_crop_is_a_view_of_the_top_left():
-    output = random_labels(288, 480)
-    cropped = fitter_of(640, 360, 480, 360).crop(output)
-    np.testing.assert_array_equal(cropped, output[:270, :480])
-    assert np.shares_memory(cropped, output)
-
-
-@pytest.mark.parametrize('size', SIZES)
-def test_constant_quarters_survive_the_way_back(size):
-    fitter = fitter_of(*size, 480, 360)
-    width, height = fitter.fit.scaled_width, fitter.fit.scaled_height
-    labels = np.full((height, width), 3, np.uint8)
-    labels[: height // 2, : width // 2] = 250
-    back = fitter.to_frame(labels)
-    assert back.shape == (size[1], size[0])
-    middle_x, middle_y = size[0] // 2, size[1] // 2
-    np.testing.assert_array_equal(back[: middle_y - 2, : middle_x - 2], 250)
-    np.testing.assert_array_equal(back[middle_y + 2 :], 3)
-    np.testing.assert_array_equal(back[:, middle_x + 2 :], 3)
 
 
 @given(SIDES, SIDES, st.integers(32, 512), st.integers(32, 512))

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from linknet_ros.errors import ModelError
+from linknet_ros.errors import BackendError, ModelError
 from linknet_ros.inference.model_file import load_model, metadata_of
 
 #: A class as the metadata have it.
@@ -106,6 +106,24 @@ def test_precision(model, int8_proto, channel_proto, write_model):
     assert load_model(old).precision == 'fp32'
 
 
+@pytest.mark.parametrize(
+    ('made_for', 'precision', 'problem'),
+    [
+        ('int8', 'fp32', 'is made for int8, not fp32'),
+        ('int8', 'bf16', 'is made for int8, not bf16'),
+        ('fp32', 'int8', 'is made for fp32, not int8'),
+        ('fp16', 'int8', 'is made for fp16, not int8'),
+    ],
+)
+def test_precision_that_it_is_not_made_for(model, made_for, precision, problem):
+    file = dataclasses.replace(model, precision=made_for)
+    with pytest.raises(BackendError, match=problem) as caught:
+        file.check_precision(precision)
+    assert caught.value.fix
+    file.check_precision('auto')
+    file.check_precision(made_for)
+
+
 @pytest.mark.parametrize('precision', ['int4', '', 'FP32'])
 def test_precision_of_the_future(channel_proto, write_model, precision):
     path = write_model(change_metadata(channel_proto, precision=precision))
@@ -129,11 +147,6 @@ def test_directory(tmp_path):
         load_model(tmp_path)
 
 
-def test_file_below_a_file(model_path):
-    with pytest.raises(ModelError, match=r'cannot read model file .*: Not a directory'):
-        load_model(model_path / 'model.onnx')
-
-
 @pytest.mark.parametrize(
     'data',
     [b'', b'\x93NUMPY\x01\x00', bytes(range(256)) * 8, b'# Model card\n\nLinkNet on CamVid.\n'],
@@ -146,15 +159,6 @@ def test_file_of_something_else(tmp_path, data):
         ModelError, match=r'model\.onnx is not a readable ONNX file \(.+\); copy or'
     ):
         load_model(path)
-
-
-def test_random_bytes(tmp_path):
-    path = tmp_path / 'model.onnx'
-    generator = np.random.default_rng(0)
-    for _ in range(50):
-        path.write_bytes(generator.bytes(500))
-        with pytest.raises(ModelError, match='is not a readable ONNX file'):
-            load_model(path)
 
 
 def test_git_lfs_pointer(tmp_path):
@@ -177,7 +181,7 @@ def test_too_large_file_is_refused_unread(model_path, monkeypatch):
     monkeypatch.setattr('linknet_ros.inference.model_file.MAX_MODEL_BYTES', size)
     load_model(model_path)
     monkeypatch.setattr('linknet_ros.inference.model_file.MAX_MODEL_BYTES', size - 1)
-    with pytest.raises(ModelError, match=f'has {size} bytes, more than the {size - 1} that'):
+    with pytest.raises(ModelError, match=f'has {size} bytes, more than the limit of {size - 1}'):
         load_model(model_path)
 
 
@@ -190,16 +194,17 @@ def test_missing_onnx_package(model_path, monkeypatch):
 # Models that are not ours.
 
 
-def test_onnx_without_metadata(channel_proto, write_model):
-    del channel_proto.metadata_props[:]
-    with pytest.raises(ModelError, match=r'without the metadata .* python -m training\.export'):
-        load_model(write_model(channel_proto))
-
-
-@pytest.mark.parametrize('version', ['2', '0', '1.0', ''])
-def test_other_format_version(channel_proto, write_model, version):
+@pytest.mark.parametrize(
+    ('version', 'message'),
+    [
+        ('2', 'has format version 2, this package reads 1; export it again or update'),
+        ('', 'has format version , this package reads 1'),
+        (None, r'without the metadata of this package; make one with python -m training\.export'),
+    ],
+)
+def test_other_format_version(channel_proto, write_model, version, message):
     path = write_model(change_metadata(channel_proto, format_version=version))
-    with pytest.raises(ModelError, match=f'has format version {version}, this package reads 1'):
+    with pytest.raises(ModelError, match=message):
         load_model(path)
 
 
@@ -259,15 +264,9 @@ def test_damaged_metadata(channel_proto, write_model, changes, reason):
     assert '\x1b' not in str(caught.value)
 
 
-def test_entry_that_is_there_twice(channel_proto, write_model):
-    channel_proto.metadata_props.add(key='classes', value='[]')
-    with pytest.raises(ModelError, match=r'duplicate keys in metadata_props'):
-        load_model(write_model(channel_proto))
-
-
 def test_endless_file_is_refused():
     with pytest.raises(
-        ModelError, match="cannot read model file '/dev/zero': it is a pipe or dev"
+        ModelError, match="cannot read model file '/dev/zero': it is a pipe or a dev"
     ):
         load_model('/dev/zero')
 

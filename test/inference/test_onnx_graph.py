@@ -85,16 +85,6 @@ def test_values_are_those_of_float16(half_proto):
     np.testing.assert_array_equal(weight, np.full((3, 3, 1, 1), 0.0999755859375, np.float32))
 
 
-def test_weight_that_is_not_kept_as_raw_bytes(half_proto):
-    tensor = helper.make_tensor('weight.float16', TensorProto.FLOAT16, (3, 3, 1, 1), range(9))
-    assert not tensor.raw_data
-    half_proto.graph.initializer[0].CopyFrom(tensor)
-    expand_float16_weights(PATH, half_proto.graph)
-    weights = weights_of(half_proto.graph)
-    assert list(weights) == ['weight']
-    np.testing.assert_array_equal(weights['weight'].ravel(), np.arange(9))
-
-
 def test_weight_that_another_node_reads_is_kept(half_proto, half_weight):
     half_proto.graph.node.append(helper.make_node('Shape', ['weight.float16'], ['shape']))
     expand_float16_weights(PATH, half_proto.graph)
@@ -107,17 +97,6 @@ def test_weight_that_another_node_reads_is_kept(half_proto, half_weight):
         np.testing.assert_array_equal(array, half_weight)
     assert half_proto.graph.node[-1].op_type == 'Shape'
     assert not any('weight' in node.output for node in half_proto.graph.node)
-
-
-def test_cast_to_another_type_is_left_alone(half_proto, half_weight):
-    node = cast('weight.float16', 'weight.double', TensorProto.DOUBLE)
-    half_proto.graph.node.append(node)
-    expand_float16_weights(PATH, half_proto.graph)
-    assert half_proto.graph.node[-1] == node
-    weights = weights_of(half_proto.graph)
-    assert sorted(weights) == ['weight', 'weight.float16']
-    assert weights['weight.float16'].dtype == np.float16
-    np.testing.assert_array_equal(weights['weight.float16'], half_weight)
 
 
 def test_other_weights_and_casts_are_left_alone(half_proto):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import linknet_ros.inference.segmenter as segmenter_module
-from linknet_ros.errors import BackendError, FrameError, ParameterError
+from linknet_ros.errors import FrameError, ParameterError
 from linknet_ros.inference.backend import CPU_BACKENDS
 from linknet_ros.inference.fitting import FrameFitter, fit_frame
 from linknet_ros.inference.model_file import load_model
@@ -83,25 +83,6 @@ def test_any_size_equals_fitting_and_cropping_by_hand(model, backend, size):
     segmenter.close()
 
 
-@pytest.mark.parametrize('size', SIZES)
-def test_regions_lie_where_they_are_in_the_frame(segmenter, size):
-    width, height = size
-    frame = one_color(width, height, (200, 0, 0))
-    frame[:, width // 2 :] = 0, 150, 0
-    frame[height // 2 :, : width // 2] = 0, 0, 100
-    result = segmenter.segment(frame)
-    # A pixel of the network is up to 1920 / 96 = 20 pixels of the frame: leave out the borders.
-    x, y = np.arange(width), np.arange(height)
-    inside = np.ix_(abs(y - height / 2) > height / 30, abs(x - width / 2) > width / 40)
-    labels = np.full((height, width), 0, np.uint8)
-    labels[:, width // 2 :] = 1
-    labels[height // 2 :, : width // 2] = 2
-    np.testing.assert_array_equal(result.labels[inside], labels[inside])
-    np.testing.assert_array_equal(
-        result.confidence[inside], np.array([200, 150, 100])[labels[inside]]
-    )
-
-
 def test_confidence_is_scaled_when_it_is_asked_for(segmenter, monkeypatch):
     scaled = []
     to_frame = FrameFitter.to_frame
@@ -128,12 +109,6 @@ def test_results_do_not_change_with_the_next_frame(segmenter):
         assert (second.labels != labels).any()
         assert first.labels.flags.c_contiguous
         assert first.labels.flags.writeable
-
-
-def test_writing_into_a_result_does_not_reach_the_next(segmenter):
-    frame = random_frame(96, 64)
-    segmenter.segment(frame).labels[:] = 77
-    np.testing.assert_array_equal(segmenter.segment(frame).labels, frame.argmax(2))
 
 
 # Confidence.
@@ -185,15 +160,6 @@ def test_nan_is_unlabelled_and_never_road(nan_proto, write_model, backend, size)
     assert (result.confidence[bottom] == 255).all()
 
 
-def test_undecided_pixels_have_a_third_of_the_confidence(nan_proto, write_model):
-    segmenter = Segmenter(load_model(write_model(nan_proto)), backend=BACKEND)
-    result = segmenter.segment(one_color(96, 64, (100, 100, 100)), min_confidence=1 / 3)
-    assert (result.confidence == 85).all()
-    assert (result.labels == 0).all()
-    result = segmenter.segment(one_color(96, 64, (100, 100, 100)), min_confidence=86 / 255)
-    assert (result.labels == 255).all()
-
-
 # Frames and parameters that cannot work.
 
 
@@ -222,16 +188,6 @@ def test_network_size_too_small(model, size):
         Segmenter(model, network_size=size)
 
 
-def test_backend_that_does_not_open_fails_at_once(model):
-    with pytest.raises(BackendError, match="unknown backend 'abacus'"):
-        Segmenter(model, backend='abacus')
-
-
-def test_says_what_runs(segmenter, model):
-    assert (segmenter.backend, segmenter.precision) == (BACKEND, 'fp32')
-    assert segmenter.model is model
-
-
 # Networks kept ready.
 
 
@@ -244,26 +200,12 @@ def test_zero_in_the_network_size_is_the_models_default(model, backends, network
     assert [backend.size for backend in backends] == [opened]
 
 
-def test_one_size_is_opened_once(model, backends):
-    segmenter = Segmenter(model)
-    for _ in range(3):
-        segmenter.segment(random_frame(96, 64))
-    assert len(backends) == 1
-
-
 def test_prepare_opens_before_the_first_frame(model, backends):
     segmenter = Segmenter(model, network_size=(480, 360))
     segmenter.prepare(640, 360)
     assert [backend.size for backend in backends] == [(480, 384), (480, 288)]
     segmenter.segment(random_frame(640, 360))
     assert len(backends) == 2
-
-
-def test_frames_of_the_same_shape_share_a_network(model, backends):
-    segmenter = Segmenter(model, network_size=(480, 360))
-    for size in [(640, 360), (1280, 720), (1920, 1080)]:
-        segmenter.segment(random_frame(*size))
-    assert [backend.size for backend in backends] == [(480, 384), (480, 288)]
 
 
 def test_oldest_size_is_closed_and_opened_again_when_it_comes_back(model, backends):
@@ -298,21 +240,6 @@ def test_shared_network_is_closed_with_its_last_size(model, backends):
     assert not backends[0].closed
     segmenter.segment(random_frame(96, 30))
     assert [b.closed for b in backends] == [True, False, False, False]
-
-
-@EACH_BACKEND
-def test_more_sizes_than_are_kept_stay_right(model, backend):
-    segmenter = Segmenter(model, backend=backend, precision='fp32')
-    sizes = [(96, 64), (64, 64), (30, 64), (96, 30), (96, 64), (640, 64), (64, 64)]
-    for seed, size in enumerate(sizes * 2):
-        frame = random_frame(*size, seed=seed)
-        result = segmenter.segment(frame)
-        fitter = FrameFitter(fit_frame(*size, 96, 64))
-        image = fitter.crop(fitter.to_network(frame))
-        np.testing.assert_array_equal(
-            result.labels, fitter.to_frame(image.argmax(2).astype(np.uint8))
-        )
-    segmenter.close()
 
 
 def test_close_closes_every_network_once(model, backends):

@@ -27,7 +27,7 @@ from linknet_ros.inference.tensorrt.backend import TensorrtBackend
 from linknet_ros.inference.tensorrt.build import build_plan
 from linknet_ros.inference.tensorrt.cache import EngineCache
 from linknet_ros.inference.tensorrt.cuda import Cuda
-from linknet_ros.inference.tensorrt.library import log_of, open_library
+from linknet_ros.inference.tensorrt.library import open_library
 from linknet_ros.inference.tensorrt.options import LIBRARIES, TensorrtOptions, default_cache_dir
 
 API = json.loads((DATA / 'tensorrt_api.json').read_text())
@@ -304,17 +304,6 @@ def test_int8(int8_model, int8_results, fake_gpu, options, built, lines, version
     assert 'in int8 on Fake Orin' in lines[0]
 
 
-def test_fp16_file(fp16_proto, write_model, fake_gpu, options, built):
-    model = load_model(write_model(fp16_proto))
-    fake_gpu()
-    backend = open_it(model, options)
-    image = random_image()
-    expected = (image[:, :, ::-1] * np.array([1, 0.5, 0.25])).argmax(2)
-    np.testing.assert_array_equal(backend.infer(image)[0], expected)
-    assert backend.precision == 'fp16'
-    assert types_of(backend.engine_path) == {TensorProto.FLOAT16}
-
-
 @pytest.mark.parametrize(
     ('file', 'precision', 'message'),
     [
@@ -332,28 +321,6 @@ def test_precision_that_a_file_is_not_made_for(
     files = {'fp32': model, 'int8': int8_model, 'fp16': load_model(write_model(fp16_proto, 'h'))}
     with pytest.raises(BackendError, match=message):
         open_it(files[file], options, precision)
-
-
-@pytest.mark.parametrize(
-    ('version', 'missing'),
-    [
-        ('10.3.0', ['EngineStat', 'Builder.build_engine_with_config']),
-        ('11.0.0.114', ['BuilderFlag.FP16', 'NetworkDefinitionCreationFlag.EXPLICIT_BATCH']),
-    ],
-)
-def test_stand_in_has_what_the_version_has(fake_gpu, version, missing):
-    fake_gpu(version)
-    import tensorrt
-
-    assert tensorrt.BuilderFlag.TF32
-    for name in missing:
-        kind, _, member = name.partition('.')
-        if not member:
-            assert not hasattr(tensorrt, kind)
-        elif kind == 'Builder':
-            assert not hasattr(tensorrt.Builder(log_of(tensorrt)), member)
-        else:
-            assert not hasattr(getattr(tensorrt, kind), member)
 
 
 def test_weight_too_large_for_fp16(channel_proto, write_model, fake_gpu, options, built):
@@ -462,15 +429,6 @@ def test_runs_without_a_graph_that_cuda_refuses(model, fake_gpu, options, built,
     assert state.leaks() == {}
 
 
-def test_graph_that_does_not_launch(model, fake_gpu, options, built, lines):
-    state = fake_gpu(fail={'cudaGraphLaunch': [1, 0]})
-    backend = open_it(model, options)
-    check(backend)
-    backend.close()
-    assert 'cudaGraphLaunch failed' in lines[-1]
-    assert state.leaks() == {}
-
-
 def test_no_graph_wanted(model, fake_gpu, options, built):
     state = fake_gpu()
     backend = open_it(model, replace(options, cuda_graph=False))
@@ -508,13 +466,6 @@ def test_out_of_memory(model, fake_gpu, options, built, call, before):
     assert state.leaks() == {}
 
 
-def test_memory_that_is_really_used_up(model, fake_gpu, options, built):
-    state = fake_gpu(devices=[ORIN | {'mib': 0.01}])
-    with pytest.raises(BackendError, match=r'cudaErrorMemoryAllocation \(2\); 0 of 0 MiB are fre'):
-        open_it(model, options)
-    assert state.leaks() == {}
-
-
 @pytest.mark.parametrize(
     ('rules', 'message'),
     [
@@ -537,19 +488,6 @@ def test_what_fails_when_it_runs(model, fake_gpu, options, built, rules, message
         assert state.leaks() == {}
 
 
-def test_used_from_any_thread(model, fake_gpu, options, built):
-    fake_gpu()
-    open_it(model, options).close()
-    state = fake_gpu()
-    backend = open_it(model, options)
-    threads = [threading.Thread(target=check, args=(backend, 3)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-        thread.join()
-    backend.close()
-    assert len(state.threads) == 1
-
-
 def test_second_gpu(model, fake_gpu, options, built):
     state = fake_gpu(devices=[ORIN, ORIN | {'name': 'Second'}])
     backend = open_it(model, replace(options, device=1))
@@ -557,16 +495,6 @@ def test_second_gpu(model, fake_gpu, options, built):
     check(backend)
     backend.close()
     assert head_of(backend.engine_path)['name'] == 'Second'
-
-
-@pytest.mark.parametrize('shape', [(64, 32, 3), (32, 64, 4), (32, 64)])
-def test_image_of_another_size(model, fake_gpu, options, built, shape):
-    fake_gpu()
-    backend = open_it(model, options)
-    with pytest.raises(BackendError, match=r'image is \(.*\), opened for \(32, 64, 3\)'):
-        backend.infer(np.zeros(shape, np.uint8))
-    with pytest.raises(BackendError, match='image is float32, expected uint8'):
-        backend.infer(np.zeros((32, 64, 3), np.float32))
 
 
 def test_closed(model, fake_gpu, options, built):

@@ -105,12 +105,12 @@ def test_interrupted(model, fake_gpu, tmp_path):
     command = [sys.executable, '-m', 'linknet_ros', 'build_engine', str(model.path)]
     environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}
     options = ['--cache-dir', str(tmp_path / 'engines')]
-    with subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
+    with subprocess.Popen([*command, *options], env=environment, **pipes) as process:
         # It says so when the builder runs.
         lines = iter(process.stdout.readline, '')
         assert any('MiB are free' in line for line in lines)
         process.terminate()
-        assert (process.wait(), process.stdout.read()) == (128 + signal.SIGTERM, '')
+        _, errors = process.communicate()
+        assert (process.returncode, errors) == (128 + signal.SIGTERM, '')
     assert not list((tmp_path / 'engines').glob('*.engine'))

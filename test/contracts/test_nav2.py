@@ -31,26 +31,25 @@ ROAD, PEDESTRIAN = CAMVID.ids(['road', 'pedestrian'])
 
 
 class Tf:
-    """Where a robot is in odom, known for one moment: at (12, -7), turned by 0.6 rad."""
+    """Where a robot is in odom at one moment; at first at (12, -7), turned by 0.6 rad."""
 
-    X, Y, YAW = 12.0, -7.0, 0.6
-
-    def __init__(self, stamp, frame='base_link'):
+    def __init__(self, stamp, frame='base_link', x=12.0, y=-7.0, yaw=0.6):
         self.stamp, self.frame = nanoseconds(stamp), frame
+        self.x, self.y, self.yaw = x, y, yaw
 
     def knows(self, header):
         """What a tf2_ros::MessageFilter waits for."""
         return header.frame_id == self.frame and nanoseconds(header.stamp) == self.stamp
 
     def to_odom(self, points):
-        sin, cos = math.sin(self.YAW), math.cos(self.YAW)
+        sin, cos = math.sin(self.yaw), math.cos(self.yaw)
         x, y = points[:, 0], points[:, 1]
-        turned = np.stack([cos * x - sin * y + self.X, sin * x + cos * y + self.Y], 1)
+        turned = np.stack([cos * x - sin * y + self.x, sin * x + cos * y + self.y], 1)
         return np.hstack([turned, points[:, 2:]])
 
     def from_odom(self, points):
-        sin, cos = math.sin(self.YAW), math.cos(self.YAW)
-        x, y = points[:, 0] - self.X, points[:, 1] - self.Y
+        sin, cos = math.sin(self.yaw), math.cos(self.yaw)
+        x, y = points[:, 0] - self.x, points[:, 1] - self.y
         turned = np.stack([cos * x + sin * y, cos * y - sin * x], 1)
         return np.hstack([turned, points[:, 2:]])
 
@@ -67,42 +66,91 @@ def projected(scan):
 class ObstacleLayer:
     """nav2_costmap_2d/plugins/obstacle_layer.cpp and observation_buffer.cpp at a3a9704.
 
+    The costmap is 40 m wide, around where the robot is first, and does not roll.
+
     :param values: parameters of one of its observation_sources.
     """
 
+    FREE, LETHAL, NO_INFORMATION = 0, 254, 255
+    STEP, SIZE = 0.1, 400
+
     def __init__(self, peer, values, tf):
-        self.values, self.tf, self.marks, self.free, self.heard = values, tf, None, None, 0
+        self.values = {'raytrace_min_range': 0.0, 'obstacle_min_range': 0.0, **values}
+        self.tf, self.marks, self.heard = tf, None, 0
+        self.corner = np.array([tf.x, tf.y]) - self.STEP * self.SIZE / 2
+        self.costs = np.full((self.SIZE, self.SIZE), self.NO_INFORMATION, np.uint8)
         scan = values['data_type'] == 'LaserScan'
         kind, take = (LaserScan, self.take_scan) if scan else (PointCloud2, self.take_cloud)
         peer.create_subscription(kind, values['topic'], take, BEST_EFFORT)
 
     def take_scan(self, scan):
         """laserScanValidInfCallback, or laserScanCallback."""
+        if self.tf.knows(scan.header):
+            ranges = np.array(scan.ranges, np.float32)
+            if self.values['inf_is_valid']:
+                ranges[np.isposinf(ranges)] = scan.range_max - 0.0001
+            scan.ranges = ranges.tolist()
+            self.buffer(projected(scan))
         self.heard += 1
-        if not self.tf.knows(scan.header):
-            return
-        ranges = np.array(scan.ranges, np.float32)
-        if self.values['inf_is_valid']:
-            ranges[np.isposinf(ranges)] = scan.range_max - 0.0001
-        scan.ranges = ranges.tolist()
-        self.buffer(projected(scan))
 
     def take_cloud(self, cloud):
-        self.heard += 1
         if self.tf.knows(cloud.header):
             self.buffer(np.frombuffer(cloud.data, np.float32).reshape(-1, 3).astype(float))
+        self.heard += 1
 
     def buffer(self, points):
-        """bufferCloud; then what updateBounds marks, and where raytraceFreespace ends."""
+        """bufferCloud, then updateBounds: first raytraceFreespace, then the marks."""
         there = self.tf.to_odom(points)
         height = there[:, 2]
         low, high = (self.values[f'{end}_obstacle_height'] for end in ('min', 'max'))
         there = there[(height >= low) & (height <= high)]
-        away = np.hypot(there[:, 0] - self.tf.X, there[:, 1] - self.tf.Y)
-        if self.values['marking']:
-            self.marks = there[away < self.values['obstacle_max_range']]
+        away = np.hypot(there[:, 0] - self.tf.x, there[:, 1] - self.tf.y)
         if self.values['clearing']:
-            self.free = there[away >= self.values['obstacle_max_range']]
+            for point in there[:, :2]:
+                self.clear_to(point)
+        if self.values['marking']:
+            near, far = (self.values[f'obstacle_{end}_range'] for end in ('min', 'max'))
+            self.marks = there[(away >= near) & (away < far)]
+            column, row = self.cell(self.marks[:, :2].T)
+            self.costs[row, column] = self.LETHAL
+
+    def cell(self, point):
+        x, y = point
+        return (
+            np.floor((x - self.corner[0]) / self.STEP).astype(int),
+            np.floor((y - self.corner[1]) / self.STEP).astype(int),
+        )
+
+    def clear_to(self, point):
+        """nav2_util::raytraceLine: the whole line, from raytrace_min_range to its end."""
+        (x0, y0), (x1, y1) = self.cell((self.tf.x, self.tf.y)), self.cell(point)
+        distance = math.hypot(x1 - x0, y1 - y0)
+        least, most = (
+            math.ceil(self.values[f'raytrace_{end}_range'] / self.STEP) for end in ('min', 'max')
+        )
+        if distance < least or not distance:
+            return
+        x, y = int(x0 + (x1 - x0) / distance * least), int(y0 + (y1 - y0) / distance * least)
+        steps, other = abs(x1 - x), abs(y1 - y)
+        dx, dy = (1 if x1 > x else -1), (1 if y1 > y else -1)
+        (da, db), (steps, other) = (
+            (((dx, 0), (0, dy)), (steps, other))
+            if steps >= other
+            else (((0, dy), (dx, 0)), (other, steps))
+        )
+        error = steps // 2
+        for _ in range(min(steps, int(min(1.0, most / distance) * steps))):
+            self.costs[y, x] = self.FREE
+            x, y, error = x + da[0], y + da[1], error + other
+            if error >= steps:
+                x, y, error = x + db[0], y + db[1], error - steps
+        self.costs[y, x] = self.FREE
+
+    def centres(self, cost):
+        """Points in the base frame at the centres of all cells of a cost."""
+        row, column = np.nonzero(self.costs == cost)
+        points = self.corner + self.STEP * (np.stack([column, row], 1) + 0.5)
+        return self.tf.from_odom(np.hstack([points, np.zeros((len(points), 1))]))
 
 
 def nav2_file():
@@ -152,7 +200,7 @@ def on_the_truth(truth, points):
 
 
 @pytest.mark.parametrize('data_type', ['LaserScan', 'PointCloud2'])
-def test_obstacle_layer_marks_what_is_there(open_street, street, data_type):
+def test_obstacle_layer_marks_and_clears_what_is_there(open_street, street, data_type):
     robot, (_, labels, truth) = open_street(), street
     values = nav2_file()[0]['camera_layer']['drivable_scan'] | {'data_type': data_type}
     if data_type == 'PointCloud2':
@@ -166,10 +214,58 @@ def test_obstacle_layer_marks_what_is_there(open_street, street, data_type):
     assert on_the_truth(truth, marks) > 0.75
     assert marks[:, 1].min() < -2 < 1.9 < marks[:, 1].max()
     assert np.ptp(marks[:, 0]) > 3
-    if data_type == 'LaserScan':
-        ends = layer.tf.from_odom(layer.free)
-        assert len(ends) > 10
-        assert (errors(truth, ends) < 0.3).mean() > 0.9
+    free = layer.centres(layer.FREE)
+    assert len(free) > (1500 if data_type == 'LaserScan' else 500)
+    # Nothing that is not seen is declared free, and hardly anything that is not.
+    assert np.hypot(free[:, 0], free[:, 1]).min() > 3.7
+    assert (errors(truth, free) < 0.3).mean() > 0.97
+
+
+def box_at(camera, x, y=0.0, high=0.4):
+    """Labels of an empty plain with a box of 0.5 m width on it."""
+    _, _, down = camera.rays()
+    labels = np.where(down < 0, ROAD, CAMVID.ids(['sky'])[0]).astype(np.uint8)
+    corners = camera.project(np.array([[x, y + 0.25, high], [x, y - 0.25, 0.0]]))[:, :2]
+    (left, top), (right, bottom) = np.rint(corners).astype(int)
+    labels[max(top, 0) : max(bottom, 0), left:right] = PEDESTRIAN
+    return labels
+
+
+@pytest.mark.parametrize('changes', [{}, {'raytrace_min_range': 0.0}])
+def test_box_that_comes_too_near_to_be_seen_is_not_forgotten(open_street, street, changes):
+    """The robot drives up to a box 0.4 m high; nearer than 3 m the camera does not see it."""
+    robot, camera = open_street(), street[0].camera
+    values = nav2_file()[0]['camera_layer']['drivable_scan'] | changes
+    layer = ObstacleLayer(robot.peer, values, Tf(robot.header.stamp, x=0.0, y=0.0, yaw=0.0))
+    robot.matched(values['topic'])
+
+    def lethal():
+        """Cells of the box's front, 7 m ahead of the start, and whether they are free."""
+        column, row = layer.cell((np.full(5, 7.05), np.linspace(-0.2, 0.2, 5)))
+        around = layer.costs[np.ix_(np.unique(row), range(column[0] - 3, column[0] + 4))]
+        return int((around == layer.LETHAL).sum())
+
+    seen = []
+    for driven in np.arange(0.0, 6.1, 0.25):
+        layer.tf.x, heard = driven, layer.heard
+        robot.show(box_at(camera, 7 - driven))
+        robot.until(lambda: layer.heard > heard)  # noqa: B023
+        seen.append(lethal())
+    assert min(seen[:15]) >= 3
+    if changes:
+        # With the file of before: erased, and its place is free.
+        assert seen[-1] == 0
+    else:
+        assert min(seen) >= 3
+    # A box that is taken away while it is seen is cleared.
+    layer.tf.x = 0.0
+    for labels in (box_at(camera, 5.5, 1.0), box_at(camera, 5.5, -1.0)):
+        heard = layer.heard
+        robot.show(labels)
+        robot.until(lambda: layer.heard > heard)  # noqa: B023
+    column, row = layer.cell((5.55, np.array([1.0, -1.0])))
+    assert layer.costs[row[0], column] == layer.FREE
+    assert layer.costs[row[1], column - 1 : column + 2].max() == layer.LETHAL
 
 
 def backwards(scan):
@@ -209,7 +305,7 @@ def test_obstacle_layer_clears_nothing_without_inf_is_valid(open_street, street)
     robot.matched(values['topic'])
     robot.show(np.where(labels == CAMVID.ids(['sky'])[0], labels, ROAD).astype(np.uint8))
     robot.until(lambda: layer.heard)
-    assert len(layer.free) == 0
+    assert len(layer.centres(layer.FREE)) == 0
 
 
 class CollisionMonitor:
@@ -257,13 +353,7 @@ class CollisionMonitor:
 
 
 def person_at(camera, x, y):
-    """Labels of an empty plain with a person of 0.5 x 1.7 m on it."""
-    _, _, down = camera.rays()
-    labels = np.where(down < 0, ROAD, CAMVID.ids(['sky'])[0]).astype(np.uint8)
-    corners = camera.project(np.array([[x, y + 0.25, 1.7], [x, y - 0.25, 0.0]]))[:, :2]
-    (left, top), (right, bottom) = np.rint(corners).astype(int)
-    labels[max(top, 0) : bottom, left:right] = PEDESTRIAN
-    return labels
+    return box_at(camera, x, y, high=1.7)
 
 
 #: Where a person stands, and what the monitor must do.

@@ -17,7 +17,6 @@ from rig import OK, plane, random_labels, told_frame
 
 from linknet_ros.classes import CAMVID, CITYSCAPES
 from linknet_ros.inference.model_file import load_model
-from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
 #: Topics of docs/node.md, by name, type and encoding.
@@ -43,6 +42,10 @@ OBSERVATION_SOURCE = {
     *('topic', 'sensor_frame', 'observation_persistence', 'expected_update_rate', 'data_type'),
     *('min_obstacle_height', 'max_obstacle_height', 'inf_is_valid', 'marking', 'clearing'),
     *('obstacle_max_range', 'obstacle_min_range', 'raytrace_max_range', 'raytrace_min_range'),
+}
+VOXEL_LAYER = {
+    *(*OBSTACLE_LAYER, 'origin_z', 'z_resolution', 'z_voxels', 'unknown_threshold'),
+    *('mark_threshold', 'publish_voxel_map'),
 }
 STATIC_LAYER = {
     *('plugin', 'enabled', 'subscribe_to_updates', 'map_topic', 'map_subscribe_transient_local'),
@@ -131,6 +134,7 @@ def test_nav2_costmap():
     plugins = {name: layer['plugin'] for name, layer in layers.items()}
     assert plugins == {
         'camera_layer': 'nav2_costmap_2d::ObstacleLayer',
+        'voxel_layer': 'nav2_costmap_2d::VoxelLayer',
         'drivable_layer': 'nav2_costmap_2d::StaticLayer',
         'inflation_layer': 'nav2_costmap_2d::InflationLayer',
     }
@@ -139,29 +143,16 @@ def test_nav2_costmap():
     assert published(layers['drivable_layer']['map_topic'], 'OccupancyGrid')
 
 
-def blind_range(name):
-    """Distance to the nearest ground in the street camera's picture, m, with a mount."""
-    mount = load(name)['/**']['ros__parameters']['ground']
-    camera = StreetDrive().camera
-    lowest_ray = mount['pitch'] + np.arctan((camera.height - 1 - camera.cy) / camera.fy)
-    return mount['height'] / np.tan(lowest_ray)
-
-
-def test_nav2_obstacle_layer(robot):
-    layer = costmap_of('nav2_obstacle_layer.yaml')['camera_layer']
-    assert set(plain(layer)) <= OBSTACLE_LAYER
-    for name in layer['observation_sources'].split():
-        source = layer[name]
+@pytest.mark.parametrize(
+    ('name', 'keys'), [('camera_layer', OBSTACLE_LAYER), ('voxel_layer', VOXEL_LAYER)]
+)
+def test_nav2_obstacle_and_voxel_layer(name, keys):
+    """Ranges and heights: test/planner."""
+    layer = costmap_of('nav2_obstacle_layer.yaml')[name]
+    assert set(plain(layer)) <= keys
+    for source in map(layer.get, layer['observation_sources'].split()):
         assert set(source) <= OBSERVATION_SOURCE
         assert published(source['topic'], source['data_type'])
-        # Beyond it there is nothing but inf, which is taken for range_max.
-        max_range = robot.node.get_parameter('ground.max_range').value
-        assert source['obstacle_max_range'] < source['raytrace_max_range'] < max_range
-        # Else Nav2 clears obstacles that have come too close to be seen.
-        blind = blind_range('street.yaml')
-        assert blind < source['raytrace_min_range'] < 1.2 * blind
-        # Contacts are at z = 0.
-        assert source['min_obstacle_height'] < 0 > layer['min_obstacle_height']
 
 
 def test_nav2_collision_monitor():

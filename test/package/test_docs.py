@@ -55,6 +55,7 @@ PARSED = ('demo', 'benchmark', 'node_benchmark', 'ground_accuracy')
 EXPECTED = {
     'doctor': (1, 'the node cannot run.*: first mend camera'),
     'build_engine': (1, 'CUDA|tensorrt|TensorRT'),
+    'planner_config': (1, '/linknet is not running; start it'),
 }
 
 #: Of QoS, that can be overridden: QoSOverridingOptions.with_default_policies.

@@ -25,6 +25,7 @@ WRITERS = {
     'linknet_ros/benchmark/report.py': '--out of benchmark',
     'linknet_ros/demo/demo.py': '--out',
     'linknet_ros/simulation/ground_accuracy.py': '--pictures',
+    'linknet_ros/planner/planner_config.py': '--out',
     'linknet_ros/benchmark/node.py': '--out',
     'linknet_ros/benchmark/recordings.py': '--out, and a temporary folder',
     'linknet_ros/benchmark/recordings_usual.py': 'that folder',

@@ -1,0 +1,135 @@
+"""Asks a running segmentation node for its camera and its mount."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node, NodeNameNonExistentError
+from rclpy.parameter import parameter_value_to_python
+from rclpy.parameter_client import AsyncParameterClient
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from linknet_ros.errors import CalibrationError, LinknetError
+from linknet_ros.ground.camera_info import camera_model_of
+from linknet_ros.ground.mount import Mount
+from linknet_ros.ground.settings import GroundSettings
+from linknet_ros.planner.placed_camera import PlacedCamera
+from linknet_ros.ros.camera import TfMounts
+from linknet_ros.ros.parameters import plain_value
+from linknet_ros.ros.process import ros_context
+from linknet_ros.system.settings import made_of, settings_of
+
+#: Seconds to wait for the node, for its camera_info, and for tf.
+_TIMEOUT = 10.0
+
+
+def ask(name: str, timeout: float = _TIMEOUT) -> PlacedCamera:
+    """Get the ground.* parameters, the camera_info and the mount of a node.
+
+    :param name: full name of the node.
+    :raises LinknetError: when one of them does not arrive.
+    :raises CalibrationError: when the camera or its mount cannot be used.
+    """
+    with ros_context() as context:
+        node = Node('planner_config', context=context)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        try:
+            return _Asker(node, executor, name, timeout).placed()
+        finally:
+            executor.shutdown()
+            node.destroy_node()
+
+
+class _Asker:
+    def __init__(
+        self, node: Node, executor: SingleThreadedExecutor, name: str, timeout: float
+    ) -> None:
+        self._node, self._executor, self._name, self._timeout = node, executor, name, timeout
+
+    def placed(self) -> PlacedCamera:
+        settings = self._settings()
+        info = self._camera_info()
+        camera = camera_model_of(info, settings.rectified)
+        mount = self._mount(settings, info.header.frame_id) if settings.use_tf else None
+        return PlacedCamera.of(self._name, settings, camera, mount or settings.mount())
+
+    def _settings(self) -> GroundSettings:
+        names = [about.name for about in settings_of(GroundSettings)]
+        client = AsyncParameterClient(self._node, self._name)
+        self._wait(
+            client.services_are_ready,
+            f'{self._name} is not running',
+            'start it, or name it with --node; ROS_DOMAIN_ID must be the same',
+        )
+        future = client.get_parameters([f'ground.{name}' for name in names])
+        self._wait(future.done, f'{self._name} does not answer', 'see its log')
+        values = future.result().values
+        if len(values) != len(names):
+            raise LinknetError(f'{self._name} is not a segmentation node of this version')
+        plain = [plain_value(parameter_value_to_python(value)) for value in values]
+        return made_of(GroundSettings, dict(zip(names, plain, strict=True)))
+
+    def _camera_info(self) -> CameraInfo:
+        topic = self._camera_info_topic()
+        received: list[CameraInfo] = []
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._node.create_subscription(CameraInfo, topic, received.append, qos)
+        self._wait(
+            lambda: bool(received),
+            f'nothing arrives on {topic}',
+            'start the camera, or remap camera_info of the node',
+        )
+        return received[-1]
+
+    def _camera_info_topic(self) -> str:
+        found: list[str] = []
+
+        def look() -> bool:
+            namespace, _, name = self._name.rpartition('/')
+            try:
+                topics = self._node.get_subscriber_names_and_types_by_node(name, namespace or '/')
+            except NodeNameNonExistentError:
+                return False
+            found.extend(t for t, kinds in topics if 'sensor_msgs/msg/CameraInfo' in kinds)
+            return bool(found)
+
+        self._wait(
+            look,
+            f'{self._name} subscribes to no camera_info',
+            f'activate it: ros2 lifecycle set {self._name} activate',
+        )
+        return found[0]
+
+    def _mount(self, settings: GroundSettings, frame_id: str) -> Mount:
+        tf = TfMounts(self._node)
+        found: list[Any] = []
+
+        def look() -> bool:
+            try:
+                # Stamp 0 asks for the newest.
+                found.append(tf.mount(settings.base_frame, Header(frame_id=frame_id)))
+            except CalibrationError:
+                return False
+            return True
+
+        try:
+            self._wait(look, '', '')
+        except LinknetError:
+            found.append(tf.mount(settings.base_frame, Header(frame_id=frame_id)))
+        finally:
+            tf.close()
+        mount: Mount = found[-1]
+        return mount
+
+    def _wait(self, ready: Callable[[], bool], problem: str, fix: str) -> None:
+        end = time.monotonic() + self._timeout
+        while not ready():
+            if time.monotonic() > end:
+                raise LinknetError(problem, fix)
+            self._executor.spin_once(timeout_sec=0.1)

@@ -1,0 +1,56 @@
+"""What a running node says of its camera and mount."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
+pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
+
+from sensor_msgs.msg import CameraInfo
+
+from linknet_ros.errors import CalibrationError, LinknetError
+from linknet_ros.planner.running_node import ask
+from linknet_ros.simulation.street import StreetDrive
+
+CAMERA = StreetDrive().camera
+INFO = CameraInfo(
+    width=CAMERA.width,
+    height=CAMERA.height,
+    k=[CAMERA.fx, 0.0, CAMERA.cx, 0.0, CAMERA.fy, CAMERA.cy, 0.0, 0.0, 1.0],
+)
+
+
+def answer(robot, name='/linknet', timeout=60.0):
+    """What `ask` returns while the robot's nodes spin and its camera publishes."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(ask, name, timeout)
+
+        def done():
+            robot.info.publish(INFO)
+            return future.done()
+
+        robot.until(done, 'the answer')
+        return future.result()
+
+
+def test_parameters_and_camera_info_of_the_node(open_told_robot):
+    values = {'ground.height': 1.5, 'ground.pitch': 0.055, 'ground.base_frame': 'base'}
+    robot = open_told_robot((480, 360), INFO, **values, **{'ground.latched': True})
+    placed = answer(robot)
+    assert (placed.node, placed.settings.base_frame, placed.settings.latched) == (
+        '/linknet',
+        'base',
+        True,
+    )
+    assert placed.camera.fx == CAMERA.fx
+    assert placed.blind.ahead == pytest.approx(3.26, abs=0.01)
+    robot.set(ground__height=0.0)
+    with pytest.raises(CalibrationError, match='place is not known; set ground'):
+        answer(robot)
+
+
+def test_node_that_is_not_running(open_told_robot):
+    robot = open_told_robot((480, 360), INFO)
+    with pytest.raises(LinknetError, match='/front/linknet is not running; start it, or name it'):
+        answer(robot, '/front/linknet', timeout=1.0)

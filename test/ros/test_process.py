@@ -135,6 +135,24 @@ def test_signal_whose_wake_up_is_lost():
     assert run(LOST_WAKE_UP) == (0, 'started\n', [])
 
 
+#: A signal that rclpy's handlers have missed.
+MISSED = """
+import os, signal
+import rclpy
+from linknet_ros.system.signals import end_quietly
+from rclpy.signals import uninstall_signal_handlers
+uninstall_signal_handlers()
+end_quietly(endless=True)
+executor.add_node(rclpy.create_node('camera'))
+os.kill(os.getpid(), signal.SIGTERM)
+executor.spin()
+"""
+
+
+def test_signal_that_rclpy_has_missed():
+    assert run(MISSED) == (0, 'started\n', [])
+
+
 def test_process_that_hangs_is_ended():
     code, _, [line] = run(
         'import time, rclpy\nrclpy.get_default_context().handle.shutdown()\ntime.sleep(50)'

@@ -43,6 +43,15 @@ STARTERS = {
 }
 
 
+#: Modules whose tests start processes through the package's own functions, and slow ones.
+STARTING = {
+    *('benchmark/test_benchmark.py', 'doctor/test_checks.py', 'doctor/test_ros_checks.py'),
+    *('inference/test_tensorrt_backend.py', 'inference/test_tensorrt_build_engine.py'),
+    'recordings/test_cluster.py',
+}
+SLOW = {'simulation/test_ground_accuracy.py'}
+
+
 def starts_process(function, seen):
     """Whether a function of the tests, or one that it calls, starts a process."""
     seen.add(function)
@@ -77,8 +86,12 @@ def pytest_collection_modifyitems(items):
         for function in functions:
             if function not in seen:
                 seen[function] = starts_process(function, set())
-        if any(seen[function] for function in functions):
+        module = f'{item.path.parent.name}/{item.path.name}'
+        starting = module in STARTING or 'fake_gpu' in item.fixturenames
+        if starting or any(seen[function] for function in functions):
             item.add_marker('process')
+        if module in SLOW:
+            item.add_marker('slow')
 
 
 @pytest.fixture

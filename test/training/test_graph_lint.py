@@ -1,13 +1,17 @@
 """Every rule of the graph lint is broken once; the shipped models and an export keep all."""
 
 import re
+from threading import Event
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from linknet_ros.errors import ModelError
+from linknet_ros.errors import BackendError, ModelError
+from linknet_ros.inference.onnx_graph import fix_size
+from linknet_ros.inference.tensorrt.build import BuildRequest, build_graph
+from linknet_ros.inference.tensorrt.library import open_library
 from linknet_ros.system.package_files import package_file, shipped_model
 from training import graph_lint
 from training.graph_lint import RULES, Graph, lint
@@ -87,15 +91,6 @@ def labels_from_integers(proto):
     casts[0].input[0] = 'index'
 
 
-def batch_norm(proto):
-    norm = helper.make_node(
-        'BatchNormalization', ['logits', 'three', 'three', 'three', 'three'], ['normed']
-    )
-    insert(proto, 'ArgMax', norm)
-    node_of(proto, 'ArgMax').input[0] = 'normed'
-    proto.graph.initializer.append(constant('three', [1, 1, 1], np.float32))
-
-
 def data_dependent(proto):
     insert(proto, 'ArgMax', helper.make_node('NonZero', ['logits'], ['places']))
 
@@ -106,8 +101,9 @@ def resize(proto, **attributes):
     proto.graph.initializer.append(constant('scales', [1, 1, 2, 2], np.float32))
 
 
-def cubic(proto):
-    resize(proto, mode='cubic')
+def antialiased(proto):
+    proto.opset_import[0].version = 18
+    resize(proto, mode='linear', antialias=1)
 
 
 def odd_coordinates(proto):
@@ -194,12 +190,6 @@ def one_scale(proto):
     replace(proto, constant('zeros', 0, np.int8))
 
 
-def rounded_bias(proto):
-    insert(proto, 'Conv', helper.make_node('Neg', ['three'], ['bias']))
-    node_of(proto, 'Conv').input.append('bias')
-    proto.graph.initializer.append(constant('three', [1, 1, 1], np.float32))
-
-
 def rounded_logits(proto):
     insert(
         proto,
@@ -228,9 +218,8 @@ BROKEN = {
     bytes_inside: ('bytes_at_the_border', 'small is uint8 inside'),
     labels_read_again: ('bytes_at_the_border', 'labels is uint8 inside'),
     labels_from_integers: ('bytes_at_the_border', 'labels is uint8 and not written by a Cast fr'),
-    batch_norm: ('folded_batch_norms', 'was not folded'),
     data_dependent: ('fixed_flow', 'is a NonZero'),
-    cubic: ('plain_resizes', 'Resize of mode cubic'),
+    antialiased: ('plain_resizes', 'Resize with antialiasing'),
     odd_coordinates: ('plain_resizes', 'coordinates tf_crop_and_resize'),
     long_output_padding: ('short_output_padding', r'output padding of \[1, 1\] for pads of \[0'),
     computed_axes: ('constant_axes', 'computes the axes or count of its ReduceSum'),
@@ -244,11 +233,21 @@ BROKEN = {
     wrong_axis: ('quantized_convolutions', 'not scaled by output channel'),
     axis_of_a_convolution: ('quantized_convolutions', 'not scaled by output channel'),
     one_scale: ('quantized_convolutions', 'not scaled by output channel'),
-    rounded_bias: ('float_biases', 'bias that is not a float constant'),
     rounded_logits: ('rounding_in_its_place', 'ArgMax of rounded values'),
     rounded_before_relu: ('rounding_in_its_place', 'Relu of rounded values'),
     wrong_metadata: ('weights_of_the_precision', "say precision 'fp32', the graph is int8"),
 }
+
+
+#: What NVIDIA's parser and builder (TensorRT-RTX 1.7) make of each: they refuse it, compute the
+#: convolution in float, need kernels of their own for it, or take it as it is. The last are rules
+#: of TensorRT 10.3's documentation, of ONNX Runtime, or about accuracy.
+REFUSED = {transposed_bytes, bytes_inside, data_dependent, antialiased, odd_coordinates}
+REFUSED |= {computed_axes, pooling_with_indices, zero_scale, shifted_zero}
+IN_FLOAT = {long_output_padding, float_input, float_weight, wrong_axis, axis_of_a_convolution}
+IN_FLOAT |= {rounded_before_relu}
+TAKEN = {old_opset, new_ir, other_domain, labels_read_again, labels_from_integers}
+TAKEN |= {no_zero_point, computed_weight, one_scale, rounded_logits, wrong_metadata}
 
 
 @pytest.fixture
@@ -293,3 +292,20 @@ def test_float16_that_is_called_otherwise(fp16_proto, claimed):
 @pytest.mark.parametrize('precision', ['fp32', 'int8'])
 def test_shipped_models(precision):
     lint(onnx.load(package_file(shipped_model(precision))), precision)
+
+
+@pytest.mark.parametrize('broken', BROKEN, ids=lambda function: function.__name__)
+def test_what_the_real_builder_makes_of_it(named, broken, tmp_path):
+    pytest.importorskip('tensorrt_rtx_bindings', reason='needs TensorRT-RTX (pip install .[test])')
+    broken(named)
+    # As the product builds, but for what it would put right before: the graph as it is.
+    fix_size(named.graph, 32, 64)
+    (tmp_path / 'graph.onnx').write_bytes(named.SerializeToString())
+    request = BuildRequest('it', 'rtx', 32, 64, 'int8', target='SM86')
+    try:
+        _, layers = build_graph(open_library('rtx'), request, tmp_path, Event(), lambda line: None)
+        (outcome,) = {layer.precision for layer in layers if layer.convolves}
+    except BackendError:
+        outcome = 'refused'
+    expected = {'refused': REFUSED, 'fp32': IN_FLOAT, 'int8': TAKEN}
+    assert broken in expected[outcome]

@@ -209,11 +209,29 @@ def build_plan(
     """Build a plan; without a target the calling thread must use the GPU already.
 
     :param folder: with the model file as `model`; the graph is written there.
+    :raises ModelError: when the model cannot be read.
+
+    The rest is as in build_graph.
+    """
+    graph = _graph(request, (folder / 'model').read_bytes())
+    (folder / 'graph.onnx').write_bytes(graph)
+    return build_graph(library, request, folder, cancelled, progress)
+
+
+def build_graph(
+    library: Library,
+    request: BuildRequest,
+    folder: Path,
+    cancelled: threading.Event,
+    progress: Callable[[str], None],
+) -> tuple[bytes, list[Layer]]:
+    """Build a plan of a graph whose size is fixed.
+
+    :param folder: with the graph as `graph.onnx`.
     :param progress: gets a line now and then, from TensorRT's threads.
     :returns: the plan, and its layers where TensorRT lists them.
     :raises BuildCancelledError: when cancelled before it was done.
     :raises BackendError: when TensorRT refuses, with its log.
-    :raises ModelError: when the model cannot be read.
     """
     trt, log = library.trt, log_of(library.trt)
     log.clear()
@@ -229,10 +247,8 @@ def build_plan(
     if network is None or config is None:
         raise BackendError(f'{library.name} makes no network: {log.why()}')
     parser = trt.OnnxParser(network, log)
-    graph = folder / 'graph.onnx'
-    graph.write_bytes(_graph(request, (folder / 'model').read_bytes()))
     # From a file: up to 10.10, parse(bytes) reads a Python buffer without the GIL.
-    if not parser.parse_from_file(str(graph)):
+    if not parser.parse_from_file(str(folder / 'graph.onnx')):
         errors = [_parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
         raise BackendError(
             f'{library.name} cannot load {request.model}: {"; ".join(errors) or log.why()}'

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from linknet_ros.errors import ParameterError
+from training.networks.depthwise import replace_depthwise
 from training.networks.inputs import InputStatistics
 from training.networks.layers import LayerStyle, check_options, initialize_weights, run_padded
 
@@ -94,6 +95,7 @@ class LinkNetLite0(nn.Module):
                 f'normalization {normalization!r} does not fit EfficientNet-Lite0, which has batch'
             )
         net = _efficientnet(pretrained)
+        replace_depthwise(net)
         blocks = net.blocks
         self.stem = nn.Sequential(net.conv_stem, net.bn1)
         self.encoder1 = blocks[0]

@@ -32,7 +32,10 @@ demo = ['tqdm', *view]
 # The only release that this was run with; earlier ones take other libraries for zstd.
 bags = ['rosbags>=0.11.9,<0.12', 'mcap>=1.2', 'av>=12.3', 'tqdm']
 cluster = [*bags, 'ray']
-test = ['pytest', 'pytest-xdist', 'hypothesis', 'pyyaml', 'packaging', *cluster, *view, *rtx]
+test = [
+    *('pytest', 'pytest-xdist', 'hypothesis', 'pyyaml', 'packaging', 'cityscapesScripts'),
+    *(*cluster, *view, *rtx),
+]
 dev = ['ruff', 'mypy', 'import-linter']
 
 setup(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,18 +14,26 @@ class ConfusionMatrix:
 
     Pixels whose true id is outside 0 to classes - 1 are void and ignored. A prediction outside
     that range (255, unlabelled) counts as a miss of the true class, and as no other class.
+
+    :param left_out: ids of classes that do not count: pixels that are one of them are ignored, and
+        they have no scores; a pixel of another class that is taken for one is a miss. So does
+        cityscapesScripts with its void labels.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, left_out: Collection[int] = ()) -> None:
         self.classes = classes
+        self.left_out = tuple(left_out)
         # One more column than classes, for predictions without a class.
         self._counts: NDArray[np.int64] = np.zeros((classes, classes + 1), np.int64)
 
     @classmethod
-    def from_counts(cls, counts: NDArray[np.int64]) -> ConfusionMatrix:
+    def from_counts(
+        cls, counts: NDArray[np.int64], left_out: Collection[int] = ()
+    ) -> ConfusionMatrix:
         """Make a matrix of counts from elsewhere, e.g. from another process.
 
         :param counts: (classes, classes + 1) int64, as the property `counts`.
+        :param left_out: see the class.
         :raises ValueError: for another shape.
         """
         classes = counts.shape[0]
@@ -33,7 +41,7 @@ class ConfusionMatrix:
             raise ValueError(
                 f'invalid shape of counts {counts.shape} (expected (classes, classes + 1))'
             )
-        matrix = cls(classes)
+        matrix = cls(classes, left_out)
         matrix._counts += counts
         return matrix
 
@@ -61,9 +69,12 @@ class ConfusionMatrix:
 
     def scores(self) -> Scores:
         """Scores of everything added so far; NaN for a class that never occurred."""
-        hits = np.diag(self._counts[:, : self.classes]).astype(np.float64)
-        true = self._counts.sum(axis=1).astype(np.float64)
-        predicted = self._counts[:, : self.classes].sum(axis=0).astype(np.float64)
+        counts = self._counts.astype(np.float64)
+        counts[list(self.left_out)] = 0
+        hits = np.diag(counts[:, : self.classes]).copy()
+        true = counts.sum(axis=1)
+        predicted = counts[:, : self.classes].sum(axis=0)
+        predicted[list(self.left_out)] = 0
         union = true + predicted - hits
         with np.errstate(invalid='ignore', divide='ignore'):
             iou = hits / union

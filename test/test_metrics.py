@@ -105,3 +105,17 @@ def test_table():
 def test_table_needs_a_name_for_each_class():
     with pytest.raises(ValueError, match=r'zip\(\) argument'):
         matrix_of(TRUTH, PREDICTED).scores().table(('road', 'car'))
+
+
+def test_classes_that_are_left_out():
+    """Their pixels are ignored, they have no scores, and who is taken for one is missed."""
+    matrix = ConfusionMatrix(3, left_out=[1])
+    truth = np.array([0, 0, 0, 1, 1, 2], np.uint8)
+    matrix.add(truth, np.array([0, 0, 1, 0, 1, 0], np.uint8))
+    scores = matrix.scores()
+    np.testing.assert_allclose(scores.iou, [2 / 4, np.nan, 0])
+    np.testing.assert_allclose(scores.accuracy, [2 / 3, np.nan, 0])
+    assert scores.miou == 0.25
+    assert scores.global_accuracy == 0.5
+    again = ConfusionMatrix.from_counts(matrix.counts, matrix.left_out)
+    assert again.scores().miou == 0.25

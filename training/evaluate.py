@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from linknet_ros.classes import CITYSCAPES
-from linknet_ros.errors import LinknetError
+from linknet_ros.errors import LinknetError, SourceError
 from linknet_ros.inference.model_file import ModelFile
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.metrics import ConfusionMatrix
@@ -24,6 +25,7 @@ from training.checkpoint import load_checkpoint, network_of
 from training.data_file import Measured, is_data_file, measured_sources
 from training.data_options import add_data_options, check_classes, data_of
 from training.datasets import SPLITS, Dataset, InstanceDataset, open_dataset
+from training.datasets.cityscapes import Cityscapes, write_label_ids
 from training.metrics.boundary_f1 import BoundaryF1
 from training.metrics.instance_iou import InstanceIoU, InstanceScores
 from training.networks import Network, normalize
@@ -77,6 +79,7 @@ def evaluate(
     boundary: BoundaryF1 | None = None,
     instances: InstanceIoU | None = None,
     progress: bool = True,
+    keep: Callable[[int, NDArray[np.uint8]], None] = lambda index, predicted: None,
 ) -> ConfusionMatrix:
     """Run a network over whole frames, each process over its share.
 
@@ -84,20 +87,23 @@ def evaluate(
     :param size: (width, height) that the network gets; labels are compared at the frames' own.
     :param boundary: gets every frame of this process, too.
     :param instances: gets them too; for a data set with instances.
+    :param keep: gets index and labels (H, W) uint8 of each of them.
     :returns: of all frames, the same in every process.
     """
     network.eval()
+    left_out = getattr(dataset, 'left_out', ())
     matrix = ConfusionMatrix(len(dataset.classes))
     mine = range(processes.rank, len(dataset), processes.count)
     for i in tqdm(mine, desc='evaluate', disable=not progress or not processes.first, leave=False):
         frame, labels = dataset[i]
         predicted = labels_of(network, frame, size)
         matrix.add(labels, predicted)
+        keep(i, predicted)
         if boundary is not None:
             boundary.add(labels, predicted)
         if instances is not None and isinstance(dataset, InstanceDataset):
             instances.add(labels, dataset.instances(i), predicted)
-    return ConfusionMatrix.from_counts(processes.sum(matrix.counts))
+    return ConfusionMatrix.from_counts(processes.sum(matrix.counts), left_out)
 
 
 def evaluate_measured(
@@ -135,7 +141,7 @@ def evaluate_file(
         precision='int8' if model.precision == 'int8' else 'fp32',
         network_size=size or (width, height),
     )
-    matrix = ConfusionMatrix(len(dataset.classes))
+    matrix = ConfusionMatrix(len(dataset.classes), getattr(dataset, 'left_out', ()))
     for i in tqdm(range(len(dataset)), desc='evaluate', leave=False, disable=None):
         frame, labels = dataset[i]
         matrix.add(labels, segmenter.segment(frame).labels)
@@ -175,6 +181,25 @@ def _evaluate_sources(
     return '\n'.join(parts).rstrip()
 
 
+def _writer(folder: Path | None, dataset: Dataset) -> Callable[[int, NDArray[np.uint8]], None]:
+    """Writes predictions into a folder; does nothing without one.
+
+    :raises SourceError: when the data set is not Cityscapes.
+    """
+    if folder is None:
+        return lambda index, predicted: None
+    if dataset.title != Cityscapes.title:
+        raise SourceError(
+            f'--write-predictions is for the server of Cityscapes, not for {dataset.title}',
+            'for other data sets use segment_files --outputs labels',
+        )
+    names = dataset.names
+    classes = len(dataset.classes)
+    return lambda index, predicted: write_label_ids(
+        predicted, classes, folder / f'{Path(names[index]).name}_labelIds.png'
+    )
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -183,6 +208,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument('--split', choices=SPLITS, default='val')
     parser.add_argument('--confusion', type=Path, help='write the confusion matrix here, as .png')
+    parser.add_argument(
+        '--write-predictions',
+        type=Path,
+        metavar='DIR',
+        help='write the labels of every frame as the benchmark server of Cityscapes wants them',
+    )
     add_data_options(parser, default=None)
     options = parser.parse_args(arguments)
     try:
@@ -195,6 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
         dataset = open_dataset(data.dataset, options.data, options.split)
         names = state.get('classes')
         check_classes(dataset, state['config']['classes'], options.checkpoint, names)
+        keep = _writer(options.write_predictions, dataset)
         boundary = BoundaryF1(len(dataset.classes))
         instances = None
         if isinstance(dataset, InstanceDataset):
@@ -202,7 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
             instances = InstanceIoU(known)
         process = alone()
         network = network.to(process.device)
-        matrix = evaluate(network, dataset, process, data.size, boundary, instances)
+        matrix = evaluate(network, dataset, process, data.size, boundary, instances, keep=keep)
         if options.confusion:
             plot_confusion_matrix(matrix.counts, dataset.classes.names, options.confusion)
     except (LinknetError, OSError) as error:
@@ -210,6 +242,13 @@ def main(arguments: list[str] | None = None) -> None:
     size = f', network at {data.size[0]}x{data.size[1]}' if data.size else ''
     print(f'{options.checkpoint} on {dataset.title} {options.split}, {len(dataset)} frames{size}')
     print(f'labels: {dataset.label_set}')
+    if matrix.left_out:
+        names_left = [dataset.classes.names[i] for i in matrix.left_out]
+        counted = len(dataset.classes) - len(names_left)
+        print(
+            f'{counted} labels count; void and left out, as by cityscapesScripts: '
+            f'{", ".join(names_left)}'
+        )
     print(matrix.scores().table(dataset.classes.names))
     print(f'boundary F1 {boundary.score:.3f}')
     if instances is None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.classes import CITYSCAPES, UNLABELED, ClassTable
 from linknet_ros.errors import FrameError, SourceError
+from linknet_ros.frames.encode import encode_png
 from linknet_ros.frames.files import read_image
 from training.datasets import layouts
 from training.datasets.frame_pairs import (
@@ -134,6 +135,8 @@ class Cityscapes(FramePairs):
         super().__init__(split, pair_up(found, labelled, way_out))
         self.label_set = LABEL_SETS[label_set]
         self.classes = CITYSCAPES if label_set == '19' else CITYSCAPES_34
+        if label_set == '34':
+            self.left_out = tuple(label.id for label in _DRAWN if label.ignore_in_eval)
         self._class_of_id = _class_of_id(label_set)
 
     def _labels(self, path: Path, annotation: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -194,6 +197,17 @@ def to_label_ids(train_ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
             'only networks of 19 classes need this',
         )
     return label_ids
+
+
+def write_label_ids(predicted: NDArray[np.uint8], classes: int, path: Path) -> None:
+    """Write labels as the benchmark server reads them: an 8-bit PNG of label ids.
+
+    :param predicted: (H, W) uint8, class ids of a network of 19 or 34 classes.
+    :raises OSError: when it cannot be written.
+    """
+    label_ids = predicted if classes == len(CITYSCAPES_34) else to_label_ids(predicted)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_png(label_ids).tobytes())
 
 
 def _class_of_id(label_set: str) -> NDArray[np.uint8]:

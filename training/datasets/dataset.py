@@ -66,6 +66,7 @@ class DatasetView:
     def __init__(self, source: Dataset) -> None:
         self.title = source.title
         self.label_set = source.label_set
+        self.left_out: tuple[int, ...] = getattr(source, 'left_out', ())
         self.classes = source.classes
         self.split = source.split
 

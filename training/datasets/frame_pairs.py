@@ -74,6 +74,9 @@ class FramePairs(ABC):
     :param pairs: in the order of the data set.
     """
 
+    #: Ids of classes that do not count in scores.
+    left_out: tuple[int, ...] = ()
+
     def __init__(self, split: str, pairs: Iterable[FramePair]) -> None:
         self.split = split
         self._pairs = list(pairs)

@@ -52,6 +52,7 @@ LICENCES = {
     'ros-*': 'ROS 2 and Fast DDS: Apache-2.0 or BSD; the wheels leave the field empty',
     'nvidia-*': "CUDA for PyTorch: NVIDIA's terms; only to train, never on the robot from here",
     'cuda-toolkit': 'the same, a name without files',
+    'tensorrt-rtx-*': "NVIDIA's terms; builds and runs engines on a PC, never shipped",
     'matplotlib': 'a licence of its own after that of Python, permissive',
     'kiwisolver': 'BSD-3-Clause, as its full text',
     'cycler': 'BSD-3-Clause, as its full text',

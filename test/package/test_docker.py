@@ -142,7 +142,7 @@ def test_the_node_s_messages_are_quoted_as_they_are():
         'no NVIDIA GPU is visible',
         'the driver is missing or older than the CUDA package',
         'the engine is not kept',
-        'neither to us nor to root',
+        'not to this user or root',
         'others may write',
         'is not used:',
     ]

@@ -34,6 +34,7 @@ bags = ['rosbags>=0.11.9,<0.12', 'mcap>=1.2', 'av>=12.3', 'tqdm']
 cluster = [*bags, 'ray']
 test = [
     *('pytest', 'pytest-xdist', 'hypothesis', 'pyyaml', 'packaging', 'cityscapesScripts'),
+    'mcap-ros2-support',
     *(*cluster, *view, *rtx),
 ]
 dev = ['ruff', 'mypy', 'import-linter']

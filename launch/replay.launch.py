@@ -1,11 +1,18 @@
 """A camera for machines without one: ros2 launch linknet_ros replay.launch.py.
 
-Publishes /camera/image_raw and /camera/camera_info, the default topics of segment.launch.py.
+Publishes /camera/image_raw and /camera/camera_info, the default topics of segment.launch.py, and
+for the street where the camera is on its vehicle, as config/street.yaml has it.
 """
 
+import math
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
+import yaml
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
@@ -66,6 +73,33 @@ def replay_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     ]
 
 
+def transform(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """base_link to the camera's optical frame; only the street's is known."""
+    text = context.launch_configurations
+    if text['source'] != 'street':
+        return []
+    try:
+        get_package_prefix('tf2_ros')
+    except PackageNotFoundError:
+        return []  # an installation without tf; viewers only warn
+    parameters = yaml.safe_load((SHARE / 'config' / 'street.yaml').read_text('utf-8'))
+    ground = parameters['/**']['ros__parameters']['ground']
+    # The optical frame (x right, y down, z ahead) of a body that looks down by `pitch`.
+    numbers = {'z': ground['height'], 'roll': -math.pi / 2 - ground['pitch'], 'yaw': -math.pi / 2}
+    arguments = [part for name, value in numbers.items() for part in (f'--{name}', str(value))]
+    frames = ['--frame-id', 'base_link', '--child-frame-id', text['frame_id']]
+    return [
+        Node(
+            package='tf2_ros',
+            executable='static_transform_publisher',
+            name='camera_transform',
+            namespace=text['namespace'],
+            arguments=[*arguments, *frames],
+            output='screen',
+        )
+    ]
+
+
 def generate_launch_description() -> LaunchDescription:
     """Arguments, DDS profile and node."""
     return LaunchDescription(
@@ -84,5 +118,6 @@ def generate_launch_description() -> LaunchDescription:
                 for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
             ),
             OpaqueFunction(function=replay_node),
+            OpaqueFunction(function=transform),
         ]
     )

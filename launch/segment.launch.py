@@ -42,7 +42,14 @@ ARGUMENTS = (
 )
 
 #: Topics of the node that config/segment.rviz shows.
-RVIZ_TOPICS = ('overlay', 'drivable_grid', 'drivable_scan', 'drivable_cloud')
+RVIZ_TOPICS = (
+    'overlay',
+    'color',
+    'drivable',
+    'drivable_grid',
+    'drivable_scan',
+    'drivable_cloud',
+)
 
 
 def segment_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:

@@ -1,13 +1,17 @@
 """Launch files: their arguments are parameters that exist, and they start what they say."""
 
 import importlib.util
+import math
 
 import pytest
+import yaml
 from checkout import ROOT
 from launch_files import LAUNCH, arguments
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
+from linknet_ros.ground.mount import Mount
+from linknet_ros.ground.settings import GroundSettings
 from linknet_ros.node.parameters import SETTINGS
 from linknet_ros.simulation.replay_node import SETTINGS as REPLAY_SETTINGS
 
@@ -98,6 +102,43 @@ def test_what_is_started(described, file, given, executables, names, variables):
     found = [None if 'node_name' in node.node_name else node.node_name for node in nodes]
     assert found == names
     assert len(environment) == variables
+
+
+def test_street_says_where_its_camera_is(described, monkeypatch):
+    """base_link to the optical frame, as the node's ground is told by config/street.yaml."""
+    from ament_index_python import packages
+
+    monkeypatch.setattr(packages, 'get_package_prefix', lambda _: '/opt')
+    nodes, _ = described('replay.launch.py')
+    assert [node.node_executable for node in nodes] == [
+        'replay_node',
+        'static_transform_publisher',
+    ]
+    words = [''.join(part.text for part in word if hasattr(part, 'text')) for word in nodes[1].cmd]
+    given = dict(zip(words[1::2], words[2::2], strict=False))
+    assert (given['--frame-id'], given['--child-frame-id']) == (
+        'base_link',
+        'camera_optical_frame',
+    )
+    roll, pitch, yaw = (float(given.get(f'--{name}', 0)) for name in ('roll', 'pitch', 'yaw'))
+    turned = Mount.from_quaternion((0, 0, float(given['--z'])), quaternion(roll, pitch, yaw))
+    ground = yaml.safe_load((ROOT / 'config/street.yaml').read_text())['/**']['ros__parameters']
+    assert turned.near(GroundSettings(**ground['ground']).mount(), 1e-6, 1e-4)
+    nodes, _ = described('replay.launch.py', source='images')
+    assert [node.node_executable for node in nodes] == ['replay_node']
+
+
+def quaternion(roll, pitch, yaw):
+    """x, y, z, w of rotations about the fixed axes x, y, z in this order."""
+    (sr, sp, sy), (cr, cp, cy) = (
+        [function(angle / 2) for angle in (roll, pitch, yaw)] for function in (math.sin, math.cos)
+    )
+    return (
+        sr * cp * cy - cr * sp * sy,
+        cr * sp * cy + sr * cp * sy,
+        cr * cp * sy - sr * sp * cy,
+        cr * cp * cy + sr * sp * sy,
+    )
 
 
 @pytest.mark.parametrize('file', ['segment.launch.py', 'replay.launch.py'])

@@ -18,6 +18,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from rclpy.qos import QoSCompatibility as Compatibility
 
+#: Displays that are off until somebody wants them.
+OFF = ('Color', 'Drivable')
 #: Displays by message type, of RViz's rviz_default_plugins/plugins_description.xml.
 DISPLAYS = {
     'rviz_default_plugins/Image': 'sensor_msgs/msg/Image',
@@ -79,7 +81,7 @@ def displays(rviz):
 def test_displays_show_topics_of_the_node_in_their_type(displays, published):
     shown = {}
     for display in displays:
-        assert display['Enabled'] is True
+        assert display['Enabled'] is (display['Name'] not in OFF)
         if display['Class'] in WITHOUT_TOPIC:
             assert 'Topic' not in display
             continue
@@ -96,6 +98,8 @@ def test_displays_show_topics_of_the_node_in_their_type(displays, published):
     assert set(shown) == {
         '/camera/image_raw',
         '/linknet/overlay',
+        '/linknet/color',
+        '/linknet/drivable',
         '/linknet/drivable_grid',
         '/linknet/drivable_scan',
         '/linknet/drivable_cloud',
@@ -130,9 +134,24 @@ def test_everything_else_is_of_rviz_itself(rviz):
     images = {d['Name'] for d in manager['Displays'] if d['Class'].endswith('/Image')}
     assert manager['Global Options']['Fixed Frame'] == 'base_link'
     # Docks of the window are called as what they show.
-    assert images | {'Displays'} == {
+    assert images | {'Displays', 'Views'} == {
         key for key, value in rviz['Window Geometry'].items() if isinstance(value, dict)
     }
+
+
+def test_window_has_its_places(rviz):
+    """Else Qt places the panels anew at every start, some as thumbnails."""
+    state = bytes.fromhex(str(rviz['Window Geometry']['QMainWindow State']))
+    for name in ('Displays', 'Views', 'Camera', 'Overlay'):
+        assert name.encode('utf-16-be') in state
+
+
+def test_cloud_is_larger_than_the_scan(displays):
+    """Both lie on the same contacts: the scan is drawn over it, in pixels."""
+    shown = {display['Name']: display for display in displays}
+    assert shown['Drivable scan']['Style'] == 'Points'
+    assert shown['Drivable cloud']['Style'] == 'Flat Squares'
+    assert shown['Drivable cloud']['Size (m)'] > 0.1
 
 
 def test_launch_file_remaps_every_topic_of_the_node(displays):
@@ -181,6 +200,10 @@ def test_ground_panel(layout, published, node):
     }
     # A topic is not subscribed to before it is visible.
     assert all(settings['visible'] for settings in panel['topics'].values())
+    # Without a field the viewer replaces a flat colour by a colour map.
+    flat = [s for s in panel['topics'].values() if s.get('colorMode') == 'flat']
+    assert len(flat) == 2
+    assert all(settings.get('colorField') for settings in flat)
 
 
 def test_diagnostics_panels_and_plots(layout, open_robot, model):

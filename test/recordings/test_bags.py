@@ -14,6 +14,7 @@ from checkout import ROOT
 
 from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import LinknetError, RecordingError
+from linknet_ros.ground.settings import GroundSettings
 from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.products.colors import blend, colorize
 from linknet_ros.recordings.bag_reader import Recording
@@ -357,6 +358,35 @@ def test_full_disk_leaves_what_is_done(bags, frames, job, monkeypatch):
     report = segment_recording(replace(job, resume=True))
     assert (report.resumed, report.segmented) == (4, 6)
     check(bags.read(job.out), images)
+
+
+def test_other_readers_understand_the_mcap(bags, frames, job, model, tmp_path):
+    """The library of MCAP, and its decoder of ROS 2 messages, which knows nothing of rosbags."""
+    pytest.importorskip('mcap_ros2', reason='needs mcap-ros2-support (pip install .[test])')
+    from mcap_ros2.reader import read_ros2_messages
+
+    images = frames(2)
+    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    outputs = ('labels', 'overlay/compressed', 'label_info', 'diagnostics')
+    settings = Settings.of(model, outputs, ON, None, GroundSettings())
+    segment_recording(replace(job, settings=settings, keep=(ALL,), compress=True))
+    found = {}
+    for message in read_ros2_messages(str(job.out)):
+        found.setdefault(message.channel.topic, []).append(message.ros_msg)
+    assert {topic: len(messages) for topic, messages in found.items()} == {
+        **{f'/linknet/{name}': 2 for name in outputs[:2]},
+        **{f'/linknet/{name}': 1 for name in outputs[2:]},
+        IMAGE: 2,
+        CHATTER: 2,
+    }
+    labels = np.frombuffer(found['/linknet/labels'][1].data, np.uint8).reshape(64, 96)
+    np.testing.assert_array_equal(labels, images[1].argmax(2))
+    (info,) = found['/linknet/label_info']
+    assert [(c.class_id, c.class_name) for c in info.class_map] == [
+        (0, 'road'),
+        (1, 'car'),
+        (2, 'sky'),
+    ]
 
 
 def test_progress(bags, frames, job):

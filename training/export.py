@@ -31,6 +31,7 @@ from linknet_ros.inference.model_file import (
     FILE_PRECISIONS,
     STRIDE,
     ModelFile,
+    int8_twin_of,
     load_model,
     metadata_of,
 )
@@ -235,6 +236,7 @@ def export(
         default_size=default_size,
         accuracy={},
         precision=precision,
+        int8_twin=int8_twin_of(out) if precision != 'int8' else '',
     )
     model = to_precision(to_onnx(network, metadata, temperature), precision, calibration)
     lint(model, precision)

@@ -54,6 +54,8 @@ class ModelFile:
     :param accuracy: measured figures by name, e.g. {'val_miou': 0.65}; of this very file.
     :param sha256: of the file, hexadecimal.
     :param precision: one of FILE_PRECISIONS, the arithmetic that the graph is made for.
+    :param int8_twin: name of the file in the same folder that has the network in int8; empty for
+        none.
     :param data: the bytes of the file.
     """
 
@@ -66,6 +68,7 @@ class ModelFile:
     accuracy: Mapping[str, float]
     sha256: str
     precision: str
+    int8_twin: str
     data: bytes = field(repr=False, compare=False)
 
     @property
@@ -142,6 +145,9 @@ def load_model(path: str | os.PathLike[str]) -> ModelFile:
             raise ValueError('accuracy must be finite numbers')
         # Files from before there was a choice do not say.
         precision = metadata.get('precision', 'fp32')
+        twin = metadata.get('int8_twin', int8_twin_of(path) if precision != 'int8' else '')
+        if twin != os.path.basename(twin):
+            raise ValueError('int8_twin must be the name of a file in the same folder')
         record = ModelFile(
             path=path,
             classes=classes,
@@ -152,6 +158,7 @@ def load_model(path: str | os.PathLike[str]) -> ModelFile:
             accuracy=accuracy,
             sha256=hashlib.sha256(data).hexdigest(),
             precision=precision,
+            int8_twin=twin,
             data=data,
         )
     except (
@@ -181,6 +188,11 @@ def load_model(path: str | os.PathLike[str]) -> ModelFile:
     return record
 
 
+def int8_twin_of(path: Path) -> str:
+    """The usual name of a model file's int8 twin."""
+    return f'{path.stem}_int8{path.suffix}'
+
+
 def metadata_of(
     classes: ClassTable,
     *,
@@ -190,6 +202,7 @@ def metadata_of(
     default_size: tuple[int, int],
     accuracy: Mapping[str, float],
     precision: str = 'fp32',
+    int8_twin: str = '',
 ) -> dict[str, str]:
     """Metadata entries for the ONNX file, as load_model reads them.
 
@@ -205,6 +218,7 @@ def metadata_of(
         'format_version': str(FORMAT_VERSION),
         # Before entries that must be there: a file that was cut off does not lose it unnoticed.
         'precision': precision,
+        'int8_twin': int8_twin,
         'architecture': architecture,
         'dataset': dataset,
         'label_set': label_set,
@@ -217,7 +231,9 @@ def metadata_of(
 def _metadata(path: Path, model: Any) -> dict[str, str]:
     """The file's metadata; what people get to see is fit for it."""
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    for key in ('format_version', 'architecture', 'dataset', 'label_set', 'default_size'):
+    for key in (
+        *('format_version', 'architecture', 'dataset', 'label_set', 'default_size', 'int8_twin'),
+    ):
         text = metadata.get(key, '')
         if len(text) > MAX_TEXT or not text.isprintable():
             raise ModelError(

@@ -9,8 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from linknet_ros.errors import BackendError, BuildCancelledError, NoEngineError
+from linknet_ros.errors import BackendError, BuildCancelledError, ModelError, NoEngineError
 from linknet_ros.inference.backend import BACKENDS, CPU_BACKENDS, PRECISIONS, Backend
+from linknet_ros.inference.int8_twin import int8_instructions, int8_twin
 from linknet_ros.inference.model_file import ModelFile
 from linknet_ros.inference.standby_backend import StandbyBackend
 from linknet_ros.inference.tensorrt.options import TensorrtOptions
@@ -29,14 +30,16 @@ def open_backend(
     tensorrt: TensorrtOptions | None = None,
     wait_for_engine: bool = True,
     on_step_down: Callable[[str], None] = _LOG.info,
+    on_choice: Callable[[str], None] = _LOG.info,
 ) -> Backend:
     """Open a back end for a model at one network size.
 
     :param height: of the images, in pixels, a multiple of 32; so is `width`.
     :param backend: 'auto' or one of BACKENDS.
     :param precision: 'auto' (the fastest that the processor or GPU computes in without a visible
-        change of the labels), 'fp32', 'fp16' (tensorrt), 'bf16' (openvino), or 'int8' for a
-        model file made for it, which computes in nothing else.
+        change of the labels; on a processor made for int8, openvino runs the model's int8 twin),
+        'fp32', 'fp16' (tensorrt), 'bf16' (openvino), or 'int8' for a model file made for it,
+        which computes in nothing else.
     :param threads: processor threads, 0 for as many as the runtime likes.
     :param tensorrt: how tensorrt builds and runs; None for the defaults.
     :param wait_for_engine: whether to wait, for minutes, where tensorrt has to build its engine.
@@ -44,6 +47,7 @@ def open_backend(
         takes over.
     :param on_step_down: gets the reason, one line, for each back end that 'auto' passes over, and
         for an engine that fails while the processor serves.
+    :param on_choice: gets a line that says why another file of the model runs, or does not.
     :raises BackendError: when the back end or precision is unknown, not installed, or refuses.
     :raises BuildCancelledError: when the build of an engine was cancelled; 'auto' ends there.
     """
@@ -61,6 +65,7 @@ def open_backend(
         precision=precision,
         threads=threads,
         options=options,
+        on_choice=on_choice,
     )
 
     def open_by_name(name: str) -> Backend:
@@ -116,6 +121,25 @@ def _first_of(
     raise BackendError(f'no backend works: {"; ".join(reasons)}')
 
 
+def _for_this_processor(model: ModelFile, on_choice: Callable[[str], None]) -> ModelFile:
+    """The int8 twin, where there is one that agrees and the processor is made for it."""
+    instructions = int8_instructions()
+    if not instructions:
+        return model
+    try:
+        twin = int8_twin(model)
+    except ModelError as error:
+        on_choice(str(error))
+        return model
+    if twin is None:
+        return model
+    on_choice(
+        f'{twin.name} runs, the int8 twin of {model.name}: this processor has {instructions}; '
+        'precision bf16 or fp32 runs the file itself'
+    )
+    return twin
+
+
 def _open(
     name: str,
     model: ModelFile,
@@ -124,8 +148,11 @@ def _open(
     precision: str,
     threads: int,
     options: TensorrtOptions,
+    on_choice: Callable[[str], None],
 ) -> Backend:
     opened: Backend
+    if name == 'openvino' and precision == 'auto':
+        model = _for_this_processor(model, on_choice)
     try:
         if name == 'tensorrt':
             from linknet_ros.inference.tensorrt.backend import TensorrtBackend

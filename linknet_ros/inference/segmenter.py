@@ -81,7 +81,7 @@ class Segmenter:
     :param network_size: (width, height) in pixels that frames are fitted into; a 0 stands for
         the model's default. Larger sees finer things and takes longer.
     :param threads: processor threads of the back end, 0 lets it choose.
-    :param tensorrt: see open_backend, as for `wait_for_engine` and `on_step_down`.
+    :param tensorrt: see open_backend, as for `wait_for_engine`, `on_step_down` and `on_choice`.
     :raises BackendError: when the back end does not open.
     :raises ParameterError: when the network size is too small.
     """
@@ -97,6 +97,7 @@ class Segmenter:
         tensorrt: TensorrtOptions | None = None,
         wait_for_engine: bool = True,
         on_step_down: Callable[[str], None] = _LOG.info,
+        on_choice: Callable[[str], None] = _LOG.info,
     ) -> None:
         self.model = model
         self._open_backend = partial(
@@ -108,6 +109,7 @@ class Segmenter:
             tensorrt=tensorrt,
             wait_for_engine=wait_for_engine,
             on_step_down=on_step_down,
+            on_choice=on_choice,
         )
         width, height = (n or d for n, d in zip(network_size, model.default_size, strict=True))
         if width < STRIDE or height < STRIDE:

@@ -25,9 +25,9 @@ class InferenceSettings:
     )
     precision: str = setting(
         'auto',
-        'Arithmetic; auto takes bf16 where the processor computes in it, fp16 with tensorrt, and '
-        'fp32 otherwise. int8 takes a model file made for it: with model empty, the one that '
-        'ships.',
+        'Arithmetic; auto takes fp16 with tensorrt; on a processor with VNNI or AMX the int8 twin '
+        'that the model file names, if it agrees; else bf16 or fp32. int8 takes a model file made '
+        'for it: with model empty, the one that ships.',
         choices=PRECISIONS,
     )
     threads: int = setting(

@@ -75,6 +75,7 @@ class SegmentNode(LifecycleNode):
                     tensorrt=tensorrt,
                     wait_for_engine=values.tensorrt.wait_for_engine,
                     on_step_down=self._notes.step_down,
+                    on_choice=self.get_logger().info,
                 )
             self._topics = Topics(self, model.classes, State.prepare(model.classes, values))
         except LinknetError as error:

@@ -95,6 +95,7 @@ def test_metadata_is_plain_text(class_table):
         'default_size': '480x360',
         'accuracy': '{"val_miou": 0.25}',
         'precision': 'fp32',
+        'int8_twin': '',
     }
 
 

@@ -587,7 +587,7 @@ def start_node(*parameters, **environment):
         (['backend:=tpu'], "parameter backend is 'tpu'; use one of auto, tensorrt"),
         (['min_confidence:=1'], 'it takes a number with a decimal point, e.g. 0.5'),
         (
-            ['backend:=openvino', 'mask_classes:=[unicorn]'],
+            ['backend:=openvino', 'precision:=fp32', 'mask_classes:=[unicorn]'],
             "unknown class 'unicorn'; the model knows: ",
         ),
     ],

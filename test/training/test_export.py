@@ -337,7 +337,7 @@ def test_export_of_another_network_is_refused(network, model, tmp_path, monkeypa
     (bias,) = (t for t in wrong.graph.initializer if t.name.endswith('head.6.bias'))
     values = numpy_helper.to_array(bias) + np.array([0, 0, 0, 9] + [0] * 7, np.float32)
     bias.CopyFrom(numpy_helper.from_array(values, bias.name))
-    monkeypatch.setattr(exporting, 'to_onnx', lambda _network, _metadata: wrong)
+    monkeypatch.setattr(exporting, 'to_onnx', lambda *_: wrong)
     out = tmp_path / 'linknet.onnx'
     with pytest.raises(
         ModelError, match=r'only \d+\.\d{4}% .* \(99\.9% needed in fp32\); nothing was'
@@ -348,7 +348,7 @@ def test_export_of_another_network_is_refused(network, model, tmp_path, monkeypa
 
 @pytest.mark.parametrize(('share', 'fine'), [(0.9989, False), (0.999, True)])
 def test_export_needs_enough_agreement(network, model, tmp_path, monkeypatch, share, fine):
-    monkeypatch.setattr(exporting, 'to_onnx', lambda _network, _metadata: model)
+    monkeypatch.setattr(exporting, 'to_onnx', lambda *_: model)
     monkeypatch.setattr(exporting, 'agreement', lambda _path, _network, _frames: share)
     out = tmp_path / 'linknet.onnx'
     out.write_text('the model of last week')
@@ -495,7 +495,7 @@ def test_temperature_divides_the_logits_and_moves_no_label(network, temperature)
 def test_graph_that_breaks_a_rule_is_not_written(network, model, tmp_path, monkeypatch):
     broken = onnx.load(io.BytesIO(model.SerializeToString()))
     broken.opset_import[0].version = 21
-    monkeypatch.setattr(exporting, 'to_onnx', lambda _network, _metadata: broken)
+    monkeypatch.setattr(exporting, 'to_onnx', lambda *_: broken)
     with pytest.raises(ModelError, match='would not run everywhere: opset 21 is not within 9'):
         export(network, tmp_path / 'a.onnx', **DESCRIPTION, frames=[])
     assert list(tmp_path.iterdir()) == []

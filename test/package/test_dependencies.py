@@ -53,6 +53,7 @@ LICENCES = {
     'nvidia-*': "CUDA for PyTorch: NVIDIA's terms; only to train, never on the robot from here",
     'cuda-toolkit': 'the same, a name without files',
     'tensorrt-rtx-*': "NVIDIA's terms; builds and runs engines on a PC, never shipped",
+    'cityscapesscripts': 'not for commercial use; only a test compares our metrics with it',
     'matplotlib': 'a licence of its own after that of Python, permissive',
     'kiwisolver': 'BSD-3-Clause, as its full text',
     'cycler': 'BSD-3-Clause, as its full text',

@@ -49,7 +49,7 @@ STARTING = {
     *('inference/test_tensorrt_backend.py', 'inference/test_tensorrt_build_engine.py'),
     'recordings/test_cluster.py',
 }
-SLOW = {'simulation/test_ground_accuracy.py'}
+SLOW = {'simulation/test_ground_accuracy.py', 'inference/test_tensorrt_builder.py'}
 
 
 def starts_process(function, seen):

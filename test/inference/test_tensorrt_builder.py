@@ -95,14 +95,17 @@ def test_shipped_int8_network(layers_of, size):
     assert not [layer for layer in layers if 'eformat' in layer.name + layer.kind]
 
 
-@pytest.mark.parametrize(
-    'network',
-    ['enet', 'linknet-nobypass', 'linknet-residual', 'linknet-subpixel', 'segnet', 'unet'],
-)
+OTHERS = ['enet', 'linknet-lite0', 'linknet-nobypass', 'linknet-residual']
+OTHERS += ['linknet-subpixel', 'segnet', 'unet']
+
+
+@pytest.mark.parametrize('network', OTHERS)
 def test_every_network_of_the_training(layers_of, write_model, network):
     pytest.importorskip('torch', reason='needs PyTorch (pip install .[train])')
     from training.export import to_onnx
-    from training.networks import NetworkConfig, build_network
+    from training.networks import NETWORKS, NetworkConfig, build_network
+
+    assert set(NETWORKS) == {'linknet', *OTHERS}
 
     metadata = metadata_of(
         CAMVID,

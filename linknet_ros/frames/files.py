@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import SourceError, first_line
+from linknet_ros.frames.sixteen_bits import to_eight_bits
 from linknet_ros.frames.video import VIDEO_SUFFIXES, Video
 from linknet_ros.limits import MAX_IMAGE_BYTES
 from linknet_ros.system.bounded_file import read_file
@@ -133,10 +134,11 @@ class VideoSource:
             yield SourceFrame(bgr, None)
 
 
-def read_image(path: Path, color: bool = True) -> NDArray[np.uint8]:
+def read_image(path: Path, color: bool = True, mono16_max: int = 0) -> NDArray[np.uint8]:
     """Read an image file.
 
     :param color: as (H, W, 3) BGR, else as the file has it.
+    :param mono16_max: of frames with 16-bit samples, see sixteen_bits.
     :raises SourceError: when it cannot be read, is cut short or too large, or is not an image.
     """
     try:
@@ -146,7 +148,7 @@ def read_image(path: Path, color: bool = True) -> NDArray[np.uint8]:
     for start, end in _ENDS.items():
         if data.startswith(start) and end not in data[-4096:]:
             raise SourceError(f'{path} is cut short ({len(data)} bytes)', 'copy it again')
-    how = cv2.IMREAD_COLOR if color else cv2.IMREAD_UNCHANGED
+    how = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if color else cv2.IMREAD_UNCHANGED
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
     except cv2.error as error:
@@ -156,5 +158,9 @@ def read_image(path: Path, color: bool = True) -> NDArray[np.uint8]:
         ) from error
     if image is None:
         raise SourceError(f'{path} is not a readable image ({len(data)} bytes)', 'copy it again')
+    if color and image.dtype == np.uint16:
+        return to_eight_bits(np.asarray(image, np.uint16), mono16_max)
+    if color and image.dtype != np.uint8:
+        raise SourceError(f'{path} has samples of {image.dtype}', 'convert it to 8 or 16 bits')
     result: NDArray[np.uint8] = image
     return result

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError
 from linknet_ros.frames.encoded import decode_image
+from linknet_ros.frames.sixteen_bits import to_eight_bits
 from linknet_ros.limits import MAX_PIXELS, MAX_SIDE
 
 #: isColor() of sensor_msgs/image_encodings.hpp.
@@ -67,6 +68,7 @@ LAYOUTS = {
     '16UC4': _Layout(4, cv2.COLOR_BGRA2BGR, 2),
     'rgba16': _Layout(4, cv2.COLOR_RGBA2BGR, 2),
     'mono16': _Layout(1, cv2.COLOR_GRAY2BGR, 2),
+    # Of depth images (REP 118), and of some infrared cameras: see image_to_bgr.
     '16UC1': _Layout(1, cv2.COLOR_GRAY2BGR, 2),
     'bayer_rggb8': _bayer(cv2.COLOR_BayerBG2BGR, 1),
     'bayer_bggr8': _bayer(cv2.COLOR_BayerRG2BGR, 1),
@@ -82,8 +84,20 @@ LAYOUTS = {
     'yuv422_yuy2': _yuv422(cv2.COLOR_YUV2BGR_YUY2),
     'nv12': _yuv420(cv2.COLOR_YUV2BGR_NV12),
     'nv21': _yuv420(cv2.COLOR_YUV2BGR_NV21),
+    # In planes, each converted by a function of its own.
     'nv24': _Layout(1, None, rows_per_pair=6),
+    'nv16': _Layout(1, None, width_multiple=2, rows_per_pair=4),
+    'i420': _yuv420(cv2.COLOR_YUV2BGR_I420),
+    'yu12': _yuv420(cv2.COLOR_YUV2BGR_I420),
+    'yuv420': _yuv420(cv2.COLOR_YUV2BGR_I420),
+    'yv12': _yuv420(cv2.COLOR_YUV2BGR_YV12),
 }
+
+#: Encodings of three planes, whose chroma rows have half the step.
+_THREE_PLANES = ('i420', 'yu12', 'yuv420', 'yv12')
+
+#: Encodings of depth images (REP 118), which have distances for colours.
+_DEPTH = ('16UC1', '32FC1')
 
 # BGR from (Y, U, V, 1): ITU-R BT.601, Y in 16..235, as in OpenCV's other conversions from YUV.
 _BGR_FROM_YUV = np.array(
@@ -103,34 +117,46 @@ def _refuse(message: Any) -> NDArray[np.uint8]:
 
 
 def image_to_bgr(
-    message: Any, otherwise: Callable[[Any], NDArray[np.uint8]] = _refuse
+    message: Any,
+    otherwise: Callable[[Any], NDArray[np.uint8]] = _refuse,
+    mono16_max: int = 0,
 ) -> NDArray[np.uint8]:
     """Return the pixels of an image message of any usual encoding.
 
     For bgr8 and 8UC3 this is a read-only view of `message.data`, without a copy (rows may lie
-    `step` bytes apart); every other encoding gives a new array. 16-bit samples keep their high
-    byte: a fixed scale, so the brightness that the network sees does not jump from frame to
-    frame as it would with one taken from each frame's minimum and maximum.
+    `step` bytes apart); every other encoding gives a new array. For 16-bit samples see
+    to_eight_bits.
 
     :param message: has the fields of sensor_msgs/Image, whichever library read it; row padding
         and both byte orders are understood.
     :param otherwise: converts an encoding that is not in LAYOUTS, once its size was checked.
+    :param mono16_max: see to_eight_bits. 16UC1 is taken for grey if it is given, else for depth.
     :returns: (H, W, 3) uint8, BGR; it may share memory with the message.
     :raises FrameError: the message is damaged or its encoding cannot be converted.
     """
     layout = LAYOUTS.get(message.encoding)
     _check(message, layout)
+    if message.encoding in _DEPTH and not (layout and mono16_max):
+        raise FrameError(
+            f'{message.encoding!r} is a depth image: it shows distances, not colours',
+            'take the colour camera; for a grey camera of 16 bits, set the driver to mono16, or '
+            'set mono16_max',
+        )
     if layout is None:
         return otherwise(message)
     if message.encoding == 'nv24':
         return _bgr_from_nv24(message)
-    samples = _samples(message, layout)
+    if message.encoding == 'nv16':
+        return _bgr_from_nv16(message)
+    if message.encoding in _THREE_PLANES:
+        return _bgr_from_planes(message, layout)
+    samples = _samples(message, layout, mono16_max)
     if layout.code is None:
         return samples
     return np.asarray(cv2.cvtColor(samples, layout.code), np.uint8)
 
 
-def compressed_to_bgr(message: Any) -> NDArray[np.uint8]:
+def compressed_to_bgr(message: Any, mono16_max: int = 0) -> NDArray[np.uint8]:
     """Return the pixels of a compressed image message.
 
     What `format` means is written in the sources of compressed_image_transport
@@ -141,9 +167,10 @@ def compressed_to_bgr(message: Any) -> NDArray[np.uint8]:
     publishers write 'jpeg' or 'png' only.
 
     Whether it is a JPEG or PNG is seen from the data; the format says what the decoded samples
-    are. Of 16 bits the high byte is kept, as in image_to_bgr.
+    are.
 
     :param message: has the fields of sensor_msgs/CompressedImage, whichever library read it.
+    :param mono16_max: for 16 bits, see to_eight_bits.
     :returns: (H, W, 3) uint8, BGR; a new array.
     :raises FrameError: it is empty, cut short, damaged, too large, or of another format.
     """
@@ -156,8 +183,8 @@ def compressed_to_bgr(message: Any) -> NDArray[np.uint8]:
         size = f'{len(message.data)} bytes'
         problem = f'compressed image ({message.format!r}, {size}) {error.problem}'
         raise FrameError(problem, error.fix) from error
-    if pixels.dtype != np.uint8:
-        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.dtype == np.uint16:
+        pixels = to_eight_bits(np.asarray(pixels, np.uint16), mono16_max)
     if pixels.ndim == 2 and source.startswith('bayer') and not _target(codec):
         height, width = pixels.shape
         mosaic = SimpleNamespace(
@@ -219,17 +246,17 @@ def _check(message: Any, layout: _Layout | None) -> None:
         )
 
 
-def _samples(message: Any, layout: _Layout) -> NDArray[np.uint8]:
-    """Return (rows, W, channels) uint8 without row padding: a view, or a copy of high bytes."""
+def _samples(message: Any, layout: _Layout, mono16_max: int = 0) -> NDArray[np.uint8]:
+    """Return (rows, W, channels) uint8 without row padding: a view, or a copy of 16 bits."""
     rows = layout.rows(message.height)
     flat = np.frombuffer(message.data, np.uint8, count=message.step * rows)
     flat.flags.writeable = False
     image = flat.reshape(rows, message.step)[:, : layout.row_bytes(message.width)]
     if layout.sample_bytes == 1:
         return image.reshape(rows, message.width, layout.channels)
-    high_byte = 0 if message.is_bigendian else 1
-    samples = image.reshape(rows, message.width, layout.channels, 2)[..., high_byte]
-    return np.ascontiguousarray(samples)
+    order = '>u2' if message.is_bigendian else '<u2'
+    samples = np.ascontiguousarray(image).view(order).astype(np.uint16, copy=False)
+    return to_eight_bits(samples, mono16_max).reshape(rows, message.width, layout.channels)
 
 
 def _bgr_from_nv24(message: Any) -> NDArray[np.uint8]:
@@ -240,6 +267,29 @@ def _bgr_from_nv24(message: Any) -> NDArray[np.uint8]:
     chroma = flat[step * height :].reshape(height, 2 * step)[:, : 2 * width]
     yuv = np.dstack([luma, chroma.reshape(height, width, 2)])
     return np.asarray(cv2.transform(yuv, _BGR_FROM_YUV), np.uint8)
+
+
+def _bgr_from_nv16(message: Any) -> NDArray[np.uint8]:
+    """Convert a Y plane and a plane of U and V in turn, which is yuyv once they are paired."""
+    width, height, step = message.width, message.height, message.step
+    planes = np.frombuffer(message.data, np.uint8, count=2 * step * height)
+    luma, chroma = planes.reshape(2, height, step)[..., :width]
+    return np.asarray(cv2.cvtColor(np.dstack([luma, chroma]), cv2.COLOR_YUV2BGR_YUY2), np.uint8)
+
+
+def _bgr_from_planes(message: Any, layout: _Layout) -> NDArray[np.uint8]:
+    """Convert planes of Y, and of U and V in half the size and half the step."""
+    width, height, step = message.width, message.height, message.step
+    if step % 2:
+        raise FrameError(
+            f'{message.encoding!r} image has an odd step {step}', 'the camera driver must set it'
+        )
+    flat = np.frombuffer(message.data, np.uint8, count=step * height * 3 // 2)
+    luma = flat[: step * height].reshape(height, step)[:, :width]
+    chroma = flat[step * height :].reshape(height, step // 2)[:, : width // 2]
+    planes = np.concatenate([luma.ravel(), chroma.ravel()]).reshape(height * 3 // 2, width)
+    assert layout.code is not None
+    return np.asarray(cv2.cvtColor(planes, layout.code), np.uint8)
 
 
 def _target(codec: str) -> str:

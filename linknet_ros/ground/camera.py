@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,14 @@ from linknet_ros.errors import CalibrationError
 
 Doubles = NDArray[np.float64]
 
+#: Other names of the models, in small letters with '_' for spaces and dashes: those of Kalibr,
+#: RealSense, COLMAP and drivers. Without a name, five coefficients or more are a polynomial.
+_NAMES = {
+    **dict.fromkeys(('radtan', 'radial_tangential', 'brown_conrady', 'opencv'), 'plumb_bob'),
+    **dict.fromkeys(('rational', 'full_opencv'), 'rational_polynomial'),
+    **dict.fromkeys(('fisheye', 'equi', 'kannala_brandt', 'kannala_brandt4'), 'equidistant'),
+    **dict.fromkeys(('opencv_fisheye', 'pinhole_equidistant'), 'equidistant'),
+}
 #: How many coefficients OpenCV's polynomial model takes: k1 k2 p1 p2, then k3, then k4 to k6, then
 #: s1 to s4, then tau.
 _POLYNOMIAL_SIZES = (4, 5, 8, 12, 14)
@@ -39,9 +48,10 @@ class CameraModel:
     :param fy: vertical focal length [px].
     :param cx: column of the principal point [px].
     :param cy: row of the principal point [px].
-    :param model: name of the distortion model.
-    :param distortion: coefficients in the order of CameraInfo.d. With none, or only zeros, the
-        camera is a pinhole, unless the model is 'equidistant', which always has four.
+    :param model: name of the distortion model, or another one for it, e.g. 'fisheye'.
+    :param distortion: coefficients in the order of CameraInfo.d; zeros beyond those of the model
+        are left out. With none, or only zeros, the camera is a pinhole, unless the model is
+        'equidistant', which always has four.
     :raises CalibrationError: for an uncalibrated camera, an unknown model, or a number of
         coefficients that the model does not take.
     """
@@ -69,20 +79,37 @@ class CameraModel:
                 'not calibrated',
                 'run camera_calibration, or fill in K',
             )
+        # A frozen dataclass is set up this way.
+        name = re.sub('[ -]', '_', self.model.strip().lower())
+        name = _NAMES.get(name, name)
+        if not name and len(self.distortion) >= 5:
+            name = 'plumb_bob'
+        object.__setattr__(self, 'model', name)
         if not (any(self.distortion) or self._fisheye):
             return
-        sizes = (4,) if self._fisheye else _POLYNOMIAL_SIZES
-        if self.model not in ('plumb_bob', 'rational_polynomial', 'equidistant'):
+        if name not in ('plumb_bob', 'rational_polynomial', 'equidistant'):
             raise CalibrationError(
                 f"camera_info has an unknown distortion model '{self.model}' (known: plumb_bob, "
                 'rational_polynomial, equidistant)',
                 'rectify the image first',
             )
-        if len(self.distortion) not in sizes:
-            raise CalibrationError(
-                f'camera_info has {len(self.distortion)} distortion coefficients, but '
-                f'{self.model} takes {" or ".join(map(str, sizes))}'
-            )
+        object.__setattr__(self, 'distortion', self._without_extra_zeros())
+
+    def _without_extra_zeros(self) -> tuple[float, ...]:
+        """The coefficients, without zeros beyond those of the model.
+
+        :raises CalibrationError: for a number of them that the model does not take.
+        """
+        given = self.distortion
+        sizes = (4,) if self._fisheye else _POLYNOMIAL_SIZES
+        for size in reversed(sizes):
+            if len(given) >= size and not any(given[size:]):
+                return given[:size] if len(given) not in sizes else given
+        raise CalibrationError(
+            f'camera_info has {len(given)} distortion coefficients, but {self.model} takes '
+            f'{" or ".join(map(str, sizes))}',
+            'calibrate again',
+        )
 
     @property
     def _fisheye(self) -> bool:

@@ -101,6 +101,13 @@ class GroundScan:
             np.copyto(ranges, nearest, where=nearest < np.inf)
         return ranges
 
+    def range_min_of(self, ranges: Floats) -> float:
+        """Smallest range of a scan: range_min, or that of a contact that was moved back nearer.
+
+        Consumers drop readings that are nearer than range_min.
+        """
+        return float(np.nanmin(ranges, initial=np.float32(self.range_min)))
+
     def _bins(self, points: Doubles) -> Indices:
         turned = (np.arctan2(points[:, 1], points[:, 0]) - self._first) % (2 * math.pi)
         bins: Indices = np.floor(turned / self.increment).astype(np.intp)

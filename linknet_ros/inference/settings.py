@@ -52,3 +52,10 @@ class InferenceSettings:
         (0, 1),
         live=True,
     )
+    mono16_max: int = setting(
+        0,
+        'Largest value of frames with 16-bit samples, which becomes white; e.g. 1023 for a camera '
+        'of 10 bits. 0 finds the range of each frame, and takes encoding 16UC1 for depth.',
+        (0, 65535),
+        live=True,
+    )

@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 
 from linknet_ros.errors import CalibrationError
 from linknet_ros.ground.blind import BlindRange
-from linknet_ros.ground.camera_info import camera_model_of
+from linknet_ros.ground.camera_info import camera_model_of, check_camera_info
 from linknet_ros.ground.projector import GroundProjector, ProjectedGround
 from linknet_ros.ground.settings import GroundState
 from linknet_ros.inference.segmenter import Segmentation
@@ -132,9 +132,8 @@ class GroundTopics:
 
         :raises CalibrationError: when something is missing or cannot be used.
         """
-        if camera_info is None:
-            topic = self._node.resolve_topic_name('camera_info')
-            raise CalibrationError(f'no camera_info on {topic}', 'remap it to the camera')
+        topic = self._node.resolve_topic_name('camera_info')
+        check_camera_info(camera_info, topic, header.frame_id)
         height, width = result.labels.shape
         fitting = camera_info_for(camera_info, header, width, height)
         settings = state.parameters

@@ -84,6 +84,10 @@ class Pipeline:
         """Keep the camera's newest numbers."""
         self._camera_info = message
 
+    def has_camera_info(self) -> bool:
+        """Whether any has come."""
+        return self._camera_info is not None
+
     def take_image(self, message: Image | CompressedImage) -> None:
         """Leave a frame for the first step."""
         self._statistics.receive()
@@ -157,7 +161,8 @@ class Pipeline:
 
     def _fit(self, frame: _Frame) -> None:
         start = time.perf_counter()
-        frame.bgr = image_to_bgr(frame.message)
+        mono16_max = self._topics.state.parameters.inference.mono16_max
+        frame.bgr = image_to_bgr(frame.message, mono16_max)
         frame.fitted = self._segmenter.fit(frame.bgr)
         frame.seconds['fit'] = time.perf_counter() - start
         # Before it is passed on: the next step says at once that it took the frame.
@@ -176,7 +181,7 @@ class Pipeline:
 
     def _publish(self, frame: _Frame) -> None:
         start = time.perf_counter()
-        info = self._camera_info_for(frame.message)
+        info = self._camera_info
         # Parameters may change meanwhile: the frame shows those of now.
         state = self._topics.state
         result = self._segmenter.finish(frame.inferred, state.parameters.inference.min_confidence)
@@ -199,15 +204,3 @@ class Pipeline:
         nanoseconds = stamp.sec * 10**9 + stamp.nanosec
         now = self._node.get_clock().now().nanoseconds
         return (now - nanoseconds) * 1e-9 if nanoseconds else None
-
-    def _camera_info_for(self, message: Image | CompressedImage) -> CameraInfo | None:
-        info = self._camera_info
-        if info is not None and info.header.frame_id != message.header.frame_id:
-            self._node.get_logger().warning(
-                f"camera_info is of frame '{info.header.frame_id}', the image of "
-                f"'{message.header.frame_id}': ~/camera_info is not published; remap "
-                'camera_info to the topic of the same camera',
-                throttle_duration_sec=_LOG_PERIOD,
-            )
-            return None
-        return info

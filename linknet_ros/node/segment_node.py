@@ -10,6 +10,7 @@ import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from linknet_ros.errors import LinknetError
@@ -184,7 +185,24 @@ class SegmentNode(LifecycleNode):
         self.parameters = changed
         return SetParametersResult(successful=True)
 
+    def _subscribe_to_latched_camera_info(self) -> None:
+        """Get the camera_info of a driver that published it once, before the node came.
+
+        Only if there is one that keeps it: others would warn of a subscription that asks for that.
+        """
+        pipeline = self._pipeline
+        if pipeline is None or pipeline.has_camera_info() or len(self._inputs) > 2:
+            return
+        topic = self.resolve_topic_name('camera_info')
+        if any(
+            publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+            for publisher in self.get_publishers_info_by_topic(topic)
+        ):
+            take = pipeline.take_camera_info
+            self._inputs.append(subscribe(self, CameraInfo, 'camera_info', take, latched=True))
+
     def _publish_diagnostics(self) -> None:
+        self._subscribe_to_latched_camera_info()
         settings = {}
         faults = []
         if self._segmenter is not None:

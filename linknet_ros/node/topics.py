@@ -17,13 +17,17 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.errors import first_line
+from linknet_ros.errors import CalibrationError, first_line
+from linknet_ros.ground.camera_info import check_camera_info
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.node.ground_topics import GroundTopics
 from linknet_ros.node.state import State
 from linknet_ros.products.products import COMPRESSED, MASKS, NAMES, message_format
 from linknet_ros.ros.images import array_to_image, camera_info_for, encoded_to_message
 from linknet_ros.ros.qos import create_publisher
+
+#: A fault that repeats with every frame is logged once in this many seconds.
+_LOG_PERIOD = 5.0
 
 #: Outputs that go out encoded as well.
 _ENCODED = ('labels', 'overlay')
@@ -114,8 +118,7 @@ class Topics:
         sending = self._ground.publish(state.ground, result, header, camera_info)
         if camera_info is not None and _has_subscribers(self._camera_info):
             height, width = result.labels.shape
-            fitting = camera_info_for(camera_info, header, width, height)
-            sending += _send(self._camera_info, fitting)
+            sending += self._publish_camera_info(camera_info, header, width, height)
         publishers = self._publishers
         wanted = {name for name, p in publishers.items() if _has_subscribers(p)}
         for name, array in state.products.of(frame, result, wanted, status):
@@ -125,6 +128,20 @@ class Topics:
                 message = array_to_image(array, 'mono8' if array.ndim == 2 else 'bgr8', header)
             sending += _send(publishers[name], message)
         return sending
+
+    def _publish_camera_info(
+        self, camera_info: CameraInfo, header: Header, width: int, height: int
+    ) -> float:
+        try:
+            topic = self._node.resolve_topic_name('camera_info')
+            check_camera_info(camera_info, topic, header.frame_id)
+            fitting = camera_info_for(camera_info, header, width, height)
+        except CalibrationError as error:
+            self._node.get_logger().warning(
+                f'no ~/camera_info: {error}', throttle_duration_sec=_LOG_PERIOD
+            )
+            return 0.0
+        return _send(self._camera_info, fitting)
 
     def destroy(self) -> None:
         """Take the topics away."""

@@ -61,18 +61,22 @@ class Messages:
         name = f'ros2_{distribution.lower()}'
         self.types = get_typestore(stores.get(name, Stores.ROS2_JAZZY))
 
-    def frame(self, kind: str, data: bytes) -> StampedFrame:
+    def frame(self, kind: str, data: bytes, mono16_max: int = 0) -> StampedFrame:
         """Read a frame.
 
         :param kind: IMAGE or COMPRESSED.
         :param data: the message, serialized as CDR.
+        :param mono16_max: of 16-bit samples, see frames.sixteen_bits.
         :raises FrameError: when it cannot be used.
         """
         try:
             message: Any = self.types.deserialize_cdr(data, kind)
         except Exception as error:  # SerdeError, and what else damaged bytes lead to
             raise FrameError(f'the message is damaged ({first_line(error)})') from error
-        bgr = compressed_to_bgr(message) if kind == COMPRESSED else image_to_bgr(message)
+        if kind == COMPRESSED:
+            bgr = compressed_to_bgr(message, mono16_max)
+        else:
+            bgr = image_to_bgr(message, mono16_max=mono16_max)
         return StampedFrame(message.header, bgr)
 
     def read(self, kind: str, data: bytes) -> Any:

@@ -206,7 +206,8 @@ class _Frame(_Passing):
         self.outputs: list[tuple[str, bytes]] = []
 
     def frame(self) -> NDArray[np.uint8]:
-        found = self._messages.frame(self._kind, self.data)
+        mono16_max = self._settings.inference.mono16_max
+        found = self._messages.frame(self._kind, self.data, mono16_max)
         self.header = found.header
         return found.bgr
 

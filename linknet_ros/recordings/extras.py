@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import CalibrationError, RecordingError
-from linknet_ros.ground.camera_info import camera_model_of, fitted_matrices
+from linknet_ros.ground.camera_info import (
+    camera_model_of,
+    check_camera_info,
+    fitted_matrices,
+)
 from linknet_ros.ground.projector import GroundProjector, ProjectedGround
 from linknet_ros.ground.settings import GroundState
 from linknet_ros.inference.segmenter import Segmentation
@@ -194,12 +198,12 @@ class Extras:
         near = [info for _, info in self._infos[max(0, at - 8) : at + 8]]
         same = [info for info in near if info.header.stamp == header.stamp]
         info = same[0] if same else self._infos[max(0, at - 1)][1]
-        if info.header.frame_id != header.frame_id:
-            raise CalibrationError(
-                f"{self._camera_info_topic} is of frame '{info.header.frame_id}', the image of "
-                f"'{header.frame_id}'",
-                'name another topic with --camera-info',
-            )
+        check_camera_info(
+            info,
+            self._camera_info_topic,
+            header.frame_id,
+            'name another topic with --camera-info',
+        )
         k, p = fitted_matrices(info, width, height)
         window = self._types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
         return replace(
@@ -238,7 +242,7 @@ class Extras:
             yield self._grid(ground.cells(), state, based)
 
     def _scan(self, ground: ProjectedGround, header: Any) -> tuple[str, bytes]:
-        scan = ground.scan
+        scan, ranges = ground.scan, ground.ranges()
         return self._made(
             'drivable_scan',
             header=header,
@@ -247,9 +251,9 @@ class Extras:
             angle_increment=scan.increment,
             time_increment=0.0,
             scan_time=0.0,
-            range_min=0.0,
+            range_min=scan.range_min_of(ranges),
             range_max=scan.range_max,
-            ranges=ground.ranges(),
+            ranges=ranges,
             intensities=np.empty(0, np.float32),
         )
 

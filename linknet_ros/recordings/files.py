@@ -77,12 +77,15 @@ class _Frame(Task):
 
 
 class _ImageFrame(_Frame):
+    #: Of 16-bit samples, see read_image.
+    mono16_max = 0
+
     def __init__(self, path: Path, at: float, wanted: tuple[str, ...]) -> None:
         super().__init__(path.name, at, wanted)
         self._path = path
 
     def frame(self) -> NDArray[np.uint8]:
-        return read_image(self._path)
+        return read_image(self._path, mono16_max=self.mono16_max)
 
 
 class _VideoFrame(_Frame):
@@ -203,6 +206,8 @@ def segment_source(
 def _tasks(source: _Images | _VideoFrames, job: FilesJob, sink: _Sink) -> Iterator[_Frame]:
     for index, task in enumerate(source.tasks(job.settings.outputs)):
         task.encode = sink.encoded
+        if isinstance(task, _ImageFrame):
+            task.mono16_max = job.settings.inference.mono16_max
         if job.rate:
             task.at = index / job.rate
         yield task

@@ -115,7 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser, outputs: str, *, extras: bool
     )
     shown = ('drivable_classes', 'overlay_opacity', 'overlay_legend', 'jpeg_quality')
     add_options(group, ProductSettings, *shown)
-    add_options(group, InferenceSettings, 'min_confidence')
+    add_options(group, InferenceSettings, 'min_confidence', 'mono16_max')
     group = parser.add_argument_group('with what')
     add_options(group, InferenceSettings, 'model', 'backend', 'precision', 'threads')
     group.add_argument(

@@ -42,14 +42,12 @@ def scan_message(ranges: NDArray[np.float32], scan: GroundScan, header: Header) 
     :param ranges: from GroundScan.fill; copied.
     :param header: see grid_message.
     """
-    # Nearer only by contacts that were moved back; consumers drop what is nearer than range_min.
-    nearest = float(np.nanmin(ranges, initial=np.float32(scan.range_min)))
     return LaserScan(
         header=header,
         angle_min=scan.angle_min,
         angle_max=scan.angle_max,
         angle_increment=scan.increment,
-        range_min=nearest,
+        range_min=scan.range_min_of(ranges),
         range_max=scan.range_max,
         ranges=_array('f', ranges),
     )

@@ -24,17 +24,18 @@ SUFFIX = '/compressed'
 _CV_BRIDGE_BROKEN = (ImportError, AttributeError, SystemError)
 
 
-def image_to_bgr(message: Image | CompressedImage) -> NDArray[np.uint8]:
+def image_to_bgr(message: Image | CompressedImage, mono16_max: int = 0) -> NDArray[np.uint8]:
     """Return the pixels of an image message of any usual encoding, or of a JPEG or PNG.
 
     cv_bridge is asked about encodings that frames.raw does not know.
 
+    :param mono16_max: of 16-bit samples, see frames.sixteen_bits.
     :returns: (H, W, 3) uint8, BGR; it may share memory with the message.
     :raises FrameError: the message is damaged or its encoding cannot be converted.
     """
     if isinstance(message, CompressedImage):
-        return raw.compressed_to_bgr(message)
-    return raw.image_to_bgr(message, _bgr_by_cv_bridge)
+        return raw.compressed_to_bgr(message, mono16_max)
+    return raw.image_to_bgr(message, _bgr_by_cv_bridge, mono16_max)
 
 
 def array_to_image(array: NDArray[np.uint8], encoding: str, header: Header) -> Image:

@@ -46,14 +46,34 @@ def create_publisher(node: Node, kind: type, topic: str, *, latched: bool = Fals
     )
 
 
-def subscribe(node: Node, kind: type, topic: str, callback: Callable[[Any], None]) -> Subscription:
-    """A subscription to a sensor, best effort; its QoS can be overridden by parameters."""
+def subscribe(
+    node: Node,
+    kind: type,
+    topic: str,
+    callback: Callable[[Any], None],
+    *,
+    latched: bool = False,
+) -> Subscription:
+    """A subscription to a sensor, best effort; its QoS can be overridden by parameters.
+
+    :param latched: get what was published before, too, from publishers that keep it (transient
+        local); only those match. Its QoS cannot be overridden.
+    """
+    if latched:
+        qos = QoSProfile(
+            depth=1,
+            reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL,
+        )
+    else:
+        qos = qos_profile_sensor_data
+    overridable = None if latched else QoSOverridingOptions.with_default_policies()
     return node.create_subscription(
         kind,
         topic,
         callback,
-        qos_profile_sensor_data,
-        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        qos,
+        qos_overriding_options=overridable,
         event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
     )
 

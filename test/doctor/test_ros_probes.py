@@ -53,11 +53,11 @@ def test_camera(publish):
 
 
 def test_reliable_camera_of_an_encoding_that_cannot_be_used(publish):
-    publish(Image, image('32FC1'), QoSProfile(depth=1))
+    publish(Image, image('32FC3'), QoSProfile(depth=1))
     finding = topic('/camera/image')
     assert finding.state == 'error'
-    assert '(sensor_msgs/msg/Image, reliable, volatile): 32FC1 4x2' in finding.text
-    assert "image encoding '32FC1' cannot be converted to BGR" in finding.text
+    assert '(sensor_msgs/msg/Image, reliable, volatile): 32FC3 4x2' in finding.text
+    assert "image encoding '32FC3' cannot be converted to BGR" in finding.text
     assert finding.fix.startswith('set the camera driver to bgr8')
 
 

@@ -33,13 +33,13 @@ def test_rgb():
 
 def test_unknown_encoding_is_refused():
     with pytest.raises(
-        FrameError, match=r"^image encoding '32FC1' cannot be converted to BGR; set the camera"
+        FrameError, match=r"^image encoding '32FC3' cannot be converted to BGR; set the camera"
     ):
-        image_to_bgr(image('32FC1'))
+        image_to_bgr(image('32FC3'))
 
 
 def test_unknown_encoding_goes_to_the_other_converter():
-    message = image('32FC1')
+    message = image('32FC3')
     asked = []
 
     def convert(message):
@@ -52,4 +52,4 @@ def test_unknown_encoding_goes_to_the_other_converter():
 
 def test_other_converter_gets_no_damaged_message():
     with pytest.raises(FrameError, match='width and height must be at least 1'):
-        image_to_bgr(image('32FC1', width=0), lambda message: pytest.fail('asked'))
+        image_to_bgr(image('32FC3', width=0), lambda message: pytest.fail('asked'))

@@ -75,3 +75,6 @@ def test_scan_is_never_nearer_than_its_range_min_and_has_no_slivers(roll):
         if label:
             assert ranges[reading].min() == approx(scan.range_min)
             assert ranges[reading].max() <= found.farthest * 1.01
+            # No contact is nearer than that: consumers would drop it.
+            assert scan.range_min_of(ranges) <= ranges[reading].min()
+            assert scan.range_min_of(0.5 * ranges) == ranges[reading].min() / 2

@@ -157,6 +157,50 @@ def test_unusable_numbers(changes, message):
         CameraModel(**numbers | changes)
 
 
+FOUR, FIVE = (0.1, -0.02, 0.003, 0.001), (0.1, -0.02, 0.003, 0.001, 0.01)
+
+
+@pytest.mark.parametrize(
+    ('name', 'given', 'model', 'distortion'),
+    [
+        # Zeros that drivers append.
+        ('equidistant', (*FOUR, 0.0), 'equidistant', FOUR),
+        ('equidistant', (*FOUR, 0.0, 0.0, 0.0, 0.0), 'equidistant', FOUR),
+        ('plumb_bob', (*FIVE, 0.0), 'plumb_bob', FIVE),
+        ('rational_polynomial', (*FIVE, *FOUR, *[0.0] * 5), 'rational_polynomial', None),
+        ('plumb_bob', (*FOUR, 0.0), 'plumb_bob', None),
+        # Other names.
+        ('fisheye', FOUR, 'equidistant', None),
+        ('Kannala-Brandt4', FOUR, 'equidistant', None),
+        ('PLUMB_BOB', FIVE, 'plumb_bob', None),
+        ('Brown Conrady', FIVE, 'plumb_bob', None),
+        ('radtan', FOUR, 'plumb_bob', None),
+        ('', FIVE, 'plumb_bob', None),
+    ],
+)
+def test_models_as_drivers_write_them(name, given, model, distortion):
+    found = camera(name, given)
+    assert (found.model, found.distortion) == (model, distortion or given)
+    np.testing.assert_array_equal(
+        pixel(found, 0.2, 0.1, 1), pixel(camera(model, distortion or given), 0.2, 0.1, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'given', 'message'),
+    [
+        ('equidistant', FIVE, '5 distortion coefficients, but equidistant takes 4'),
+        ('equidistant', (0.0,) * 3, '3 distortion coefficients, but equidistant takes 4'),
+        ('plumb_bob', (*FIVE, 0.1), '6 distortion coefficients, but plumb_bob takes 4 or 5'),
+        ('', FOUR, "unknown distortion model ''"),
+        ('Inverse Brown Conrady', FIVE, "unknown distortion model 'inverse_brown_conrady'"),
+    ],
+)
+def test_coefficients_that_could_mean_anything(name, given, message):
+    with pytest.raises(CalibrationError, match=message):
+        camera(name, given)
+
+
 def test_a_model_without_coefficients_is_a_pinhole():
     assert pixel(camera('ftheta', (0.0, 0.0)), 0.5, 0.25, 1).tolist() == [500, 250]
 

@@ -154,6 +154,16 @@ def test_destroy(node, open_ground):
         (INFO, {'height': 0.0}, "the camera's place is not known; set ground.height"),
         (CameraInfo(), {}, 'the camera is not calibrated'),
         (INFO, {'pitch': -1.0}, 'the camera sees no ground within 10 m'),
+        (
+            CameraInfo(width=81, height=61, header=Header(frame_id='rear'), k=INFO.k),
+            {},
+            "/camera/camera_info is of frame 'rear', the image of 'camera_optical'; remap",
+        ),
+        (
+            CameraInfo(width=61, height=81, k=INFO.k),
+            {},
+            'it was turned; calibrate the camera with',
+        ),
     ],
 )
 def test_what_is_missing_is_said(node, open_ground, info, changes, message):

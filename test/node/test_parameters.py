@@ -31,6 +31,7 @@ VALUES = {
     'network_width': 640,
     'network_height': 480,
     'min_confidence': 0.25,
+    'mono16_max': 4095,
     'tensorrt.wait_for_engine': True,
     'tensorrt.cache_dir': '~/engines',
     'tensorrt.library': 'rtx',

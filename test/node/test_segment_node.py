@@ -15,6 +15,7 @@ from checkout import FAKES
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -127,9 +128,9 @@ def test_compressed_camera(open_robot, model, monkeypatch, remap):
     threads = []
     convert = pipeline_module.image_to_bgr
 
-    def spy(message):
+    def spy(message, *options):
         threads.append(threading.current_thread().name)
-        return convert(message)
+        return convert(message, *options)
 
     monkeypatch.setattr(pipeline_module, 'image_to_bgr', spy)
     street = StreetDrive(3, 160, 120).frame(2.0).bgr
@@ -230,7 +231,7 @@ def test_bad_frames_are_counted_and_the_next_one_is_published(robot):
     robot.subscribe('labels')
     bad = [
         Image(header=header(1), height=64, width=96, encoding='bgr8', step=288),
-        Image(header=header(2), height=64, width=96, encoding='32FC1', step=384),
+        Image(header=header(2), height=64, width=96, encoding='32FC3', step=384),
         Image(header=header(3), height=0, width=0, encoding='bgr8'),
     ]
     bad[1].data.frombytes(bytes(64 * 384))
@@ -618,3 +619,21 @@ def test_signals_end_the_node_quietly(model, fake_gpu, tmp_path, number, waits):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert 'Traceback' not in errors
+
+
+def test_camera_info_that_was_published_once_before_the_node_came(context, open_robot, model):
+    driver = rclpy.create_node('driver', context=context)
+    info = CameraInfo(width=96, height=64, k=[50.0, 0, 48, 0, 50, 32, 0, 0, 1])
+    driver.create_publisher(CameraInfo, '/camera_info', latched(1)).publish(info)
+    robot = open_robot(model=str(model.path), backend='onnxruntime').start()
+    robot.subscribe('camera_info', kind=CameraInfo)
+
+    def arrived():
+        robot.send(np.zeros((64, 96, 3), np.uint8))
+        return robot.received['camera_info']
+
+    robot.until(arrived, 'the camera_info')
+    driver.destroy_node()
+    assert robot.received['camera_info'][0].k[0] == 50
+    # Without a frame_id it is that of the image.
+    assert robot.received['camera_info'][0].header.frame_id == robot.header.frame_id

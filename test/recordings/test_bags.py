@@ -183,13 +183,13 @@ def test_original_topics(bags, frames, job, tmp_path, source, keep, expected):
 def test_bad_frames_are_counted_and_left_out(bags, frames, job):
     images = frames(4)
     messages = [bags.image(frame, i) for i, frame in enumerate(images)]
-    messages[1] = bags.image(images[1], 1, encoding='32FC1')
+    messages[1] = bags.image(images[1], 1, encoding='32FC3')
     messages[2] = (messages[2][0], messages[2][1][:-9])
     bags.write(job.source, drive(bags, messages))
     report = segment_recording(replace(job, keep=(ALL,)))
     assert (report.frames, report.segmented, sum(report.bad.values())) == (4, 2, 2)
     unknown, damaged = report.bad
-    assert unknown.startswith("image encoding '32FC1' cannot be converted")
+    assert unknown.startswith("image encoding '32FC3' cannot be converted")
     assert damaged.startswith('the message is damaged')
     with Recording(job.out) as recording:
         assert recording.survey([IMAGE, '/linknet/labels']) == {IMAGE: 4, '/linknet/labels': 2}

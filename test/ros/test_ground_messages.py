@@ -47,16 +47,14 @@ def test_grid_of_a_view():
     assert list(grid_message(cells, area, 0.0, HEADER).data) == [0, -1, 100, 0]
 
 
-@pytest.mark.parametrize(('blind', 'range_min'), [(1.25, 1.25), (2.0, 1.5)])
-def test_scan(blind, range_min):
+def test_scan():
     scan = SimpleNamespace(angle_min=-0.5, angle_max=0.5, increment=0.25, range_max=10.0)
-    scan.range_min = blind
+    scan.range_min_of = lambda ranges: float(np.nanmin(ranges))
     ranges = np.array([1.5, np.inf, np.nan, 2.25, 9], np.float32)
     message = sent(scan_message(ranges, scan, HEADER))
     assert message.header == HEADER
     assert (message.angle_min, message.angle_max, message.angle_increment) == (-0.5, 0.5, 0.25)
-    # No contact is nearer than that: consumers would drop it.
-    assert (message.range_min, message.range_max) == (range_min, 10)
+    assert (message.range_min, message.range_max) == (1.5, 10)
     assert (message.time_increment, message.scan_time) == (0, 0)
     assert list(message.ranges[:2]) == [1.5, math.inf]
     assert math.isnan(message.ranges[2])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from linknet_ros.errors import FrameError
+from linknet_ros.errors import CalibrationError, FrameError
 from linknet_ros.frames.raw import LAYOUTS
 from linknet_ros.limits import MAX_PIXELS
 from linknet_ros.ros import images as ros_images
@@ -105,16 +105,16 @@ def test_one_byte_or_one_step_less_is_an_error(encoding):
     layout = LAYOUTS[encoding]
     rows = random_rows(layout.rows(4), layout.row_bytes(4))
     message = make_image(rows, encoding, 4, 4)
-    assert image_to_bgr(message).shape == (4, 4, 3)
+    assert image_to_bgr(message, 65535).shape == (4, 4, 3)
     message.data.pop()
     with pytest.raises(FrameError, match=f'has {rows.size - 1} bytes, but .* needs {rows.size};'):
-        image_to_bgr(message)
+        image_to_bgr(message, 65535)
     message.step -= 1
     with pytest.raises(FrameError, match=f'a row needs {rows.shape[1]} bytes'):
-        image_to_bgr(message)
+        image_to_bgr(message, 65535)
 
 
-@pytest.mark.parametrize('encoding', ['mono8', 'bgr8', '16UC1', 'bayer_rggb8', 'nv24', '32FC1'])
+@pytest.mark.parametrize('encoding', ['mono8', 'bgr8', '16UC1', 'bayer_rggb8', 'nv24', '32FC3'])
 def test_too_many_pixels_are_refused_before_they_are_allocated(encoding):
     # An industrial camera of 65 million pixels passes, three times that does not.
     assert 9344 * 7000 <= MAX_PIXELS < 14000 * 10000
@@ -129,7 +129,7 @@ def test_too_many_pixels_are_refused_before_they_are_allocated(encoding):
     width=st.integers(0, 12) | st.integers(0, 2**32 - 1),
     height=st.integers(0, 12) | st.integers(0, 2**32 - 1),
     step=st.integers(0, 64) | st.integers(0, 2**32 - 1),
-    encoding=st.sampled_from([*LAYOUTS, '32FC1', '8SC3', 'BGR8', '', 'jpeg\n']),
+    encoding=st.sampled_from([*LAYOUTS, '32FC1', '32FC3', '8SC3', 'BGR8', '', 'jpeg\n']),
     big=st.integers(0, 255),
     length=st.integers(0, 2500),
 )
@@ -142,6 +142,17 @@ def test_any_message_gives_bgr_or_a_frame_error(width, height, step, encoding, b
         return
     assert bgr.shape == (height, width, 3)
     assert bgr.dtype == np.uint8
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
+def test_depth_image_is_refused_with_the_fix(encoding):
+    image = make_image(np.zeros((2, 8)), encoding, 2, 2)
+    message = f"'{encoding}' is a depth image: .* distances.*; take the colour camera; .* mono16"
+    with pytest.raises(FrameError, match=message):
+        image_to_bgr(image)
+    if encoding == '16UC1':
+        # An infrared camera that calls its grey so.
+        assert image_to_bgr(image, mono16_max=1023).shape == (2, 2, 3)
 
 
 # ------------------------------------------------------------------ cv_bridge
@@ -170,7 +181,7 @@ class CvBridge:
 
 
 def float_image():
-    return make_image(np.zeros((2, 8)), '32FC1', 2, 2)
+    return make_image(np.zeros((2, 8)), '32FC3', 2, 2)
 
 
 def test_unknown_encoding_goes_to_cv_bridge(cv_bridge):
@@ -182,7 +193,7 @@ def test_unknown_encoding_goes_to_cv_bridge(cv_bridge):
 def test_cv_bridge_refuses(cv_bridge, error):
     # CvBridgeError is a TypeError.
     cv_bridge(FAKE.format(body=f'raise {error}("not a color format")'))
-    expected = "'32FC1' cannot .* refuses it .not a color format.; set the camera driver"
+    expected = "'32FC3' cannot .* refuses it .not a color format.; set the camera driver"
     with pytest.raises(FrameError, match=expected) as caught:
         image_to_bgr(float_image())
     assert type(caught.value.__cause__).__name__ == error
@@ -193,7 +204,7 @@ def test_broken_cv_bridge_is_tried_once(cv_bridge, tmp_path, error):
     attempts = tmp_path / 'attempts'
     cv_bridge(f'open({str(attempts)!r}, "a").write("x")\nraise {error}("another NumPy")\n')
     for _ in range(3):
-        with pytest.raises(FrameError, match=r"'32FC1' .* cv_bridge does not load") as caught:
+        with pytest.raises(FrameError, match=r"'32FC3' .* cv_bridge does not load") as caught:
             image_to_bgr(float_image())
         assert type(caught.value.__cause__).__name__ == error
     assert attempts.read_text() == 'x'
@@ -202,7 +213,7 @@ def test_broken_cv_bridge_is_tried_once(cv_bridge, tmp_path, error):
 def test_cv_bridge_is_not_imported_for_usual_encodings(cv_bridge):
     cv_bridge('raise KeyboardInterrupt')
     for encoding in LAYOUTS:
-        image_to_bgr(make_image(random_rows(12, 32), encoding, 4, 4))
+        image_to_bgr(make_image(random_rows(12, 32), encoding, 4, 4), mono16_max=65535)
 
 
 # ------------------------------------------------------------------ array_to_image
@@ -250,7 +261,7 @@ def test_messages_survive_serialization():
     received = serialization.deserialize_message(serialization.serialize_message(sent), Image)
     assert received == sent
     np.testing.assert_array_equal(image_to_bgr(received), BGR)
-    info = camera_info_for(calibrated(), HEADER, 320, 120)
+    info = camera_info_for(calibrated(), HEADER, 320, 240)
     wire = serialization.serialize_message(info)
     assert serialization.deserialize_message(wire, CameraInfo) == info
 
@@ -288,21 +299,21 @@ WINDOW = RegionOfInterest(x_offset=100, y_offset=50, width=320, height=240, do_r
     [
         # (fx, cx, fy, cy) of K, and (fx, cx, Tx) of P.
         ({}, (640, 480), (500, 320, 400, 240), (480, 310, -48)),
-        ({}, (320, 120), (250, 160, 100, 60), (240, 155, -24)),
+        ({}, (320, 240), (250, 160, 200, 120), (240, 155, -24)),
         ({'binning_x': 2, 'binning_y': 2}, (320, 240), (250, 160, 200, 120), (240, 155, -24)),
         ({'binning_x': 1, 'binning_y': 1}, (640, 480), (500, 320, 400, 240), (480, 310, -48)),
         ({'roi': WINDOW}, (320, 240), (500, 220, 400, 190), (480, 210, -48)),
         ({'roi': WINDOW, 'binning_x': 2}, (160, 240), (250, 110, 400, 190), (240, 105, -24)),
-        # The window, shown at 640 x 120: 2 and 1/2.
-        ({'roi': WINDOW}, (640, 120), (1000, 440, 200, 95), (960, 420, -96)),
+        # The window, shown at half its size.
+        ({'roi': WINDOW}, (160, 120), (250, 110, 200, 95), (240, 105, -24)),
         # 640 x 480 binned by 2 is 320 x 240; the image is half of that.
         ({'binning_x': 2, 'binning_y': 2}, (160, 120), (125, 80, 100, 60), (120, 77.5, -12)),
         # Drivers that set binning or a window but give the numbers of the image that they deliver.
         ({'binning_x': 2, 'binning_y': 2}, (640, 480), (500, 320, 400, 240), (480, 310, -48)),
         ({'roi': WINDOW}, (640, 480), (500, 320, 400, 240), (480, 310, -48)),
         # No window at all, and one that only says where it would begin.
-        ({'roi': RegionOfInterest(do_rectify=True)}, (320, 480), (250, 160, 400, 240), ()),
-        ({'roi': RegionOfInterest(x_offset=8)}, (320, 480), (250, 160, 400, 240), ()),
+        ({'roi': RegionOfInterest(do_rectify=True)}, (320, 240), (250, 160, 200, 120), ()),
+        ({'roi': RegionOfInterest(x_offset=8)}, (320, 240), (250, 160, 200, 120), ()),
     ],
 )
 def test_size_window_and_binning_are_worked_in(fields, size, k, p):
@@ -318,6 +329,24 @@ def test_size_window_and_binning_are_worked_in(fields, size, k, p):
     if p:
         assert result.p[[0, 2, 3]].tolist() == list(p)
     assert result.p[[1, 4, 7, 8, 9, 10, 11]].tolist() == [0, 0, 0, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ('fields', 'size', 'message'),
+    [
+        (
+            {},
+            (480, 640),
+            'the image of 480x640 does not have the shape of the 640x480 of camera_info',
+        ),
+        ({}, (480, 640), r'it was turned; calibrate the camera with its images'),
+        ({}, (640, 360), 'cropped'),
+        ({'roi': WINDOW, 'binning_x': 2}, (240, 160), 'turned'),
+    ],
+)
+def test_image_of_another_shape_has_no_camera_info(fields, size, message):
+    with pytest.raises(CalibrationError, match=message):
+        camera_info_for(calibrated(**fields), HEADER, *size)
 
 
 @pytest.mark.parametrize('size', [(0, 0), (0, 480), (640, 0)])
@@ -355,6 +384,13 @@ def slow_bgr(data, encoding, width, height, step, big):
     plain |= {'16UC1': 'mono16', '16UC3': 'bgr16', '16UC4': 'bgra16'}
     name = plain.get(encoding, encoding)
     kind = name.rstrip('0123456789')
+    shift = 8
+    if name.endswith('16') and name != 'nv16':
+        rows = np.frombuffer(data, np.uint8, step * height).reshape(height, step)
+        row_bytes = width * LAYOUTS[name].channels * 2
+        brightest = rows[:, :row_bytes].copy().view('>u2' if big else '<u2').max()
+        # The fewest of 10, 12, 14 and 16 bits that hold it.
+        shift = next(bits for bits in (10, 12, 14, 16) if brightest < 2**bits) - 8
     pixels = {}
     for row in range(height):
         for column in range(width):
@@ -362,11 +398,14 @@ def slow_bgr(data, encoding, width, height, step, big):
                 wide = name.endswith('16')
                 samples = 1 if kind == 'mono' else len(kind)
                 start = row * step + column * samples * (2 if wide else 1)
-                # The high byte of each sample.
-                first = [
-                    start + i * (2 if wide else 1) + (wide and not big) for i in range(samples)
-                ]
-                values = [data[i] for i in first]
+                if wide:
+                    order = 'big' if big else 'little'
+                    values = [
+                        int.from_bytes(data[i : i + 2], order) >> shift
+                        for i in range(start, start + 2 * samples, 2)
+                    ]
+                else:
+                    values = data[start : start + samples]
                 pixels[row, column] = tuple(values[i] for i in orders.get(kind, (0, 0, 0)))
                 continue
             y, u, v = _yuv_at(data, name, row, column, height, step)
@@ -385,8 +424,14 @@ def _yuv_at(data, name, row, column, height, step):
     if name in ('yuyv', 'yuv422_yuy2'):
         return data[pair + column % 2 * 2], data[pair + 1], data[pair + 3]
     y = data[row * step + column]
+    if name in ('i420', 'yu12', 'yuv420', 'yv12'):
+        first = height * step + row // 2 * (step // 2) + column // 2
+        second = first + height * step // 4
+        return (y, data[second], data[first]) if name == 'yv12' else (y, data[first], data[second])
     if name == 'nv24':
         chroma = height * step + row * 2 * step + 2 * column
+    elif name == 'nv16':
+        chroma = height * step + row * step + column // 2 * 2
     else:
         chroma = height * step + row // 2 * step + column // 2 * 2
     u, v = data[chroma], data[chroma + 1]
@@ -404,6 +449,8 @@ def images(draw, encodings):
     if layout.height_multiple == 1:
         height -= draw(st.integers(0, 3))
     step = layout.row_bytes(width) + draw(st.integers(0, 9))
+    # Chroma rows of half the step.
+    step += step % 2 if encoding in ('i420', 'yu12', 'yuv420', 'yv12') else 0
     # Some drivers send more than step * rows.
     length = step * layout.rows(height) + draw(st.sampled_from([0, 0, 5]))
     seed = draw(st.integers(0, 2**32 - 1))
@@ -415,7 +462,8 @@ def images(draw, encodings):
 
 
 BAYER = [name for name in LAYOUTS if name.startswith('bayer')]
-NO_BAYER = [name for name in LAYOUTS if name not in BAYER]
+# 16UC1 is a depth image.
+NO_BAYER = [name for name in LAYOUTS if name not in BAYER and name != '16UC1']
 
 
 @given(images(NO_BAYER))

@@ -626,6 +626,7 @@ def test_camera_info_that_was_published_once_before_the_node_came(context, open_
     info = CameraInfo(width=96, height=64, k=[50.0, 0, 48, 0, 50, 32, 0, 0, 1])
     driver.create_publisher(CameraInfo, '/camera_info', latched(1)).publish(info)
     robot = open_robot(model=str(model.path), backend='onnxruntime').start()
+    robot.subscribe('labels')
     robot.subscribe('camera_info', kind=CameraInfo)
 
     def arrived():

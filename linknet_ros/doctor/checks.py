@@ -34,8 +34,8 @@ _BUILT_FOR_NUMPY_1 = re.compile(
 #: What the back end needs, in the order it asks. Not as the extra `gpu`: on a Jetson TensorRT
 #: comes from apt, and a container has it already.
 _GET_TENSORRT = (
-    "pip install tensorrt, and cuda-bindings of the driver's CUDA version; on a Jetson see "
-    'docs/jetson.md, Install'
+    'pip install tensorrt (an RTX card: tensorrt-rtx-cu13-libs and -bindings), and cuda-bindings '
+    "of the driver's CUDA version; on a Jetson see docs/jetson.md, Install"
 )
 
 #: Where the traces of an NVIDIA GPU are: a driver in the kernel, a Jetson.

@@ -57,7 +57,20 @@ def _onnxruntime() -> Any:
 
 
 def _tensorrt() -> Any:
-    return {'version': importlib.import_module('tensorrt').__version__}
+    missing = None
+    # As the back end tries them; the classic library is the one that is missed if there is none.
+    for name in ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings'):
+        try:
+            library = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            missing = missing or error
+        else:
+            about = {} if name == 'tensorrt' else {'about': 'TensorRT-RTX'}
+            return {'version': library.__version__, **about}
+    assert missing is not None
+    raise missing
 
 
 def _cuda() -> Any:

@@ -22,6 +22,13 @@ DIES = 'import os, signal; os.kill(os.getpid(), signal.SIGSEGV)'
 ABOVE = 'mend what is broken above'
 
 
+@pytest.fixture
+def no_tensorrt(missing):
+    """Neither of the two libraries is installed: `no_tensorrt()`."""
+    names = ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings')
+    return lambda: [missing(name) for name in names]
+
+
 def test_lines():
     assert str(ok('NumPy', '2.1.0')) == 'ok       NumPy          2.1.0'
     assert str(Finding('onnx', 'error', 'not installed', 'pip install onnx')).splitlines() == [
@@ -193,7 +200,7 @@ def test_backends_that_work(model_path):
     assert findings['inference'].text.startswith('backend auto takes openvino in ')
 
 
-def test_missing_backends(model_path, missing):
+def test_missing_backends(model_path, missing, no_tensorrt):
     missing('openvino')
     findings = seen(model_path)
     assert findings['openvino'] == ok('openvino', 'not installed')
@@ -202,7 +209,7 @@ def test_missing_backends(model_path, missing):
     text = "backend 'openvino' is not installed"
     assert named == Finding('inference', 'error', text, 'pip install openvino')
     missing('onnxruntime')
-    missing('tensorrt')
+    no_tensorrt()
     fix = "pip install openvino onnx 'numpy<2'"
     none = Finding('inference', 'error', 'no back end runs the model', fix)
     assert seen(model_path)['inference'] == none
@@ -261,13 +268,13 @@ def test_without_a_model_only_the_libraries_are_seen():
     assert 'runs the model' not in findings['openvino'].text
 
 
-def test_tensorrt_that_is_missing(model_path, missing):
-    missing('tensorrt')
+def test_tensorrt_that_is_missing(model_path, no_tensorrt):
+    no_tensorrt()
     assert seen(None, gpu=False)['tensorrt'].text == 'not installed, and no GPU for it'
     findings = seen(model_path, requested='tensorrt', gpu=True)
     assert findings['tensorrt'].state == 'warning'
     # The back end asks for cuda-bindings before TensorRT: both must be named at once.
-    assert 'pip install tensorrt, and cuda-bindings' in findings['tensorrt'].fix
+    assert 'pip install tensorrt (an RTX card: ' in findings['tensorrt'].fix
     assert 'docs/jetson.md' in findings['tensorrt'].fix
     assert findings['inference'].text == "backend 'tensorrt' is not installed"
     assert findings['inference'].fix == findings['tensorrt'].fix
@@ -277,6 +284,12 @@ def test_tensorrt_that_is_missing(model_path, missing):
         "backend 'tensorrt' needs an NVIDIA GPU, and none works here",
         'set the parameter backend to openvino or auto',
     )
+
+
+def test_rtx_will_do(stand_in, missing):
+    missing('tensorrt')
+    stand_in('tensorrt_rtx', '__version__ = "1.7.1.116"')
+    assert seen(None, gpu=True)['tensorrt'].text == '1.7.1.116, TensorRT-RTX'
 
 
 def test_tensorrt_version(stand_in):

@@ -86,16 +86,11 @@ _UINT8 = globals()['DataType'].UINT8
 _MODES = globals()['TensorIOMode']
 
 
+_LEVELS = ('INTERNAL_ERROR', 'ERROR', 'WARNING', 'INFO', 'VERBOSE')
+
+
 class ILogger:
-    Severity = _Enum(
-        'Severity',
-        {
-            name: [number] * len(_API['versions'])
-            for number, name in enumerate(
-                ('INTERNAL_ERROR', 'ERROR', 'WARNING', 'INFO', 'VERBOSE')
-            )
-        },
-    )
+    Severity = _Enum('Severity', {n: [i] * len(_API['versions']) for i, n in enumerate(_LEVELS)})
 
     def __init__(self):
         self._constructed = True

@@ -455,6 +455,7 @@ def test_command_makes_another_precision_of_a_model_file(
     main([str(path), '--out', str(out), *options])
     record = load_model(out)
     assert record.precision == precision
+    assert record.int8_twin == ('' if precision == 'int8' else f'{out.stem}_int8.onnx')
     val = open_dataset('camvid', train, 'val')
     scores = evaluate_file(record, val, (96, 64)).scores()
     assert record.accuracy['val_miou'] == round(scores.miou, 4) > 0

@@ -26,6 +26,7 @@ from linknet_ros.benchmark.machine import machine
 from linknet_ros.benchmark.report import FIGURES, doubt, plot, table
 from linknet_ros.errors import LinknetError
 from linknet_ros.inference.backend import BACKENDS, PRECISIONS
+from linknet_ros.inference.int8_twin import int8_twin
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.arguments import count
@@ -93,6 +94,11 @@ class Benchmark:
             reasons = '; '.join(f'{name}: {why}' for name, why in self.left_out.items())
             raise LinknetError(f'no back end runs {self._model}: {reasons}')
         return found
+
+    def auto(self, size: Size) -> str:
+        """What backend and precision `auto` take, e.g. 'openvino int8'; empty where none opens."""
+        outcome = self._run(('auto', 'auto'), size, 1)
+        return f'{outcome.value["backend"]} {outcome.value["precision"]}' if outcome.works else ''
 
     def rows(
         self, contenders: list[Contender], reference: Contender, sizes: list[Size], rounds: int
@@ -210,7 +216,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         model = load_model(options.model or package_file(shipped_model('auto')))
-        int8 = model if options.model else load_model(package_file(shipped_model('int8')))
+        int8 = int8_twin(model) or model
         options.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             before_end(partial(shutil.rmtree, folder, ignore_errors=True))
@@ -223,6 +229,7 @@ def main(arguments: list[str] | None = None) -> None:
             )
             about = machine()
             contenders = run.contenders(options.sizes[0])
+            auto = run.auto(options.sizes[0])
             in_fp32 = [c for c in contenders if c[1] == 'fp32']
             reference = REFERENCE if REFERENCE in contenders else (in_fp32 or contenders)[0]
             rows = run.rows(contenders, reference, options.sizes, options.rounds)
@@ -232,6 +239,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f'error: cannot write {error.filename}: {error.strerror}; see --out and TMPDIR')
     text = table(rows, ' '.join(reference))
     print(text)
+    print(f'auto takes {auto}')
     if doubt(rows):
         print(f'note: {doubt(rows)}')
     for name, reason in run.left_out.items():
@@ -242,6 +250,7 @@ def main(arguments: list[str] | None = None) -> None:
         'sha256': model.sha256,
         'int8_model': int8.name,
         'machine': about,
+        'auto': auto,
         **settings,
         'reference': ' '.join(reference),
         'rows': rows,

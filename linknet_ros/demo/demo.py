@@ -267,6 +267,8 @@ def _report(node: DemoNode, model: ModelFile, source: str) -> dict[str, Any]:
 def _summary(report: dict[str, Any]) -> str:
     drops = ''.join(f', {number} {reason}' for reason, number in report['dropped'].items())
     text = f'{report["labels_received"]} of {report["frames_sent"]} frames labelled{drops}'
+    if report['backend'] is not None:
+        text += f'; {report["backend"]} in {report["precision"]}'
     if report['latency_ms_p50'] is not None:
         text += f'; latency {report["latency_ms_p50"]} ms, p99 {report["latency_ms_p99"]} ms'
     if report['miou'] is not None:

@@ -115,6 +115,15 @@ def test_contenders_are_those_that_open(answers, run):
     assert run.left_out == {'b fp16': 'b has no fp16; use fp32'}
 
 
+def test_what_auto_takes(answers, run):
+    found = {'backend': 'openvino', 'precision': 'int8'}
+    calls = answers(lambda *_: Outcome(value=found))
+    assert run.auto((64, 32)) == 'openvino int8'
+    assert calls == ['auto auto m.onnx']
+    answers(lambda *_: Outcome(failure='crash', message='died'))
+    assert run.auto((64, 32)) == ''
+
+
 def test_nothing_opens(answers, run):
     answers(lambda *_: Outcome(failure='crash', message='died', fix='mend it'))
     with pytest.raises(LinknetError, match=r'no back end runs .*; b fp16: died; mend it'):
@@ -167,7 +176,7 @@ def test_int8_cells_run_a_file_of_their_own(answers, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize('named', [True, False])
 def test_models_of_the_cells(model_path, monkeypatch, tmp_path, named):
-    """A model that is named is all there is; else both that ship are compared."""
+    """int8 cells run the model's int8 twin, if it has one."""
     made = []
 
     def benchmark(model, folder, frames, threads, int8_model):

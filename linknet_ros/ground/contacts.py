@@ -19,7 +19,10 @@ UNKNOWN, CONTACT, OPEN = range(3)
 _FRINGE = 8
 
 #: What a pixel means for driving; the greater value wins where one must.
-_FREE, _UNSURE, _OBSTACLE, _OVERHANG = range(4)
+_FREE, _UNSURE, _RAISED, _OBSTACLE, _OVERHANG = range(5)
+
+#: What a raised class has less of above the ground is flat: a marking on the road [m].
+_FLAT = 0.15
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ def kind_table(
     drivable: Iterable[int],
     unsure: Iterable[int] = (),
     overhanging: Iterable[int] = (),
+    raised: Iterable[int] = (),
 ) -> Bytes:
     """Look-up table from class id to its meaning for driving, (256,) uint8, for ContactFinder.
 
@@ -46,9 +50,12 @@ def kind_table(
     :param drivable: ids of classes that are free, whatever else they are listed as.
     :param unsure: ids of classes that end free ground without being obstacles, e.g. sky.
     :param overhanging: ids of obstacles whose undersides do not touch the ground, e.g. cars.
+    :param raised: ids of obstacles that never lie flat on the ground, e.g. signs: where they seem
+        to, the network took a marking on the road for one.
     """
     table = np.full(256, _UNSURE, np.uint8)
     table[:classes] = _OBSTACLE
+    table[list(raised)] = _RAISED
     table[list(overhanging)] = _OVERHANG
     table[list(unsure)] = _UNSURE
     table[list(drivable)] = _FREE
@@ -97,7 +104,8 @@ class ContactFinder:
         The first pixel of a ray that is not free ends it. An obstacle makes a contact where the
         ray enters its pixel. An unsure pixel ends the ray without a contact, unless an obstacle
         follows within a few pixels, with nothing free in between: then the contact is where the
-        unsure stretch begins, the nearest place at which the obstacle can stand.
+        unsure stretch begins, the nearest place at which the obstacle can stand. A raised class
+        that lies flat on free ground is unsure.
 
         :param labels: (H, W) uint8 class ids; `block` times the size, or up to a block less.
         :param table: from kind_table.
@@ -133,13 +141,34 @@ class ContactFinder:
             sure = (following != _UNSURE).argmax(1)
             found[unsure] = following[np.arange(len(unsure)), sure]
             found[unsure[found[unsure] == _FREE]] = _UNSURE
+        self._drop_flat(found)
         if clearance > 0:
             share = max(0.0, 1 - clearance / rays.height)
             np.multiply(limit, np.float32(share), out=limit, where=found == _OVERHANG)
-        kind = np.where(found >= _OBSTACLE, CONTACT, UNKNOWN).astype(np.uint8)
+        kind = np.where(found >= _RAISED, CONTACT, UNKNOWN).astype(np.uint8)
         ended = rays.pixels[rows, first] == len(self._kinds) - 1
         kind[ended & rays.reaches] = OPEN
         return Contacts(limit, kind)
+
+    def _drop_flat(self, found: Bytes) -> None:
+        """Make the contacts with raised classes unsure that lie flat on free ground.
+
+        What stands at d and hides the ground up to e has the height h (1 - d / e), for a camera at
+        height h.
+
+        :param found: (rays,) kind of the first pixel that is not free; changed.
+        """
+        raised = np.flatnonzero(found == _RAISED)
+        if not len(raised):
+            return
+        along, first = self._along[raised], self._first[raised]
+        behind = np.arange(along.shape[1]) > first[:, None]
+        end = (behind & (along != _RAISED)).argmax(1)
+        rows = np.arange(len(raised))
+        near = self._rays.near[raised]
+        height = self._rays.height * (1 - near[rows, first] / near[rows, end])
+        flat = (along[rows, end] == _FREE) & (height < _FLAT)
+        found[raised[flat]] = _UNSURE
 
 
 def worst(values: Bytes, block: int, out: Bytes) -> None:

@@ -17,6 +17,9 @@ from linknet_ros.system.settings import setting
 
 _AREA = GridArea()
 
+#: Names of the classes that are raised where nothing else is said.
+_SIGNS = ('sign', 'traffic sign', 'traffic light')
+
 
 @dataclass(frozen=True)
 class GroundSettings:
@@ -94,6 +97,13 @@ class GroundSettings:
         'has it.',
         live=True,
     )
+    raised_classes: tuple[str, ...] = setting(
+        (),
+        'Classes that never lie flat on the ground: where they seem to, with free ground behind, '
+        'the network took a marking on the road for one, and the place is unknown, not occupied. '
+        'Empty for sign, traffic sign and traffic light, where the model has them.',
+        live=True,
+    )
     overhanging_classes: tuple[str, ...] = setting(
         (),
         'Classes of obstacles whose undersides do not touch the ground, e.g. car: seen over their '
@@ -166,12 +176,14 @@ class GroundState:
         :raises SourceError: for an ego mask that cannot be read.
         """
         sky = tuple(name for name in classes.names if name == 'sky')
+        signs = tuple(name for name in classes.names if name in _SIGNS)
         drivable = drivable_classes or classes.drivable_names
         table = kind_table(
             len(classes),
             drivable=classes.ids(drivable),
             unsure=classes.ids(ground.unknown_classes or sky),
             overhanging=classes.ids(ground.overhanging_classes),
+            raised=classes.ids(ground.raised_classes or signs),
         )
         options = ground.options()
         ego_mask = load_ego_mask(ground.ego_mask) if ground.ego_mask else None

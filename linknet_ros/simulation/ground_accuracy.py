@@ -38,6 +38,7 @@ Doubles = NDArray[np.float64]
 #: Ranges by which errors are reported [m].
 RANGES = ((0, 5), (5, 10), (10, 20))
 _OVERHANGING = ('car', 'truck', 'bus')
+_RAISED = ('sign', 'traffic sign', 'traffic light')
 
 
 def camera_model(camera: PinholeCamera) -> CameraModel:
@@ -121,7 +122,8 @@ def measure(
     accuracy = Accuracy()
     sky = classes.ids([name for name in classes.names if name == 'sky'])
     cars = classes.ids([name for name in classes.names if name in _OVERHANGING])
-    table = kind_table(len(classes), classes.ids(classes.drivable_names), sky, cars)
+    signs = classes.ids([name for name in classes.names if name in _RAISED])
+    table = kind_table(len(classes), classes.ids(classes.drivable_names), sky, cars, signs)
     options = GroundOptions()
     for seed in seeds:
         drive = StreetDrive(seed)

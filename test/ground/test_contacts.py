@@ -43,9 +43,9 @@ def enters(row):
 def test_kind_table():
     table = kind_table(4, drivable=[0, 3], unsure=[1, 3], overhanging=[2])
     # Drivable is stronger; what is no class is unsure.
-    assert table[:5].tolist() == [0, 1, 3, 0, 1]
+    assert table[:5].tolist() == [0, 1, 4, 0, 1]
     assert set(table[4:].tolist()) == {1}
-    assert kind_table(3, [0])[:4].tolist() == [0, 2, 2, 1]
+    assert kind_table(4, [0], raised=[2])[:5].tolist() == [0, 3, 2, 3, 1]
 
 
 def test_empty_road_is_open():
@@ -178,6 +178,30 @@ def test_overhanging_obstacles_are_moved_back():
     np.testing.assert_array_equal(moved.kind, plain.kind)
     # An obstacle that hangs higher than the camera leaves nothing free.
     assert find(labels, table, clearance=2.0).limit[MIDDLE] == 0
+
+
+@pytest.mark.parametrize(
+    ('first', 'last', 'behind', 'kind'),
+    [
+        # Rows 40 to 41 are seen 60 / 21.5 to 60 / 19.5 m ahead: 1 - 19.5 / 21.5, 0.09 m high.
+        (40, 41, ROAD, UNKNOWN),
+        # 1 - 17.5 / 21.5, 0.19 m, is too high for a marking on the road.
+        (38, 41, ROAD, CONTACT),
+        # A sign on its post, and one that hides what is behind it.
+        (0, 41, SKY, CONTACT),
+        (40, 41, PERSON, CONTACT),
+    ],
+)
+def test_raised_class_that_lies_flat_is_a_marking_on_the_road(first, last, behind, kind):
+    table = kind_table(5, [ROAD], [SKY], raised=[4])
+    labels = road()
+    labels[20:first] = behind
+    labels[first : last + 1] = 4
+    found = find(labels, table)
+    assert (found.kind[MIDDLE], found.limit[MIDDLE]) == (kind, enters(last))
+    # Of another class, it is an obstacle of any height.
+    labels[first : last + 1] = PERSON
+    assert find(labels, table).kind[MIDDLE] == CONTACT
 
 
 def test_behind_the_ego_mask_goes_on():

@@ -64,6 +64,7 @@ VALUES = {
     'ground.latched': True,
     'ground.min_confidence': 0.4,
     'ground.unknown_classes': ['sky', 'tree'],
+    'ground.raised_classes': ['pole'],
     'ground.overhanging_classes': ['car'],
     'ground.clearance': 0.15,
     'ground.ego_mask': '/robot/mask.png',

@@ -31,10 +31,12 @@ view = ['aiohttp>=3.8']
 demo = ['tqdm', *view]
 # The only release that this was run with; earlier ones take other libraries for zstd.
 bags = ['rosbags>=0.11.9,<0.12', 'mcap>=1.2', 'av>=12.3', 'tqdm']
+# Its viewer shows runs; it takes NumPy 2 and more.
+rerun = ['rerun-sdk>=0.41']
 cluster = [*bags, 'ray']
 test = [
     *('pytest', 'pytest-xdist', 'hypothesis', 'pyyaml', 'packaging', 'cityscapesScripts'),
-    'mcap-ros2-support',
+    *('mcap-ros2-support', *rerun),
     *(*cluster, *view, *rtx),
 ]
 dev = ['ruff', 'mypy', 'import-linter']
@@ -59,6 +61,7 @@ setup(
         'view': view,
         'demo': demo,
         'bags': bags,
+        'rerun': rerun,
         'cluster': cluster,
         'train': train,
         'test': test,
@@ -76,7 +79,8 @@ setup(
         'console_scripts': [
             f'{name} = linknet_ros.__main__:{name}'
             for name in (
-                *('segment_node', 'replay_node', 'view_node', 'segment_bag', 'segment_files'),
+                *('segment_node', 'replay_node', 'view_node', 'rerun_node'),
+                *('segment_bag', 'segment_files'),
                 *('build_engine', 'planner_config', 'doctor', 'demo'),
             )
         ],

@@ -19,6 +19,7 @@ PROGRAMS = {
     'segment_node': 'node.segment_node',
     'replay_node': 'simulation.replay_node',
     'view_node': 'view.view_node',
+    'rerun_node': 'view.rerun_node',
     'segment_bag': 'recordings.segment_bag',
     'segment_files': 'recordings.segment_files',
     'build_engine': 'inference.tensorrt.build_engine',
@@ -31,7 +32,7 @@ PROGRAMS = {
 }
 
 #: Programs that run until a signal ends them.
-NODES = ('segment_node', 'replay_node', 'view_node')
+NODES = ('segment_node', 'replay_node', 'view_node', 'rerun_node')
 
 
 def run(name: str, arguments: list[str] | None = None) -> None:

@@ -17,6 +17,7 @@ from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.products.products import COMPRESSED as ENCODED
 from linknet_ros.products.products import Products, message_format
+from linknet_ros.products.rerun_scene import RerunScene
 from linknet_ros.recordings.bag_messages import COMPRESSED, IMAGE, Messages, need_rosbags
 from linknet_ros.recordings.bag_reader import STORAGES, Recording
 from linknet_ros.recordings.bag_writer import BagWriter
@@ -25,6 +26,7 @@ from linknet_ros.recordings.extras import Extras
 from linknet_ros.recordings.journal import fingerprint
 from linknet_ros.recordings.part_folder import PartFolder, is_done
 from linknet_ros.recordings.report import Report, about_run
+from linknet_ros.recordings.scene import close_scene, open_scene, show_frame
 from linknet_ros.recordings.settings import Settings
 from linknet_ros.recordings.storage import Channel
 from linknet_ros.recordings.worker import OfflineWorker, Task
@@ -50,6 +52,7 @@ class BagJob:
     :param prefix: of the topics that are added.
     :param keep: original topics that are taken over, or (ALL,).
     :param compress: pack the output with zstd.
+    :param rerun: file for the Rerun viewer to write as well.
     :param resume: see is_done, and `overwrite`.
     """
 
@@ -61,6 +64,7 @@ class BagJob:
     prefix: str = '/linknet'
     keep: tuple[str, ...] = ()
     compress: bool = False
+    rerun: Path | None = None
     resume: bool = False
     overwrite: bool = False
 
@@ -109,10 +113,13 @@ def segment_recording(
                 messages = Messages(recording.distribution)
                 extras.read(messages)
                 about = about_run(job.settings, model.classes, report, job.source.name)
+                scene = open_scene(job.rerun, model.classes, part)
+                extras.scene = scene
                 writer = BagWriter(made, storage, messages, compress=job.compress, about=about)
                 with writer:
-                    run = _Run(job, recording, worker, writer, extras, report)
+                    run = _Run(job, recording, worker, writer, extras, report, scene)
                     run.write(kept, lambda done: progress(done, counts[topic]))
+            close_scene(scene, job.rerun, part)
             part.finish(writer.file if job.out.suffix in STORAGES else made)
     report.seconds = time.monotonic() - start
     return report
@@ -128,6 +135,7 @@ class _Run:
     writer: BagWriter
     extras: Extras
     report: Report
+    scene: RerunScene | None
 
     def write(self, kept: dict[str, Channel], progress: Callable[[int], None]) -> None:
         """Write the output, from its beginning.
@@ -150,6 +158,10 @@ class _Run:
                 writer.write(task.topic, received, task.data)
                 report.kept += 1
             if isinstance(task, _Frame):
+                if self.scene is not None and task.result is not None:
+                    stamp = task.header.stamp
+                    self.scene.at(stamp.sec * 10**9 + stamp.nanosec)
+                    show_frame(self.scene, task.bgr, task.result, task.seconds)
                 if task.result is not None:
                     self._put(received, extras.of(task.header, received, task.result))
                 self._put(received, task.outputs)
@@ -166,7 +178,9 @@ class _Run:
         kind, settings = topics[images].kind, self.job.settings
         for topic, received, data in self.recording.messages({images, *kept}):
             if topic == images:
-                yield _Frame(topic, received, data, self.writer.messages, kind, settings)
+                yield _Frame(
+                    topic, received, data, self.writer.messages, kind, settings, self.scene
+                )
             else:
                 yield _Passing(topic, received, data)
 
@@ -196,10 +210,14 @@ class _Frame(_Passing):
         messages: Messages,
         kind: str,
         settings: Settings,
+        scene: RerunScene | None,
     ) -> None:
         super().__init__(topic, received, data)
         self._messages, self._kind, self._settings = messages, kind, settings
         self.header: Any = None
+        self._keep = scene is not None
+        #: The frame itself, for a scene.
+        self.bgr: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
         #: For what is made of the frames in their order; None where nothing is, or it is bad.
         self.result: Segmentation | None = None
         #: Messages by the name of their topic below the prefix.
@@ -219,7 +237,9 @@ class _Frame(_Passing):
             else:
                 message = self._messages.image(array, self.header)
             self.outputs.append((name, message))
-        if self._settings.extras:
+        if self._keep:
+            self.bgr = frame
+        if self._keep or self._settings.extras:
             self.result = result
 
 

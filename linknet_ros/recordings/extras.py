@@ -24,6 +24,7 @@ from linknet_ros.ground.camera_info import (
 from linknet_ros.ground.projector import GroundProjector, ProjectedGround
 from linknet_ros.ground.settings import GroundState
 from linknet_ros.inference.segmenter import Segmentation
+from linknet_ros.products.rerun_scene import RerunScene
 from linknet_ros.recordings.bag_messages import Messages
 from linknet_ros.recordings.bag_reader import Recording
 from linknet_ros.recordings.report import Report
@@ -80,6 +81,8 @@ class Extras:
         self._camera_info_topic = ''
         self._infos: list[tuple[int, Any]] = []
         self._transforms: Transforms | None = None
+        #: Gets what these outputs show, where there is a scene.
+        self.scene: RerunScene | None = None
         #: Frames that these outputs are missing for, by reason.
         self._missing: Counter[str] = Counter()
         if {'camera_info', *GROUND} & set(self._wanted):
@@ -149,6 +152,8 @@ class Extras:
         except CalibrationError as error:
             self._missing[str(error)] += 1
             return
+        if self.scene is not None:
+            self.scene.camera(info.k, (width, height), None)
         if self._ground is not None:
             try:
                 yield from self._ground_of(self._ground, header, info, result)
@@ -233,6 +238,14 @@ class Extras:
         ground = self._projector.project(
             state, camera, mount, result.labels, result.confidence, seconds
         )
+        if self.scene is not None:
+            z = state.options.plane_z
+            self.scene.camera(info.k, (info.width, info.height), mount)
+            area = state.options.area
+            cells = ground.cells().reshape(area.rows, area.columns)
+            self.scene.grid(cells, area.resolution, (*area.corner, z))
+            self.scene.scan(ground.ranges(), ground.scan.angle_min, ground.scan.increment, z)
+            self.scene.cloud(ground.points())
         based = self._types['std_msgs/msg/Header'](stamp, settings.base_frame)
         if 'drivable_scan' in self._wanted:
             yield self._scan(ground, based)

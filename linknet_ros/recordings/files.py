@@ -29,6 +29,7 @@ from linknet_ros.recordings.batch import Update
 from linknet_ros.recordings.journal import fingerprint
 from linknet_ros.recordings.part_folder import PartFolder, is_done
 from linknet_ros.recordings.report import Report, about_run
+from linknet_ros.recordings.scene import close_scene, open_scene, show_frame
 from linknet_ros.recordings.settings import Settings
 from linknet_ros.recordings.worker import OfflineWorker, Task
 
@@ -46,6 +47,7 @@ class FilesJob:
     :param source: a folder of images, an image, a pattern such as 'a/*.png', or a video.
     :param rate: frames per second of a video that is written; 0 for the times of the source, or
         10 for images.
+    :param rerun: file for the Rerun viewer to write as well.
     :param resume: see is_done, and `overwrite`.
     """
 
@@ -53,6 +55,7 @@ class FilesJob:
     out: Path
     settings: Settings
     rate: float = 0.0
+    rerun: Path | None = None
     resume: bool = False
     overwrite: bool = False
 
@@ -69,11 +72,16 @@ class _Frame(Task):
         #: Outputs by name: pixels for a video, encoded for a folder.
         self.outputs: list[tuple[str, NDArray[np.uint8]]] = []
         self.encode = True
+        #: Frame and result, where they are kept for a scene.
+        self.kept: tuple[NDArray[np.uint8], Segmentation] | None = None
+        self.keep = False
 
     def make(self, frame: NDArray[np.uint8], result: Segmentation, products: Products) -> None:
         for name, array in products.of(frame, result, self._wanted):
             encoded = self.encode and not name.endswith(COMPRESSED)
             self.outputs.append((name, encode_png(array) if encoded else array))
+        if self.keep:
+            self.kept = frame, result
 
 
 class _ImageFrame(_Frame):
@@ -173,6 +181,7 @@ def segment_source(
         made = part.fresh(job.out.name)
         model = model or load_model(job.settings.model)
         sink = _sink(job, made, source.rate)
+        scene = open_scene(job.rerun, model.classes, part)
         identity = {'files': [fingerprint(file) for file in source.files if file.is_file()]}
         with OfflineWorker(
             job.settings,
@@ -188,6 +197,9 @@ def segment_source(
                         sink.write(task)
                     except FrameError as error:
                         report.reject(error)
+                if scene is not None and task.kept is not None:
+                    scene.at(round(1e9 * task.at))
+                    show_frame(scene, *task.kept, task.seconds)
                 progress(report.frames, source.count or None)
         length = report.frames / job.rate if job.rate else source.length
         report.notes += sink.close(length)
@@ -198,6 +210,7 @@ def segment_source(
             text = json.dumps(about, indent=1)
             (made / 'classes.json').write_text(f'{text}\n', 'utf-8')
         report.damage += source.damage
+        close_scene(scene, job.rerun, part)
         part.finish(made)
     report.seconds = time.monotonic() - start
     return report
@@ -206,6 +219,7 @@ def segment_source(
 def _tasks(source: _Images | _VideoFrames, job: FilesJob, sink: _Sink) -> Iterator[_Frame]:
     for index, task in enumerate(source.tasks(job.settings.outputs)):
         task.encode = sink.encoded
+        task.keep = job.rerun is not None
         if isinstance(task, _ImageFrame):
             task.mono16_max = job.settings.inference.mono16_max
         if job.rate:

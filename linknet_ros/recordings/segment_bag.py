@@ -28,6 +28,7 @@ from linknet_ros.recordings.batch import (
 from linknet_ros.recordings.cluster import LOCAL, run_on_ray
 from linknet_ros.recordings.part_folder import is_done
 from linknet_ros.recordings.report import Report
+from linknet_ros.recordings.scene import check_rerun
 from linknet_ros.recordings.settings import add_arguments, chosen_settings, parse
 from linknet_ros.system.settings import comma_separated
 
@@ -89,6 +90,7 @@ def _jobs(options: argparse.Namespace) -> tuple[list[BagJob], ModelFile]:
     """
     need_rosbags()
     pairs = shard(sorted(pair_up(options.bags, options.out_dir)), *options.shard)
+    check_rerun(options.rerun, len(pairs))
     settings, model = chosen_settings(options)
     jobs = []
     for source, out in pairs:
@@ -101,6 +103,7 @@ def _jobs(options: argparse.Namespace) -> tuple[list[BagJob], ModelFile]:
             prefix=options.prefix,
             keep=(ALL,) if options.keep == (ALL,) else options.keep,
             compress=options.compress,
+            rerun=options.rerun,
             resume=options.resume,
             overwrite=options.overwrite,
         )

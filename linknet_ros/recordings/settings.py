@@ -125,6 +125,12 @@ def add_arguments(parser: argparse.ArgumentParser, outputs: str, *, extras: bool
         metavar='WIDTHxHEIGHT',
         help="pixels that frames are fitted into (default: the model's)",
     )
+    group.add_argument(
+        '--rerun',
+        type=Path,
+        metavar='FILE.rrd',
+        help='write a file for the Rerun viewer as well (needs rerun-sdk; one input only)',
+    )
     if extras:
         group = parser.add_argument_group('ground, for drivable_grid, drivable_scan and _cloud')
         add_options(group, GroundSettings, prefix='ground.')

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,6 +49,8 @@ class Task:
     def __init__(self) -> None:
         #: Why nothing could be made of the frame.
         self.error: FrameError | SourceError | None = None
+        #: Seconds of each stage.
+        self.seconds: dict[str, float] = {}
 
     def frame(self) -> NDArray[np.uint8]:
         """Decode the frame, (H, W, 3) uint8 BGR.
@@ -170,9 +173,12 @@ class OfflineWorker:
 
     def _work(self, task: Task, index: int) -> bool:
         """Finish one frame; whether the journal had its result."""
+        begin = time.perf_counter()
         try:
             frame = task.frame()
+            decoded = time.perf_counter()
             result, resumed = self._segment(frame, index)
+            segmented = time.perf_counter()
         except (FrameError, SourceError) as error:
             task.error = error
             return False
@@ -183,6 +189,11 @@ class OfflineWorker:
             task.error = error
         finally:
             self._products.put(products)
+        task.seconds = {
+            'decode': decoded - begin,
+            'network': segmented - decoded,
+            'outputs': time.perf_counter() - segmented,
+        }
         return resumed
 
     def _segment(self, frame: NDArray[np.uint8], index: int) -> tuple[Segmentation, bool]:

@@ -37,6 +37,8 @@ WRITERS = {
     'linknet_ros/node/parameter_pages.py': 'docs/ and config/ of a checkout',
     'linknet_ros/system/usage.py': '/proc/self/clear_refs',
     'linknet_ros/recordings/journal.py': 'the same',
+    'linknet_ros/products/rerun_scene.py': '--rerun, and save of rerun_node',
+    'linknet_ros/recordings/scene.py': '--rerun',
     'linknet_ros/recordings/bag_reader.py': 'a temporary folder, for files packed as a whole',
     'linknet_ros/recordings/bag_writer.py': '<OUT>.part of segment_bag',
 }

@@ -26,6 +26,7 @@ PROGRAMS = {
     'segment_node': (['-p', 'model:={model}'], 'waiting for frames'),
     'replay_node': (['-r', 'image_raw:=other'], 'frames per second'),
     'view_node': (['-p', 'port:=0'], 'open http'),
+    'rerun_node': (['-p', 'save:={out}'], 'waiting for'),
     'demo --view': (['--view-port', '0', '--out', '{out}', '--model', '{model}'], 'segmenting: '),
     'demo': (['--count', '20', '--rate', '20', '--out', '{out}', '--model', '{model}'], ''),
     'segment_bag': (['{bag}', '{out}', '--overwrite', '--backend', 'openvino'], ''),

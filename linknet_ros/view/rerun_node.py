@@ -210,15 +210,15 @@ class RerunNode(Node):
             return
         for status in message.status:
             if status.name == f'{self._target.lstrip("/")}: segmentation':
-                self._scene.at(_nanoseconds(message.header))
-                self._scene.seconds(
-                    {
-                        entry.key.removesuffix(_MS): 1e-3 * float(entry.value)
-                        for entry in status.values
-                        if entry.key.endswith(_MS) and _is_number(entry.value)
-                    }
-                )
-                self.shown.add('stages')
+                stages = {
+                    entry.key.removesuffix(_MS): 1e-3 * float(entry.value)
+                    for entry in status.values
+                    if entry.key.endswith(_MS) and _is_number(entry.value)
+                }
+                if stages:
+                    self._scene.at(_nanoseconds(message.header))
+                    self._scene.seconds(stages)
+                    self.shown.add('stages')
 
 
 def _nanoseconds(header: Header) -> int:

@@ -39,6 +39,7 @@ WRITERS = {
     'linknet_ros/recordings/journal.py': 'the same',
     'linknet_ros/products/rerun_scene.py': '--rerun, and save of rerun_node',
     'linknet_ros/recordings/scene.py': '--rerun',
+    'linknet_ros/view/rerun_node.py': 'save',
     'linknet_ros/recordings/bag_reader.py': 'a temporary folder, for files packed as a whole',
     'linknet_ros/recordings/bag_writer.py': '<OUT>.part of segment_bag',
 }

@@ -497,7 +497,16 @@ def test_a_thread_that_dies_does_not_keep_the_node_from_ending(robot, monkeypatc
 def test_a_peer_that_qos_keeps_away_is_named_in_the_log_once(robot, monkeypatch, capfd):
     monkeypatch.setattr('linknet_ros.node.diagnostics._QOS_EVERY', 1)
     robot.peer.create_subscription(Image, 'linknet/labels', print, latched(1))
-    robot.until(lambda: robot.node.count_subscribers('/linknet/labels') == 1)
+    # Subscriptions are seen before the names of their nodes are.
+    robot.until(
+        lambda: (
+            [
+                other.node_name
+                for other in robot.node.get_subscriptions_info_by_topic('/linknet/labels')
+            ]
+            == ['peer']
+        )
+    )
     for _ in range(3):
         robot.node._publish_diagnostics()
     [said] = [line for line in capfd.readouterr().err.splitlines() if 'qos_overrides' in line]

@@ -117,7 +117,7 @@ def wait_for_pictures(page):
     for channel in ('camera', 'overlay', 'grid'):
         page.wait(f"'{channel}' in drawn", 60)
     fresh = "['camera', 'overlay', 'grid'].every(c => !$('#' + c).classList.contains('old'))"
-    page.wait(fresh)
+    page.wait(fresh, 120)
 
 
 def pixels(page, channel):
@@ -259,12 +259,15 @@ def test_hidden_tab_costs_the_robot_nothing(page, context):
 
 def test_nothing_is_run_or_loaded_from_elsewhere(page, url):
     """Whoever publishes diagnostics is not the page's author."""
-    page.ask(
+    # In one go: the node's next numbers would take its place.
+    made, legend = page.ask(
         "showNumbers({'<img src=x onerror=alert(1)>': '<b>1</b>', 'dropped, <i>': '<u>'}); "
-        "showLegend([{name: '<script>alert(1)</script>', color: ['0);x', 1, 2], drivable: true}])"
+        "showLegend([{name: '<script>alert(1)</script>', color: ['0);x', 1, 2], drivable: true}]); "
+        "[document.querySelectorAll('img, #panels b, #panels script').length, "
+        "$('#legend').textContent]"
     )
-    assert page.ask("document.querySelectorAll('img, #panels b, #panels script').length") == 0
-    assert '<script>alert(1)</script>' in text(page, '#legend')
+    assert made == 0
+    assert '<script>alert(1)</script>' in legend
     page.ask(
         "window.ran = false; { const s = document.createElement('script'); "
         "s.textContent = 'window.ran = true'; document.body.append(s); s.remove(); }"
@@ -343,5 +346,7 @@ def test_view_that_ends_and_comes_back(page, robot, url):
 
 
 def test_nothing_went_wrong_in_the_page(page):
-    wrong = [entry for entry in page.complaints if 'ERR_CONNECTION_REFUSED' not in str(entry)]
+    # That the view was away, and that these tests read the canvases back, is no fault of the page.
+    meant = ('ERR_CONNECTION_REFUSED', 'Multiple readback operations')
+    wrong = [e for e in page.complaints if not any(text in str(e) for text in meant)]
     assert wrong == []

@@ -18,11 +18,12 @@ DISTRIBUTIONS = {
     'cv2': 'opencv-python-headless',
     'cuda': 'cuda-bindings',
     'yaml': 'pyyaml',
+    'rerun': 'rerun-sdk',
     'google': 'onnx',  # google.protobuf, which onnx brings and is written in
 }
 
 #: Extras of setup.py that what is installed on a robot may import from, and training as well.
-ROBOT, TRAINING = ('cpu', 'gpu', 'demo', 'cluster'), ('cpu', 'train')
+ROBOT, TRAINING = ('cpu', 'gpu', 'demo', 'cluster', 'rerun'), ('cpu', 'train')
 
 #: (who, module): what is imported though no extra has it, and why.
 UNDECLARED = {

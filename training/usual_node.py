@@ -76,7 +76,7 @@ def segment(
     :param size: (width, height) that the network gets, multiples of 32.
     :returns: (H, W) uint8.
     """
-    image = cv2.cvtColor(cv2.resize(frame, size), cv2.COLOR_BGR2RGB).astype(np.float32) / 255
+    image = cv2.cvtColor(cv2.resize(frame, size), cv2.COLOR_BGR2RGB).astype(np.float32)
     image = (image - np.array(IMAGENET.mean, np.float32)) / np.array(IMAGENET.std, np.float32)
     batch = torch.from_numpy(image.transpose(2, 0, 1)).unsqueeze(0)
     with torch.no_grad():

@@ -203,6 +203,9 @@ class Trainer:
     def _thinned(self, parts: list[Part]) -> tuple[list[Part], tuple[slice, slice]]:
         """The parts with the labels that this step's loss takes, and where those are."""
         stride = self.recipe.loss_stride
+        if stride == 1:
+            # Nothing is drawn: dropout sees the same random numbers as without this.
+            return parts, (slice(None), slice(None))
         row, column = torch.randint(stride, (2,)).tolist()
         at = slice(row, None, stride), slice(column, None, stride)
         return [(frames, labels[:, at[0], at[1]]) for frames, labels in parts], at

@@ -77,7 +77,7 @@ def test_folder_with_annotations(model, tmp_path):
 
 def test_street_has_a_birds_eye_view(model, tmp_path):
     """With a model that knows nothing of streets: the wiring is tested, not the network."""
-    result = demo('--out', tmp_path, '--model', model.path, '--count', 12)
+    result = demo('--out', tmp_path, '--model', model.path, '--count', 8, '--rate', 2)
     assert result.returncode == 0, result.stderr
     assert 'no ~/drivable_grid' not in result.stderr
     report = json.loads((tmp_path / 'report.json').read_text())

@@ -94,7 +94,10 @@ def test_labels_are_those_of_the_nearest_pixel_centre(scale, changes):
         for seed in range(6):
             warped, result = augment.warp(frame, labels, rng_of(seed))
             position = plane(warped, channel)
-            inside = of_frame(warped) & (np.abs(position % 1 - 0.5) > 0.1)
+            # The plane is fitted to whole numbers: where it steps by nearly 2 pixels, rounding
+            # pulls it aside, by less than this.
+            unsure = 0.3 if 'aspect' in changes and scale < 1 else 0.1
+            inside = of_frame(warped) & (np.abs(position % 1 - 0.5) > unsure)
             assert inside.mean() > 0.1
             np.testing.assert_array_equal(result[inside], np.rint(position[inside]))
 

@@ -262,7 +262,8 @@ def test_nothing_is_run_or_loaded_from_elsewhere(page, url):
     # In one go: the node's next numbers would take its place.
     made, legend = page.ask(
         "showNumbers({'<img src=x onerror=alert(1)>': '<b>1</b>', 'dropped, <i>': '<u>'}); "
-        "showLegend([{name: '<script>alert(1)</script>', color: ['0);x', 1, 2], drivable: true}]); "
+        "showLegend([{name: '<script>alert(1)</script>', "
+        "color: ['0);x', 1, 2], drivable: true}]); "
         "[document.querySelectorAll('img, #panels b, #panels script').length, "
         "$('#legend').textContent]"
     )

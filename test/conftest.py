@@ -125,8 +125,8 @@ def missing(stand_in):
 def fake_gpu(monkeypatch):
     """Stand-ins for TensorRT and CUDA, here and in child processes.
 
-    `fake_gpu(version, devices=[...], fail={...}, **rules) -> state of CUDA` puts them in place
-    anew; see fakes/tensorrt.py and fakes/cuda/bindings/runtime.py.
+    `fake_gpu(version, devices=[...], fail={...}, **rules) -> state of CUDA` puts new ones in
+    place; see fakes/tensorrt.py and fakes/cuda/bindings/runtime.py.
     """
     mine = ('tensorrt', 'cuda')
     before = {n: m for n, m in sys.modules.items() if n.partition('.')[0] in mine}

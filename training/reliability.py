@@ -47,8 +47,8 @@ class Reliability:
         """Add pixels; void truth and predictions of no label are left out.
 
         :param truth: label ids of any shape.
-        :param predicted: likewise.
-        :param confidence: round(255 * softmax maximum), likewise.
+        :param predicted: label ids, of the same shape.
+        :param confidence: round(255 * softmax maximum), of the same shape.
         """
         labels = len(self._counts)
         valid = (truth < labels) & (predicted < labels)

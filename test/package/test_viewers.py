@@ -140,7 +140,7 @@ def test_everything_else_is_of_rviz_itself(rviz):
 
 
 def test_window_has_its_places(rviz):
-    """Else Qt places the panels anew at every start, some as thumbnails."""
+    """Else Qt places the panels differently at every start, some as thumbnails."""
     state = bytes.fromhex(str(rviz['Window Geometry']['QMainWindow State']))
     for name in ('Displays', 'Views', 'Camera', 'Overlay'):
         assert name.encode('utf-16-be') in state

@@ -13,7 +13,7 @@ class InputStatistics:
     """What is subtracted from RGB bytes, and what the rest is divided by.
 
     :param mean: (red, green, blue) of 0 to 255.
-    :param std: likewise.
+    :param std: (red, green, blue), in the same units.
     """
 
     mean: tuple[float, float, float]

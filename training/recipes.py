@@ -49,7 +49,9 @@ class Recipe:
     supervision: float = _value(0.0, 'factor of the losses at the decoders (deep supervision)')
     average_decay: float = _value(0.0, 'decay of the moving average of the weights, 0 is off')
     street_frames: int = _value(0, 'frames of the procedural street in every epoch (CamVid)')
-    loss_stride: int = _value(1, 'the loss takes every n-th pixel of every n-th row, from a random start')
+    loss_stride: int = _value(
+        1, 'the loss takes every n-th pixel of every n-th row, from a random start'
+    )
     precision: str = _value(
         'auto', 'auto: bf16 where the machine has it', ('auto', 'bf16', 'fp32')
     )

@@ -1,0 +1,1 @@
+"""Networks of others into model files of this package."""

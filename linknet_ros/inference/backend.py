@@ -25,7 +25,7 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> str:
-        """Arithmetic that really runs, one of PRECISIONS but auto, whatever was asked for."""
+        """Arithmetic that really runs, one of PRECISIONS but auto, whatever was requested."""
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Labels and confidence of an image.

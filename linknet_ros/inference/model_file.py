@@ -1,8 +1,9 @@
 """The model file: an ONNX graph that describes itself.
 
-The graph takes `image`, uint8 (1, H, W, 3) BGR with H and W multiples of 32, and gives `labels`
-and `confidence`, both uint8 (1, H, W). Class names, colours and all else that a node must know
-are in the file's metadata, so nothing about a model is written down a second time.
+The graph takes `image`, uint8 (1, H, W, 3) BGR, and gives `labels` and `confidence`, both uint8
+(1, H, W). H and W are multiples of the stride that the metadata says, or fixed by the graph. Class
+names, colours and all else that a node must know are in the metadata too, so nothing about a
+model is written down a second time.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.errors import BackendError, ClassNameError, ModelError
-from linknet_ros.inference.onnx_checks import check_interface
+from linknet_ros.errors import BackendError, ClassNameError, ModelError, ParameterError
+from linknet_ros.inference.onnx_checks import check_interface, fixed_size_of
 from linknet_ros.inference.onnx_graph import expand_float16_weights, parse_onnx
+from linknet_ros.inference.scene_model import SceneModel
 from linknet_ros.limits import MAX_MODEL_BYTES
 from linknet_ros.system.bounded_file import read_file
 from linknet_ros.system.package_files import SHIPPED_INT8_MODEL
@@ -27,8 +29,11 @@ from linknet_ros.system.package_files import SHIPPED_INT8_MODEL
 #: Version of the metadata layout that this package writes and reads.
 FORMAT_VERSION = 1
 
-#: Height and width that the graph accepts are multiples of this.
+#: Height and width that a graph accepts are multiples of this, unless its metadata says another.
 STRIDE = 32
+
+#: Largest stride that a file may say.
+MAX_STRIDE = 512
 
 #: Characters of a metadata entry that goes into logs and diagnostics, e.g. the architecture.
 MAX_TEXT = 256
@@ -56,7 +61,12 @@ class ModelFile:
     :param precision: one of FILE_PRECISIONS, the arithmetic that the graph is made for.
     :param int8_twin: name of the file in the same folder that has the network in int8; empty for
         none.
+    :param quantized_from: sha256 of the fp32 file that an int8 file was made from, where it says
+        so; else empty.
+    :param scene: what is usual of frames that it is made for, see SceneModel.
     :param data: the bytes of the file.
+    :param stride: sides of the image are multiples of it [pixels].
+    :param fixed_size: the only (width, height) that the graph takes; None where it is free.
     """
 
     path: Path
@@ -69,12 +79,41 @@ class ModelFile:
     sha256: str
     precision: str
     int8_twin: str
+    quantized_from: str
+    scene: SceneModel
     data: bytes = field(repr=False, compare=False)
+    stride: int = STRIDE
+    fixed_size: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
         """File name, for messages."""
         return self.path.name
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The width and the height of the image are multiples of these; for fit_frame."""
+        return self.fixed_size or (self.stride, self.stride)
+
+    def network_size(self, asked: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+        """The (width, height) in pixels that frames are fitted into.
+
+        :param asked: by the user; a 0 stands for the file's own.
+        :raises ParameterError: when it is too small, or not the one size that the network takes.
+        """
+        width, height = (n or d for n, d in zip(asked, self.default_size, strict=True))
+        if self.fixed_size and (width, height) != self.fixed_size:
+            own = '{}x{}'.format(*self.fixed_size)
+            raise ParameterError(
+                f'network size {width}x{height} does not fit {self.name}, which takes {own} only',
+                f'leave the network size at 0, or set it to {own}',
+            )
+        if min(width, height) < self.stride and not self.fixed_size:
+            raise ParameterError(
+                f'network size {width}x{height} is too small',
+                f'use {self.stride}x{self.stride} or more',
+            )
+        return width, height
 
     def graph(self) -> bytes:
         """The ONNX graph as a back end takes it.
@@ -107,7 +146,7 @@ class ModelFile:
             raise BackendError(
                 f'{self.path} is made for {self.precision}, not int8',
                 f'use {SHIPPED_INT8_MODEL} (taken where no model is named), or make one with '
-                'python -m training.export --precision int8',
+                'quantize_model',
             )
 
 
@@ -124,7 +163,7 @@ def load_model(path: str | os.PathLike[str]) -> ModelFile:
     if version is None:
         raise ModelError(
             f'{path} is an ONNX file without the metadata of this package',
-            'make one with python -m training.export',
+            'import it with ros2 run linknet_ros import_model',
         )
     if version != str(FORMAT_VERSION):
         raise ModelError(
@@ -132,6 +171,7 @@ def load_model(path: str | os.PathLike[str]) -> ModelFile:
             'export it again or update the package',
         )
     check_interface(path, model.graph)
+    fixed_size = fixed_size_of(model.graph)
     try:
         rows = json.loads(metadata['classes'])
         classes = ClassTable(
@@ -148,6 +188,11 @@ def load_model(path: str | os.PathLike[str]) -> ModelFile:
         twin = metadata.get('int8_twin', int8_twin_of(path) if precision != 'int8' else '')
         if twin != os.path.basename(twin):
             raise ValueError('int8_twin must be the name of a file in the same folder')
+        stride = int(metadata.get('stride', STRIDE))
+        if not 1 <= stride <= MAX_STRIDE:
+            raise ValueError(f'stride must be 1 to {MAX_STRIDE}')
+        if fixed_size not in (None, (width, height)):
+            raise ValueError(f'default_size must be the fixed {fixed_size[0]}x{fixed_size[1]}')
         record = ModelFile(
             path=path,
             classes=classes,
@@ -159,7 +204,11 @@ def load_model(path: str | os.PathLike[str]) -> ModelFile:
             sha256=hashlib.sha256(data).hexdigest(),
             precision=precision,
             int8_twin=twin,
+            quantized_from=metadata.get('quantized_from', ''),
+            scene=SceneModel.of(metadata.get('scene_check', ''), len(classes)),
             data=data,
+            stride=stride,
+            fixed_size=fixed_size,
         )
     except (
         AttributeError,  # accuracy is a list
@@ -172,12 +221,13 @@ def load_model(path: str | os.PathLike[str]) -> ModelFile:
     ) as error:
         raise ModelError(
             f'{path} has damaged metadata ({type(error).__name__}: {error})',
-            'make it again with python -m training.export',
+            'make it again with python -m training.export or import_model',
         ) from error
-    if min(width, height) < STRIDE or max(width, height) > MAX_SIDE:
+    least = 1 if fixed_size else stride
+    if min(width, height) < least or max(width, height) > MAX_SIDE:
         raise ModelError(
             f'{path} has a default size of {width}x{height}',
-            f'export it with sides of {STRIDE} to {MAX_SIDE}',
+            f'export it with sides of {least} to {MAX_SIDE}',
         )
     if precision not in FILE_PRECISIONS:
         raise ModelError(
@@ -203,10 +253,13 @@ def metadata_of(
     accuracy: Mapping[str, float],
     precision: str = 'fp32',
     int8_twin: str = '',
+    stride: int = STRIDE,
+    scene: SceneModel | None = None,
 ) -> dict[str, str]:
     """Metadata entries for the ONNX file, as load_model reads them.
 
     :param precision: one of FILE_PRECISIONS; the others as in ModelFile.
+    :param scene: None leaves it to what holds for pictures of anything.
     """
     rows = [
         {'name': name, 'color': list(color), 'drivable': drivable}
@@ -219,11 +272,13 @@ def metadata_of(
         # Before entries that must be there: a file that was cut off does not lose it unnoticed.
         'precision': precision,
         'int8_twin': int8_twin,
+        **({} if scene is None else {'scene_check': scene.text()}),
         'architecture': architecture,
         'dataset': dataset,
         'label_set': label_set,
         'classes': json.dumps(rows),
         'default_size': '{}x{}'.format(*default_size),
+        **({'stride': str(stride)} if stride != STRIDE else {}),
         'accuracy': json.dumps(dict(accuracy)),
     }
 
@@ -239,7 +294,7 @@ def _metadata(path: Path, model: Any) -> dict[str, str]:
             raise ModelError(
                 f'{path} has damaged metadata ({key} is not one line of at most {MAX_TEXT} '
                 'characters)',
-                'make it again with python -m training.export',
+                'make it again with python -m training.export or import_model',
             )
     return metadata
 

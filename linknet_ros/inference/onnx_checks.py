@@ -24,12 +24,14 @@ def check_contents(path: Path, model: Any) -> None:
     from onnx import TensorProto
 
     for graph in (model.graph, *model.functions):
-        for message in _nodes_and_tensors(graph):
+        for message in nodes_and_tensors(graph):
             if isinstance(message, TensorProto):
                 if message.data_location == TensorProto.EXTERNAL or message.external_data:
                     raise ModelError(
                         f'{path} keeps the weight {message.name!r} in another file',
-                        'export it as one file',
+                        'export it as one file (torch.onnx.export: external_data=False), or join '
+                        f"them: python -c \"import onnx; onnx.save(onnx.load('{path.name}'), "
+                        "'joined.onnx')\"",
                     )
             elif message.domain not in ('', 'ai.onnx'):
                 raise ModelError(
@@ -38,7 +40,7 @@ def check_contents(path: Path, model: Any) -> None:
                 )
 
 
-def _nodes_and_tensors(graph: Any) -> Iterator[Any]:
+def nodes_and_tensors(graph: Any) -> Iterator[Any]:
     """All nodes and weights of a graph or function, those of inner graphs too."""
     yield from getattr(graph, 'initializer', ())
     for sparse in getattr(graph, 'sparse_initializer', ()):
@@ -50,15 +52,15 @@ def _nodes_and_tensors(graph: Any) -> Iterator[Any]:
             for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
                 yield from (sparse.values, sparse.indices)
             for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes_and_tensors(inner)
+                yield from nodes_and_tensors(inner)
 
 
 def check_interface(path: Path, graph: Any) -> None:
     """Check inputs and outputs: names, types, ranks.
 
     :param graph: an onnx.GraphProto.
-    :raises ModelError: unless it takes `image`, uint8 (1, H, W, 3) with H and W free, and gives
-        `labels` and `confidence`, uint8 (1, H, W).
+    :raises ModelError: unless it takes `image`, uint8 (1, H, W, 3) with H and W both free or both
+        fixed, and gives `labels` and `confidence`, uint8 (1, H, W).
     """
     from onnx import TensorProto
 
@@ -74,11 +76,15 @@ def check_interface(path: Path, graph: Any) -> None:
         if value.type.tensor_type.elem_type != TensorProto.UINT8:
             problems.append(f'{value.name!r} is not uint8')
     if 'image' in inputs:
-        shape = [
-            dim.dim_value if dim.HasField('dim_value') else '?'
-            for dim in inputs['image'].type.tensor_type.shape.dim
-        ]
-        if shape not in ([1, '?', '?', 3], ['?', '?', '?', 3]):
+        shape = shape_of(inputs['image'])
+        sides = shape[1:3]
+        if (
+            len(shape) != 4
+            or shape[0] not in (1, '?')
+            or shape[3] != 3
+            or (sides != ['?', '?'] and '?' in sides)
+            or 0 in sides
+        ):
             problems.append(f'image has shape {shape}, expected [1, ?, ?, 3]')
     for value in outputs.values():
         if len(value.type.tensor_type.shape.dim) != 3:
@@ -86,5 +92,21 @@ def check_interface(path: Path, graph: Any) -> None:
     if problems:
         raise ModelError(
             f'{path} is not a model of this package: {"; ".join(problems)}',
-            'make it with python -m training.export',
+            'make it with python -m training.export, or from a network of your own with ros2 run '
+            'linknet_ros import_model',
         )
+
+
+def shape_of(value: Any) -> list[int | str]:
+    """Shape of an input or output, an onnx.ValueInfoProto; '?' for a side that is free."""
+    return [
+        dim.dim_value if dim.HasField('dim_value') else '?'
+        for dim in value.type.tensor_type.shape.dim
+    ]
+
+
+def fixed_size_of(graph: Any) -> tuple[int, int] | None:
+    """(width, height) that the `image` of a checked graph is fixed to; None where it is free."""
+    image = next(value for value in graph.input if value.name == 'image')
+    _, height, width, _ = shape_of(image)
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None

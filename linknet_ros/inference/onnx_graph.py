@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from linknet_ros.errors import ModelError, first_line
 from linknet_ros.inference.onnx_checks import check_contents
 
-_QUANTIZERS = ('QuantizeLinear', 'DequantizeLinear')
+#: What makes a network one of int8.
+QUANTIZERS = ('QuantizeLinear', 'DequantizeLinear')
 
 
 def parse_onnx(path: Path, data: bytes) -> Any:
@@ -73,6 +74,18 @@ def expand_float16_weights(path: Path, graph: Any) -> None:
     graph.initializer.extend([*rest, *expanded])
 
 
+def set_metadata(model: Any, **entries: str) -> None:
+    """Set entries of a model's metadata, in place; the others stay.
+
+    :param model: an onnx.ModelProto.
+    """
+    from onnx import helper
+
+    before = {entry.key: entry.value for entry in model.metadata_props}
+    # First, before those that must be there: a file that was cut off does not lose them unnoticed.
+    helper.set_model_props(model, entries | before | entries)
+
+
 def fix_size(graph: Any, height: int, width: int) -> None:
     """Fix the size of the image and of both outputs, in place.
 
@@ -100,28 +113,96 @@ def to_float16(path: Path, model: Any) -> None:
     """
     from onnx import TensorProto, version_converter
 
-    if any(node.op_type in _QUANTIZERS for node in model.graph.node):
+    if any(node.op_type in QUANTIZERS for node in model.graph.node):
         # The first opset with float16 scales; other operators may have changed on the way.
         model.CopyFrom(version_converter.convert_version(model, 19))
         model.ir_version = max(model.ir_version, 9)  # that of opset 19
     graph = model.graph
-    scales = {node.input[1] for node in graph.node if node.op_type in _QUANTIZERS}
-    # Resize takes its region and scales in float32 whatever it resizes.
-    kept = {name for node in graph.node if node.op_type == 'Resize' for name in node.input[1:3]}
+    scales = {node.input[1] for node in graph.node if node.op_type in QUANTIZERS}
+    kept, for_sizes = _tensors_of_sizes(model)
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
             _halve(path, tensor, tensor.name, positive=tensor.name in scales)
+    nodes = []
+    halves: set[str] = set()
     for node in graph.node:
-        for attribute in node.attribute:
-            if node.op_type == 'Cast' and attribute.i == TensorProto.FLOAT:
-                attribute.i = TensorProto.FLOAT16
-            elif (
-                node.op_type == 'Constant'
-                and attribute.t.data_type == TensorProto.FLOAT
-                and node.output[0] not in kept
-            ):
+        if not kept.intersection(node.output):
+            _compute_in_float16(path, node)
+        if not for_sizes.intersection(node.output):
+            nodes += _halved_inputs(node, kept, halves)
+        nodes.append(node)
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+
+
+def _tensors_of_sizes(model: Any) -> tuple[set[str], set[str]]:
+    """Names of the tensors that sizes are computed with: those of float32, and all.
+
+    They stay exact: float16 has no 2049. So do the scales and the region of Resize, which are
+    float32 whatever it resizes.
+    """
+    from onnx import TensorProto, shape_inference
+
+    graph = shape_inference.infer_shapes(model).graph
+    values = (*graph.value_info, *graph.input, *graph.output)
+    kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+    kinds |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    writers = {name: node for node in graph.node for name in node.output}
+    image = {value.name for value in graph.input}
+    wanted = []
+    for node in graph.node:
+        if node.op_type not in ('Shape', 'Size') and image.intersection(node.input):
+            image.update(node.output)
+        if node.op_type == 'Resize':
+            wanted += node.input[1:3]
+        elif node.op_type == 'Cast' and any(
+            _casts_to(node, kind) for kind in (TensorProto.INT32, TensorProto.INT64)
+        ):
+            wanted += node.input
+    found: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        if name and name not in found and name not in image:
+            found.add(name)
+            if name in writers and writers[name].op_type not in ('Shape', 'Size'):
+                wanted += writers[name].input
+    return {name for name in found if kinds.get(name) == TensorProto.FLOAT}, found
+
+
+def _halved_inputs(node: Any, kept: set[str], made: set[str]) -> list[Any]:
+    """Let a node read in float16 what stays float32 for sizes; the nodes that this takes."""
+    from onnx import TensorProto, helper
+
+    casts = []
+    for index, name in enumerate(node.input):
+        takes_float32 = node.op_type == 'Cast' or (node.op_type == 'Resize' and index in (1, 2))
+        if name in kept and not takes_float32:
+            half = f'{name}.half'
+            if half not in made:
+                casts.append(helper.make_node('Cast', [name], [half], to=TensorProto.FLOAT16))
+                made.add(half)
+            node.input[index] = half
+    return casts
+
+
+def _compute_in_float16(path: Path, node: Any) -> None:
+    """Let a node make float16 where it says that it makes float32, in place."""
+    from onnx import TensorProto, helper
+
+    if node.op_type == 'ConstantOfShape' and not node.attribute:
+        zero = helper.make_tensor('value', TensorProto.FLOAT, [1], [0.0])
+        node.attribute.append(helper.make_attribute('value', zero))
+    for attribute in node.attribute:
+        if node.op_type in ('Constant', 'ConstantOfShape'):
+            if attribute.name in ('value_float', 'value_floats'):
+                values = [attribute.f] if attribute.name == 'value_float' else attribute.floats
+                shape = [] if attribute.name == 'value_float' else [len(values)]
+                tensor = helper.make_tensor('value', TensorProto.FLOAT, shape, values)
+                attribute.CopyFrom(helper.make_attribute('value', tensor))
+            if attribute.t.data_type == TensorProto.FLOAT:
                 _halve(path, attribute.t, node.output[0])
-    del graph.value_info[:]
+        elif attribute.name in ('to', 'dtype') and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
 
 
 def plain_transposed_convolutions(graph: Any) -> None:
@@ -155,7 +236,7 @@ def plain_transposed_convolutions(graph: Any) -> None:
                 values = _dequantized(dequantize, constants)
                 graph.initializer.append(numpy_helper.from_array(values, f'{name}.plain'))
                 node.input[index] = f'{name}.plain'
-    _drop_unread(graph)
+    drop_unread(graph)
 
 
 def _dequantized(node: Any, constants: dict[str, Any]) -> NDArray[np.float32]:
@@ -170,7 +251,7 @@ def _dequantized(node: Any, constants: dict[str, Any]) -> NDArray[np.float32]:
     return np.asarray(shifted * scale.reshape(shape), np.float32)
 
 
-def _drop_unread(graph: Any) -> None:
+def drop_unread(graph: Any) -> None:
     """Drop nodes and weights that nothing reads any more, in place."""
     kept = list(graph.node)
     while True:

@@ -34,7 +34,7 @@ def open_backend(
 ) -> Backend:
     """Open a back end for a model at one network size.
 
-    :param height: of the images, in pixels, a multiple of 32; so is `width`.
+    :param height: of the images, in pixels, a multiple of the model's stride; so is `width`.
     :param backend: 'auto' or one of BACKENDS.
     :param precision: 'auto' (the fastest that the processor or GPU computes in without a visible
         change of the labels; on a processor made for int8, openvino runs the model's int8 twin),
@@ -185,4 +185,9 @@ def _open(
     except BackendError:
         opened.close()
         raise
+    if name == 'openvino' and model.precision == 'int8' != opened.precision:
+        on_choice(
+            f'{model.name} runs in {opened.precision}, no faster than the file it was made from: '
+            'this processor has no int8 convolutions that are exact'
+        )
     return opened

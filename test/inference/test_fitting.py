@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from linknet_ros.inference.fitting import Fit, FrameFitter, fit_frame
+from linknet_ros.inference.fitting import TURNS, Fit, FrameFitter, fit_frame
 
 SIZES = [(640, 360), (480, 360), (1280, 720), (1920, 1080), (97, 51)]
 SIDES = st.integers(1, 2000)
@@ -184,3 +184,26 @@ def test_any_frame_there_and_back(frame_width, frame_height, network_width, netw
     assert back.shape == (frame_height, frame_width)
     assert back.dtype == np.uint8
     assert set(np.unique(back)) <= set(np.unique(fitter.crop(labels)))
+
+
+# Cameras that are mounted turned.
+
+
+@pytest.mark.parametrize('rotate', TURNS)
+@pytest.mark.parametrize('size', [(48, 32), (96, 64), (31, 40)])
+def test_the_network_sees_a_turned_frame_upright_and_labels_lie_as_it_does(rotate, size):
+    width, height = size
+    frame = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    upright = np.ascontiguousarray(np.rot90(frame, -rotate // 90))
+    fitter = FrameFitter(fit_frame(width, height, 48, 64, rotate=rotate))
+    expected = fitter_of(*upright.shape[1::-1], 48, 64)
+    image = fitter.to_network(frame).astype(int)
+    assert image.shape == expected.to_network(upright).shape
+    # Interpolation may round the other way.
+    assert np.abs(image - expected.to_network(upright)).max() <= 1
+    labels = random_labels(*image.shape[:2])
+    lying = np.rot90(expected.to_frame(expected.crop(labels)), rotate // 90)
+    assert fitter.to_frame(fitter.crop(labels)).shape == (height, width)
+    same = fitter.to_frame(fitter.crop(labels)) == lying
+    # Nearest neighbours between two pixels may be either.
+    assert same.all() if not fitter.fit.scales else same.mean() > 0.8

@@ -6,7 +6,7 @@ from linknet_ros.errors import ModelError
 from linknet_ros.inference.int8_twin import int8_instructions, int8_twin
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.open_backend import open_backend
-from linknet_ros.system.package_files import SHIPPED_INT8_MODEL, SHIPPED_MODEL, package_file
+from linknet_ros.system.package_files import model_path
 
 
 @pytest.fixture
@@ -121,7 +121,8 @@ def test_twin_lies_in_the_same_folder(half_proto, write_model, with_metadata, na
         load_model(write_model(with_metadata(half_proto, int8_twin=name)))
 
 
-def test_shipped_models():
-    model = load_model(package_file(SHIPPED_MODEL))
-    assert int8_twin(model) == load_model(package_file(SHIPPED_INT8_MODEL))
-    assert int8_twin(load_model(package_file(SHIPPED_INT8_MODEL))) is None
+@pytest.mark.parametrize('name', ['', 'linknet_lite0'])
+def test_shipped_models(name):
+    twin = load_model(model_path(name, 'int8'))
+    assert int8_twin(load_model(model_path(name, 'fp32'))) == twin
+    assert int8_twin(twin) is None

@@ -200,7 +200,7 @@ def test_missing_onnx_package(model_path, monkeypatch):
     [
         ('2', 'has format version 2, this package reads 1; export it again or update'),
         ('', 'has format version , this package reads 1'),
-        (None, r'without the metadata of this package; make one with python -m training\.export'),
+        (None, r'without the metadata of this package; import it with ros2 run .* import_model'),
     ],
 )
 def test_other_format_version(channel_proto, write_model, version, message):

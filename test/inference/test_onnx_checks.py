@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.errors import ModelError
-from linknet_ros.inference.onnx_checks import check_interface
+from linknet_ros.inference.onnx_checks import check_interface, fixed_size_of
 from linknet_ros.inference.onnx_graph import parse_onnx
 
 PATH = Path('tiny.onnx')
@@ -85,7 +85,11 @@ def mentioned():
 @pytest.mark.parametrize('weight', [outside, mentioned])
 def test_weight_in_another_file(half_proto, monkeypatch, weight):
     monkeypatch.chdir(Path(__file__).parent)
-    expected = "tiny.onnx keeps the weight 'w' in another file; export it as one file"
+    expected = (
+        "tiny.onnx keeps the weight 'w' in another file; export it as one file "
+        '(torch.onnx.export: external_data=False), or join them: python -c "import onnx; '
+        "onnx.save(onnx.load('tiny.onnx'), 'joined.onnx')\""
+    )
     ints = numpy_helper.from_array(np.zeros(1, np.int64))
 
     def put(change):
@@ -122,10 +126,17 @@ def test_interface_of_this_package(channel_proto, half_proto):
     check_interface(PATH, half_proto.graph)
 
 
+def test_image_of_a_fixed_size(channel_proto):
+    assert fixed_size_of(channel_proto.graph) is None
+    set_image_shape(channel_proto.graph, (1, 360, 480, 3))
+    check_interface(PATH, channel_proto.graph)
+    assert fixed_size_of(channel_proto.graph) == (480, 360)
+
+
 @pytest.mark.parametrize(
     ('dims', 'shape'),
     [
-        ((1, 360, 480, 3), [1, 360, 480, 3]),
+        ((1, 0, 480, 3), [1, 0, 480, 3]),
         ((1, 'height', 480, 3), [1, '?', 480, 3]),
         ((1, 3, 'height', 'width'), [1, 3, '?', '?']),
         ((1, 'height', 'width', 'channels'), [1, '?', '?', '?']),
@@ -140,7 +151,8 @@ def test_image_of_another_shape(channel_proto, dims, shape):
         check_interface(PATH, channel_proto.graph)
     assert str(caught.value) == (
         f'tiny.onnx is not a model of this package: image has shape {shape}, expected '
-        "[1, '?', '?', 3]; make it with python -m training.export"
+        "[1, '?', '?', 3]; make it with python -m training.export, or from a network of your own "
+        'with ros2 run linknet_ros import_model'
     ).replace("[1, '?', '?', 3]; make", '[1, ?, ?, 3]; make')
 
 
@@ -157,7 +169,8 @@ def test_plain_network_has_every_problem(channel_proto):
         "tiny.onnx is not a model of this package: inputs are ['input'], expected 'image'; "
         "outputs are ['logits'], expected ['confidence', 'labels']; 'input' is not uint8; "
         "'logits' is not uint8; 'logits' is not (1, H, W); "
-        'make it with python -m training.export'
+        'make it with python -m training.export, or from a network of your own with ros2 run '
+        'linknet_ros import_model'
     )
 
 

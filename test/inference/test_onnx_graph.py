@@ -208,3 +208,61 @@ def test_scale_that_float16_would_make_zero(int8_proto):
     scale.CopyFrom(numpy_helper.from_array(np.array([1, 1, 1e-9], np.float32), 'weight.scale'))
     with pytest.raises(ModelError, match=r"weight 'weight\.scale' does not fit into float16"):
         to_float16(PATH, int8_proto)
+
+
+def sized_proto(width):
+    """A network that computes sizes in float, and makes a tensor of a shape: as exporters do."""
+    graph = helper.make_graph(
+        [
+            helper.make_node('Shape', ['x'], ['shape']),
+            helper.make_node('Cast', ['shape'], ['sides'], to=TensorProto.FLOAT),
+            helper.make_node('Mul', ['sides', 'by'], ['larger']),
+            helper.make_node('Cast', ['larger'], ['sizes'], to=TensorProto.INT64),
+            helper.make_node('Resize', ['x', '', '', 'sizes'], ['large'], mode='nearest'),
+            helper.make_node('ConstantOfShape', ['sizes'], ['zeros']),
+            helper.make_node('Constant', [], ['third'], value_float=1 / 3),
+            helper.make_node('Mul', ['large', 'third'], ['part']),
+            helper.make_node('Add', ['part', 'zeros'], ['sum']),
+            # Sizes and values share this constant.
+            helper.make_node('ReduceMax', ['by'], ['one'], keepdims=0),
+            helper.make_node('Mul', ['sum', 'one'], ['y']),
+        ],
+        'sized',
+        [helper.make_tensor_value_info('x', TensorProto.FLOAT16, (1, 1, 1, width))],
+        [helper.make_tensor_value_info('y', TensorProto.FLOAT16, (1, 1, 1, 'w'))],
+        [numpy_helper.from_array(np.ones(4, np.float32), 'by')],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+
+
+def test_sizes_stay_exact_where_all_else_becomes_float16():
+    """float16 has no 2049."""
+    proto = sized_proto(2049)
+    to_float16(Path('sized.onnx'), proto)
+    onnx.checker.check_model(proto, full_check=True)
+    kinds = {
+        value.name: value.type.tensor_type.elem_type
+        for value in onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph.value_info
+    }
+    assert {name for name, kind in kinds.items() if kind == TensorProto.FLOAT} == {
+        *('sides', 'larger')
+    }
+    x = np.random.default_rng(0).random((1, 1, 1, 2049)).astype(np.float16)
+    onnxruntime = pytest.importorskip('onnxruntime')
+    (y,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {'x': x})
+    assert y.dtype == np.float16
+    np.testing.assert_allclose(y, x * np.float16(1 / 3), rtol=2e-3)
+
+
+def test_cast_of_new_opsets_keeps_its_other_attributes():
+    """`saturate` is 1 as the type float32 is."""
+    cast = helper.make_node('Cast', ['x'], ['y'], to=TensorProto.UINT8, saturate=1)
+    graph = helper.make_graph(
+        [cast],
+        'cast',
+        [helper.make_tensor_value_info('x', TensorProto.FLOAT16, (1,))],
+        [helper.make_tensor_value_info('y', TensorProto.UINT8, (1,))],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 19)])
+    to_float16(Path('cast.onnx'), proto)
+    assert {a.name: a.i for a in proto.graph.node[0].attribute} == {'to': 2, 'saturate': 1}

@@ -99,6 +99,34 @@ def test_confidence_is_scaled_when_it_is_asked_for(segmenter, monkeypatch):
     assert len(scaled) == 2
 
 
+def test_another_size_comes_straight_from_the_network(segmenter):
+    frame = random_frame(200, 120)
+    result = segmenter.segment(frame, min_confidence=0.6)
+    assert result.at_size(200, 120) is result
+    # As the network has it: 96 by 58 of its 96 by 64 pixels.
+    own = result.at_size(96, 58)
+    np.testing.assert_array_equal(own.labels, result.network_labels)
+    np.testing.assert_array_equal(own.confidence, result.network_confidence)
+    half = result.at_size(48, 29)
+    np.testing.assert_array_equal(half.labels, own.labels[1::2, 1::2])
+    np.testing.assert_array_equal(half.confidence, own.confidence[1::2, 1::2])
+    assert own.at_size(48, 29).labels.tolist() == half.labels.tolist()
+    larger = result.at_size(301, 77)
+    assert larger.labels.shape == larger.confidence.shape == (77, 301)
+    # What is not certain stays so, pixel by pixel.
+    np.testing.assert_array_equal(larger.labels == 255, larger.confidence < 153)
+
+
+def test_another_size_of_a_turned_frame(segmenter):
+    result = segmenter.finish(segmenter.infer(segmenter.fit(random_frame(48, 96), 90)), 0.6)
+    assert result.at_size(48, 96) is result
+    sized = result.at_size(24, 48)
+    assert sized.labels.shape == (48, 24)
+    own = result.at_size(*np.rot90(result.network_labels).shape[::-1])
+    np.testing.assert_array_equal(own.labels, np.rot90(result.network_labels))
+    np.testing.assert_array_equal(own.confidence, np.rot90(result.network_confidence))
+
+
 def test_results_do_not_change_with_the_next_frame(segmenter):
     for size in [(96, 64), (97, 51)]:
         first = segmenter.segment(random_frame(*size, seed=1))

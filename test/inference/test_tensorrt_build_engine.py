@@ -9,7 +9,6 @@ import pytest
 
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.inference.tensorrt import build_engine
-from linknet_ros.system.package_files import SHIPPED_MODEL
 
 
 def run(model, tmp_path, *arguments):
@@ -85,9 +84,9 @@ def test_model_behind_the_sizes(model, capsys):
 def test_shipped_model_by_default(model, fake_gpu, tmp_path, capsys, monkeypatch):
     fake_gpu()
     asked = []
-    monkeypatch.setattr(build_engine, 'package_file', lambda n: asked.append(n) or model.path)
+    monkeypatch.setattr(build_engine, 'model_path', lambda *a: asked.append(a) or model.path)
     build_engine.main(['--cache-dir', str(tmp_path), '--frame', '300x90'])
-    assert asked == [SHIPPED_MODEL]
+    assert asked == [(None, 'auto')]
     assert '96x64 in fp16: ' in capsys.readouterr().out
 
 

@@ -13,14 +13,19 @@ import pytest
 from children import children_that_build
 from onnx import TensorProto, helper
 
-from linknet_ros.classes import CAMVID
 from linknet_ros.errors import BackendError, BuildCancelledError
-from linknet_ros.inference.model_file import load_model, metadata_of
-from linknet_ros.inference.onnx_graph import plain_transposed_convolutions
+from linknet_ros.inference.model_file import load_model
+from linknet_ros.inference.onnx_graph import plain_transposed_convolutions, set_metadata
+from linknet_ros.inference.quantization import quantize
 from linknet_ros.inference.tensorrt import build_engine
 from linknet_ros.inference.tensorrt.build import BuildRequest, build_in_child, build_plan
 from linknet_ros.inference.tensorrt.library import open_library
-from linknet_ros.system.package_files import SHIPPED_INT8_MODEL, SHIPPED_MODEL, package_file
+from linknet_ros.system.package_files import (
+    SHIPPED_INT8_MODEL,
+    SHIPPED_MODEL,
+    model_path,
+    package_file,
+)
 
 pytest.importorskip('tensorrt_rtx_bindings', reason='needs TensorRT-RTX (pip install .[test])')
 
@@ -63,28 +68,36 @@ def count_of(model, *operators):
     return sum(node.op_type in operators for node in graph.node)
 
 
-@pytest.mark.parametrize('size', [(480, 384), (1280, 736)])
-@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
-def test_shipped_network_is_fused(layers_of, precision, size):
-    model = load_model(package_file(SHIPPED_MODEL))
+@pytest.mark.parametrize(
+    ('name', 'precision', 'size', 'count', 'pooling'),
+    [
+        ('', 'fp32', (480, 384), 35, ['maxpool']),
+        ('', 'fp16', (1280, 736), 35, ['maxpool']),
+        ('linknet_lite0', 'fp16', (640, 384), 66, []),
+    ],
+)
+def test_shipped_network_is_fused(layers_of, name, precision, size, count, pooling):
+    model = load_model(model_path(name, precision))
     layers = layers_of(model, precision, *size)
-    convolutions = [layer for layer in layers if layer.convolves]
-    assert len(convolutions) == count_of(model, 'Conv', 'ConvTranspose') == 35
+    # In fp16 one convolution of 1x1 is a matrix product, fused with the sum behind it.
+    product = 'runtime_fusion'
+    convolutions = [layer for layer in layers if layer.convolves or layer.kind == product]
+    assert sum(not layer.convolves for layer in convolutions) == bool(name)
+    assert len(convolutions) == count_of(model, 'Conv', 'ConvTranspose') == count
     assert {layer.precision for layer in convolutions} == {precision}
     # Every activation, sum and bias is in a convolution's kernel. Beside them: cast, transposition
     # and normalisation of the image in one, pooling, and four for softmax, argmax and casts.
-    others = [layer for layer in layers if not layer.convolves]
+    others = [layer for layer in layers if layer not in convolutions]
     assert layers[0] is others[0]
     assert layers[0].precision == 'uint8'
-    assert [layer.kind for layer in others] == ['kgen', 'maxpool', *['kgen'] * 4]
+    assert [layer.kind for layer in others] == ['kgen', *pooling, *['kgen'] * 4]
     assert not [layer for layer in layers if 'eformat' in layer.name + layer.kind]
 
 
-@pytest.mark.parametrize('size', [(480, 384), (1280, 736)])
-def test_shipped_int8_network(layers_of, size):
+def test_shipped_int8_network(layers_of):
     """All but the transposed convolutions in int8, and nothing unpacks weights for each frame."""
     model = load_model(package_file(SHIPPED_INT8_MODEL))
-    layers = layers_of(model, 'int8', *size)
+    layers = layers_of(model, 'int8', 480, 384)
     computed = Counter(layer.precision for layer in layers if layer.convolves)
     assert computed == {
         'int8': count_of(model, 'Conv'),
@@ -95,30 +108,13 @@ def test_shipped_int8_network(layers_of, size):
     assert not [layer for layer in layers if 'eformat' in layer.name + layer.kind]
 
 
-OTHERS = ['enet', 'linknet-lite0', 'linknet-nobypass', 'linknet-residual']
-OTHERS += ['linknet-subpixel', 'segnet', 'unet']
-
-
-@pytest.mark.parametrize('network', OTHERS)
-def test_every_network_of_the_training(layers_of, write_model, network):
-    pytest.importorskip('torch', reason='needs PyTorch (pip install .[train])')
-    from training.export import to_onnx
-    from training.networks import NETWORKS, NetworkConfig, build_network
-
-    assert set(NETWORKS) == {'linknet', *OTHERS}
-
-    metadata = metadata_of(
-        CAMVID,
-        architecture='any',
-        dataset='CamVid',
-        label_set='eleven',
-        default_size=(96, 64),
-        accuracy={},
-    )
-    path = write_model(to_onnx(build_network(NetworkConfig(network=network)).eval(), metadata))
-    layers = layers_of(load_model(path), 'fp16', 96, 64)
-    assert {layer.precision for layer in layers if layer.convolves} == {'fp16'}
-    assert not [layer for layer in layers if 'eformat' in layer.name + layer.kind]
+def test_int8_of_a_network_of_others(layers_of, mixed_proto, write_model, frames):
+    """Depthwise and with HardSwish: in int8 too, with their activations and sums, not the rest."""
+    pytest.importorskip('onnxruntime', reason='needs ONNX Runtime (pip install .[cpu])')
+    int8 = quantize(mixed_proto, frames(2))
+    set_metadata(int8, precision='int8')
+    layers = layers_of(load_model(write_model(int8)), 'int8', 96, 64)
+    assert [layer.precision for layer in layers if layer.convolves] == ['int8'] * 4
 
 
 # Through the program, in a child process.
@@ -201,9 +197,8 @@ def test_workspace_that_is_too_small(rtx, tmp_path):
     assert error.fix == 'set it to 0 for no limit, or raise it'
 
 
-@pytest.mark.parametrize('size', [(3840, 2176)])
-def test_default_workspace_is_enough(layers_of, size):
-    assert layers_of(load_model(package_file(SHIPPED_MODEL)), 'fp16', *size)
+def test_default_workspace_is_enough(layers_of):
+    assert layers_of(load_model(package_file(SHIPPED_MODEL)), 'fp16', 3840, 2176)
 
 
 # The change of int8 networks, which needs no TensorRT.

@@ -17,7 +17,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter, deque
@@ -37,6 +36,7 @@ from linknet_ros.inference.onnx_graph import (
 from linknet_ros.inference.tensorrt.cuda import Cuda
 from linknet_ros.inference.tensorrt.library import Layer, Library, log_of, open_library
 from linknet_ros.system.child_process import Child, start, stop
+from linknet_ros.system.temporary_folder import temporary_folder
 
 _MODULE = 'linknet_ros.inference.tensorrt.build'
 
@@ -90,8 +90,8 @@ def build_in_child(
     :raises BuildCancelledError: when cancelled; the child is gone by then.
     :raises BackendError: when the child fails or dies.
     """
-    with tempfile.TemporaryDirectory(prefix='linknet_ros-') as folder:
-        (Path(folder) / 'model').write_bytes(data)
+    with temporary_folder() as folder:
+        (folder / 'model').write_bytes(data)
         child = _start(request, folder)
         try:
             error, last_lines = _follow(child, report, cancel)
@@ -103,12 +103,12 @@ def build_in_child(
         if error is not None or code != 0:
             raise BackendError(*(error or _death(code, last_lines)))
         try:
-            return (Path(folder) / 'plan').read_bytes()
+            return (folder / 'plan').read_bytes()
         except OSError as reason:
             raise BackendError(f'the build left no engine: {reason.strerror}') from reason
 
 
-def _start(request: BuildRequest, folder: str) -> Child:
+def _start(request: BuildRequest, folder: Path) -> Child:
     # The child finds the modules that we do, and nothing in whatever folder we happen to be in.
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
     try:
@@ -122,7 +122,7 @@ def _start(request: BuildRequest, folder: str) -> Child:
             stderr=subprocess.STDOUT,
             cwd=folder,
             # What TensorRT writes for itself goes when the folder goes, even from a killed child.
-            env={'PYTHONPATH': path, 'TMPDIR': folder},
+            env={'PYTHONPATH': path, 'TMPDIR': str(folder)},
             start_new_session=True,
         )
     except OSError as error:

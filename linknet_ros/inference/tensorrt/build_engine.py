@@ -32,7 +32,7 @@ from linknet_ros.inference.tensorrt.options import (
 )
 from linknet_ros.limits import MAX_SIDE
 from linknet_ros.system.arguments import size
-from linknet_ros.system.package_files import package_file, shipped_model
+from linknet_ros.system.package_files import model_path
 from linknet_ros.system.signals import exit_code, received, take_note
 
 
@@ -118,8 +118,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(options: argparse.Namespace, cancel: threading.Event) -> None:
-    model = load_model(options.model or package_file(shipped_model(options.precision)))
-    network_size = options.network_size or model.default_size
+    model = load_model(model_path(options.model, options.precision))
+    network_size = model.network_size(options.network_size or (0, 0))
     tensorrt = TensorrtOptions(
         library=options.library,
         cache_dir=options.cache_dir.absolute(),
@@ -132,7 +132,8 @@ def _build(options: argparse.Namespace, cancel: threading.Event) -> None:
         report=lambda line: print(line, flush=True),
     )
     # The node opens the network size itself first, then that of each frame size it meets.
-    fits = [fit_frame(*frame, *network_size) for frame in (network_size, *options.frame)]
+    frames: list[tuple[int, int]] = [network_size, *options.frame]
+    fits = [fit_frame(*frame, *network_size, model.steps) for frame in frames]
     sizes = dict.fromkeys((fit.buffer_height, fit.buffer_width) for fit in fits)
     if options.target:
         _build_for_target(model, sizes, options, tensorrt)

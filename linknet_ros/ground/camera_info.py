@@ -11,8 +11,26 @@ from numpy.typing import NDArray
 from linknet_ros.errors import CalibrationError
 from linknet_ros.ground.camera import CameraModel
 
-#: Scales along x and y may differ by this, for sizes that were rounded.
-_SAME_SCALE = 0.03
+#: Scales along x and y may differ by this share, for sizes that were rounded.
+SAME_SHAPE = 0.03
+
+
+#: Types of messages that size_of takes.
+SIZED = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2')
+
+
+def size_of(message: Any) -> tuple[int, int] | None:
+    """Width and height of what an Image, a CameraInfo or a PointCloud2 is about.
+
+    :returns: None for a cloud that is not organised, and an empty message.
+    """
+    width, height = message.width, message.height
+    if hasattr(message, 'distortion_model') and message.roi.width:
+        width, height = message.roi.width, message.roi.height
+    width //= max(1, getattr(message, 'binning_x', 1))
+    height //= max(1, getattr(message, 'binning_y', 1))
+    organised = height > 1 or not hasattr(message, 'point_step')
+    return (width, height) if width and height and organised else None
 
 
 def check_camera_info(
@@ -74,6 +92,27 @@ def fitted_matrices(
     return (move @ k.reshape(3, 3)).ravel(), (move @ p.reshape(3, 4)).ravel()
 
 
+def scaled_matrices(
+    info: Any, width: int, height: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """K and P of the same field of view at another size, which may have another shape.
+
+    Integers are the centres of pixels, so the outer edges lie half a pixel beyond: a column c
+    becomes (c + 0.5) * scale - 0.5. Distortion is of directions, and stays.
+
+    :param info: sensor_msgs/CameraInfo without region and binning.
+    :param width: of the other size [px].
+    :param height: of the other size [px].
+    :returns: (9,) and (12,) float64.
+    """
+    k, p = np.array(info.k, np.float64), np.array(info.p, np.float64)
+    if not info.width or not info.height or (width, height) == (info.width, info.height):
+        return k, p
+    x, y = width / info.width, height / info.height
+    move = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+    return (move @ k.reshape(3, 3)).ravel(), (move @ p.reshape(3, 4)).ravel()
+
+
 def _check_shape(image: tuple[int, int], window: tuple[int, int]) -> None:
     """Refuse an image that is not a scaled one: with two scales it would have other focal lengths.
 
@@ -82,7 +121,7 @@ def _check_shape(image: tuple[int, int], window: tuple[int, int]) -> None:
     (width, height), (across, down) = image, window
     apart = (width * down) / (height * across)
     # A pixel more or less is rounding.
-    if abs(apart - 1) <= _SAME_SCALE or abs(width - height * across / down) <= 2:
+    if abs(apart - 1) <= SAME_SHAPE or abs(width - height * across / down) <= 2:
         return
     swapped = (height * down) / (width * across)
     how = 'turned' if abs(math.log(swapped)) < abs(math.log(apart)) else 'cropped'

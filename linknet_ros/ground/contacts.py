@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.ground.rays import Bytes, Doubles, Floats, GroundRays
+from linknet_ros.classes import UNLABELED
+from linknet_ros.ground.rays import Bytes, Doubles, Floats, GroundRays, Indices
+from linknet_ros.ground.specks import SpeckFilter
 
 #: How a ray ends: nothing is known beyond, at an obstacle, free to the largest range.
 UNKNOWN, CONTACT, OPEN = range(3)
@@ -24,6 +26,10 @@ _FREE, _UNSURE, _RAISED, _OBSTACLE, _OVERHANG = range(5)
 #: What a raised class has less of above the ground is flat: a marking on the road [m].
 _FLAT = 0.15
 
+#: A marking so near before an obstacle is taken for a part of it, or else the ray would lose that
+#: obstacle [m].
+_BEFORE = 0.25
+
 
 @dataclass(frozen=True)
 class Contacts:
@@ -31,10 +37,14 @@ class Contacts:
 
     :param limit: (rays,) float32 distance of its end from the camera's foot [m].
     :param kind: (rays,) uint8: UNKNOWN, CONTACT or OPEN.
+    :param label: (rays,) uint8 class id of the pixel that makes the contact, 255 without one.
+    :param confidence: (rays,) uint8 of that pixel, 0 without one.
     """
 
     limit: Floats
     kind: Bytes
+    label: Bytes
+    confidence: Bytes
 
 
 def kind_table(
@@ -83,6 +93,7 @@ class ContactFinder:
         # One more entry for the index that ends a ray.
         self._kinds = np.full(end + 1, _UNSURE, np.uint8)
         self._image = self._kinds[:end].reshape(height, width)
+        self._specks = SpeckFilter(rays, size)
         self._along = np.empty(rays.pixels.shape, np.uint8)
         self._blocked = np.empty(rays.pixels.shape, np.bool_)
         self._rows = np.arange(len(rays))
@@ -98,6 +109,7 @@ class ContactFinder:
         confidence: Bytes | None = None,
         min_confidence: int = 0,
         clearance: float = 0.0,
+        smallest: float = 0.0,
     ) -> Contacts:
         """Find the contacts of a frame.
 
@@ -105,7 +117,7 @@ class ContactFinder:
         ray enters its pixel. An unsure pixel ends the ray without a contact, unless an obstacle
         follows within a few pixels, with nothing free in between: then the contact is where the
         unsure stretch begins, the nearest place at which the obstacle can stand. A raised class
-        that lies flat on free ground is unsure.
+        that lies flat on free ground is unsure, unless an obstacle stands just behind it.
 
         :param labels: (H, W) uint8 class ids; `block` times the size, or up to a block less.
         :param table: from kind_table.
@@ -115,6 +127,8 @@ class ContactFinder:
         :param clearance: height of the undersides of overhanging classes [m]. The ray that grazes
             an edge at this height meets the ground further on, by h / (h - clearance) for a camera
             at height h; those contacts are moved back.
+        :param smallest: width and height of the smallest obstacle, see SpeckFilter; 0: everything
+            counts [m].
         :returns: new arrays.
         """
         rays, rows = self._rays, self._rows
@@ -127,6 +141,8 @@ class ContactFinder:
             np.maximum(kinds, doubtful, out=kinds)
         if self._block > 1:
             worst(self._full, self._block, self._image)
+        if smallest > 0:
+            self._specks.take_out(self._image, _FREE, _UNSURE, smallest)
         np.take(self._kinds, rays.pixels, out=self._along, mode='clip')
         np.not_equal(self._along, _FREE, out=self._blocked)
         # Every ray ends with an index that is not free, so there is always a first one.
@@ -134,12 +150,14 @@ class ContactFinder:
         first = self._first
         found = self._along[rows, first]
         limit = rays.near[rows, first]
+        decisive = first.copy()
         unsure = np.flatnonzero(found == _UNSURE)
         if len(unsure):
             ahead = np.minimum(first[unsure, None] + self._fringe, self._most)
             following = self._along[unsure[:, None], ahead]
             sure = (following != _UNSURE).argmax(1)
             found[unsure] = following[np.arange(len(unsure)), sure]
+            decisive[unsure] = ahead[np.arange(len(unsure)), sure]
             found[unsure[found[unsure] == _FREE]] = _UNSURE
         self._drop_flat(found)
         if clearance > 0:
@@ -148,13 +166,34 @@ class ContactFinder:
         kind = np.where(found >= _RAISED, CONTACT, UNKNOWN).astype(np.uint8)
         ended = rays.pixels[rows, first] == len(self._kinds) - 1
         kind[ended & rays.reaches] = OPEN
-        return Contacts(limit, kind)
+        at = np.flatnonzero(kind == CONTACT)
+        rows, columns = self._label_pixels(rays.pixels[at, decisive[at]], labels, table)
+        label, sureness = np.full(len(rays), UNLABELED, np.uint8), np.zeros(len(rays), np.uint8)
+        label[at] = labels[rows, columns]
+        sureness[at] = 255 if confidence is None else confidence[rows, columns]
+        return Contacts(limit, kind, label, sureness)
+
+    def _label_pixels(
+        self, pixels: Indices, labels: Bytes, table: Bytes
+    ) -> tuple[Indices, Indices]:
+        """Rows and columns of the labels that pixels of the rays' image have their kinds from."""
+        rows, columns = np.divmod(pixels, self._image.shape[1])
+        if self._block == 1:
+            return rows, columns
+        inside = np.arange(self._block * self._block)
+        rows = rows[:, None] * self._block + inside // self._block
+        columns = columns[:, None] * self._block + inside % self._block
+        # Beyond the border its last pixel again: the same, not a worse one.
+        rows = np.minimum(rows, len(labels) - 1)
+        columns = np.minimum(columns, len(labels[0]) - 1)
+        chosen = np.arange(len(pixels)), table[labels[rows, columns]].argmax(1)
+        return rows[chosen], columns[chosen]
 
     def _drop_flat(self, found: Bytes) -> None:
         """Make the contacts with raised classes unsure that lie flat on free ground.
 
         What stands at d and hides the ground up to e has the height h (1 - d / e), for a camera at
-        height h.
+        height h. Just before an obstacle it stays a contact: a kerb with a yellow line is there.
 
         :param found: (rays,) kind of the first pixel that is not free; changed.
         """
@@ -168,6 +207,11 @@ class ContactFinder:
         near = self._rays.near[raised]
         height = self._rays.height * (1 - near[rows, first] / near[rows, end])
         flat = (along[rows, end] == _FREE) & (height < _FLAT)
+        beyond = np.arange(along.shape[1]) > end[:, None]
+        # Over further markings too: lines are often two.
+        next_one = (beyond & (along != _FREE) & (along != _RAISED)).argmax(1)
+        gap = near[rows, next_one] - near[rows, first]
+        flat &= (along[rows, next_one] < _OBSTACLE) | (gap > _BEFORE)
         found[raised[flat]] = _UNSURE
 
 
@@ -211,17 +255,26 @@ class ContactFilter:
         ):
             self._past.clear()
         self._stamp = stamp
-        newest = Contacts(contacts.limit.copy(), contacts.kind.copy())
+        copies = (contacts.label.copy(), contacts.confidence.copy())
+        newest = Contacts(contacts.limit.copy(), contacts.kind.copy(), *copies)
         past, self._past = self._past, [*self._past[-1:], newest]
         if len(past) < 2:
             return newest
         limits = np.stack([*(frame.limit for frame in past), newest.limit])
-        kinds = np.stack([*(frame.kind for frame in past), newest.kind])
         apart = np.abs(limits[:2] - newest.limit).min(0)
         chosen = np.argsort(limits, axis=0, kind='stable')[1]
         chosen[apart <= 0.5 + 0.1 * newest.limit] = 2
-        rays = np.arange(len(chosen))
-        return Contacts(limits[chosen, rays], kinds[chosen, rays])
+
+        def pick(*parts: Bytes) -> Bytes:
+            return np.asarray(np.stack(parts)[chosen, np.arange(len(chosen))], np.uint8)
+
+        frames = (*past, newest)
+        return Contacts(
+            limits[chosen, np.arange(len(chosen))],
+            pick(*(frame.kind for frame in frames)),
+            pick(*(frame.label for frame in frames)),
+            pick(*(frame.confidence for frame in frames)),
+        )
 
 
 def outline(rays: GroundRays, contacts: Contacts, parts: int) -> tuple[Doubles, NDArray[np.intp]]:

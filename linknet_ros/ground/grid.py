@@ -149,7 +149,15 @@ class GroundGrid:
         latest = -RangeMinimum(first.flat[chosen], last.flat[chosen], len(rays))(-rays.starts)
         chosen = chosen[latest <= near.flat[chosen]]
         self._minimum = RangeMinimum(first.flat[chosen], last.flat[chosen], len(rays))
-        self._chosen = chosen
+        #: Flat indices of the cells that can be free.
+        self.chosen = chosen
+        #: First and last ray that must be free for each of them, and its distances [m].
+        self.spans = (
+            first.flat[chosen].astype(np.int32),
+            last.flat[chosen].astype(np.int32),
+            near.flat[chosen].astype(np.float32),
+            far.flat[chosen].astype(np.float32),
+        )
         self._far = far.flat[chosen].astype(np.float32)
         self._free = np.empty(len(chosen), np.bool_)
         self._values = np.empty(len(chosen), np.int8)
@@ -168,7 +176,7 @@ class GroundGrid:
         np.greater_equal(self._minimum(contacts.limit), self._far, out=self._free)
         # True becomes 0, free, and False -1, unknown.
         np.subtract(self._free.view(np.int8), 1, out=self._values)
-        cells.reshape(-1)[self._chosen] = self._values
+        cells.reshape(-1)[self.chosen] = self._values
         points, _ = outline(self._rays, contacts, self._parts)
         column, row = self._cell_of(points)
         inside = (column >= 0) & (column < self.area.columns) & (row >= 0) & (row < self.area.rows)

@@ -76,7 +76,8 @@ class GroundPixels:
             status[within & (ego_mask.ravel() != 0)] = _HIDDEN
         # One more entry for everything outside the image.
         self.status = np.append(status, _NOTHING).astype(np.uint8)
-        self.pixel_angle, down = self._pixel_angles(ground, azimuth, depression.reshape(shape))
+        angles = self._pixel_angles(ground, azimuth, depression.reshape(shape))
+        self.pixel_angle, down, self.coarsest_angle = angles
         low, high = depression[ground.ravel()].min(), depression[ground.ravel()].max()
         # One more pixel at both ends: the tables hold pixels whose centres see the ground.
         low = max(low - 1.5 * down, low / 3)
@@ -90,8 +91,8 @@ class GroundPixels:
 
     def _pixel_angles(
         self, ground: Bools, azimuth: Doubles, depression: Doubles
-    ) -> tuple[float, float]:
-        """Set the azimuths that ground pixels span; return their median and smallest angle."""
+    ) -> tuple[float, float, float]:
+        """Set the azimuths that ground pixels span; return median, smallest and largest angle."""
         spans = np.zeros(ground.shape)
         sizes = np.full(ground.shape, np.inf)
         for axis in (0, 1):
@@ -123,7 +124,8 @@ class GroundPixels:
             raise CalibrationError(
                 'the camera sees only one pixel of ground', 'check its pitch and ground.max_range'
             )
-        return float(np.median(sizes)), float(np.percentile(sizes, 1))
+        smallest, largest = np.percentile(sizes, [1, 99]).tolist()
+        return float(np.median(sizes)), smallest, largest
 
     def bearings(self) -> Doubles:
         """The fewest azimuths that cross the middle of every ground pixel [rad], increasing.

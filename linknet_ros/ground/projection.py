@@ -19,7 +19,9 @@ from linknet_ros.ground.contacts import (
     Contacts,
     worst,
 )
+from linknet_ros.ground.costs import CostGrid
 from linknet_ros.ground.grid import GridArea, GroundGrid
+from linknet_ros.ground.labelled import labelled
 from linknet_ros.ground.mount import Mount
 from linknet_ros.ground.rays import ground_rays
 from linknet_ros.ground.scan import GroundScan
@@ -86,8 +88,9 @@ class GroundProjection:
             max_range=options.max_range,
             ego_mask=ego_mask,
         )
-        self._finder = ContactFinder(self.rays, (smaller.width, smaller.height), block)
-        self._filter = ContactFilter()
+        self._size, self._block = (smaller.width, smaller.height), block
+        self._finder = ContactFinder(self.rays, self._size, block)
+        self._filters = {name: ContactFilter() for name in ('drivable', 'costs')}
 
     def contacts(
         self,
@@ -96,7 +99,9 @@ class GroundProjection:
         confidence: Bytes | None = None,
         min_confidence: int = 0,
         clearance: float = 0.0,
+        smallest: float = 0.0,
         filtered_at: float | None = None,
+        filtered_as: str = 'drivable',
     ) -> Contacts:
         """Find what the rays meet in a frame.
 
@@ -105,7 +110,9 @@ class GroundProjection:
         :param confidence: (H, W) uint8 or None, see ContactFinder.find.
         :param min_confidence: 0 to 255, see there.
         :param clearance: see there [m].
+        :param smallest: see there [m].
         :param filtered_at: time of the frame, to filter over frames [s]; None for no filter.
+        :param filtered_as: which filter: frames of 'drivable' or of 'costs' are compared.
         :raises FrameError: for labels of another size than the camera's image.
         """
         camera = self._camera
@@ -114,8 +121,10 @@ class GroundProjection:
                 f'labels of {labels.shape[1]}x{labels.shape[0]} do not match the camera_info of '
                 f'{camera.width}x{camera.height}'
             )
-        found = self._finder.find(labels, table, confidence, min_confidence, clearance)
-        return found if filtered_at is None else self._filter.filter(found, filtered_at)
+        found = self._finder.find(labels, table, confidence, min_confidence, clearance, smallest)
+        if filtered_at is None:
+            return found
+        return self._filters[filtered_as].filter(found, filtered_at)
 
     @cached_property
     def blind(self) -> BlindRange:
@@ -126,6 +135,11 @@ class GroundProjection:
     def grid(self) -> GroundGrid:
         """The grid; its tables are computed on first use."""
         return GroundGrid(self.rays, self._options.area)
+
+    @cached_property
+    def cost_grid(self) -> CostGrid:
+        """The grid of costs; its tables are computed on first use."""
+        return CostGrid(self.grid, self.rays, self._size, self._block)
 
     @cached_property
     def scan(self) -> GroundScan:
@@ -140,6 +154,11 @@ class GroundProjection:
         points[:, :2] = contacts.limit[at, None] * rays.directions()[at] + rays.foot
         points[:, 2] = self._options.plane_z
         return points
+
+    def labelled_points(self, contacts: Contacts) -> NDArray[np.void]:
+        """The same points, with class id and confidence, (n,) of LABELLED."""
+        at = contacts.kind == CONTACT
+        return labelled(self.points(contacts), contacts.label[at], contacts.confidence[at])
 
 
 def _reduced(camera: CameraModel, block: int) -> CameraModel:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from linknet_ros.errors import CalibrationError
 from linknet_ros.ground.camera import CameraModel
 from linknet_ros.ground.contacts import Contacts
+from linknet_ros.ground.merge import ScanRanges
 from linknet_ros.ground.mount import Mount
 from linknet_ros.ground.projection import GroundProjection
 from linknet_ros.ground.scan import GroundScan
@@ -32,10 +35,14 @@ class _Tables:
 
 @dataclass(frozen=True)
 class ProjectedGround:
-    """What one frame says of the ground; each output is computed when it is asked for."""
+    """What one frame says of the ground; each output is computed when it is first used.
+
+    :param cost_cells: gives cells of the grid of costs; see CostGrid.fill.
+    """
 
     projection: GroundProjection
     contacts: Contacts
+    cost_cells: Callable[[], NDArray[np.int8]]
 
     @property
     def scan(self) -> GroundScan:
@@ -46,9 +53,19 @@ class ProjectedGround:
         """Ranges of the scan; see GroundScan.fill."""
         return self.projection.scan.fill(self.contacts)
 
+    def scan_ranges(self) -> ScanRanges:
+        """The scan in arrays of its own."""
+        scan, ranges = self.scan, self.ranges().copy()
+        least = scan.range_min_of(ranges)
+        return ScanRanges(ranges, scan.angle_min, scan.increment, least, scan.range_max)
+
     def points(self) -> NDArray[np.float32]:
         """Points of the cloud, (n, 3) float32 x, y, z in the base frame [m]."""
         return self.projection.points(self.contacts)
+
+    def labelled_points(self) -> NDArray[np.void]:
+        """The same with classes; see GroundProjection.labelled_points."""
+        return self.projection.labelled_points(self.contacts)
 
     def cells(self) -> NDArray[np.int8]:
         """Cells of the grid; see GroundGrid.fill."""
@@ -81,15 +98,21 @@ class GroundProjector:
         """
         projection = self._projection(state, camera, mount)
         settings = state.parameters
-        contacts = projection.contacts(
+        find = partial(
+            projection.contacts,
             labels,
-            state.table,
-            confidence,
-            round(255 * settings.min_confidence),
-            settings.clearance,
-            stamp if settings.filter else None,
+            confidence=confidence,
+            min_confidence=round(255 * settings.min_confidence),
+            clearance=settings.clearance,
+            smallest=settings.smallest_obstacle,
+            filtered_at=stamp if settings.filter else None,
         )
-        return ProjectedGround(projection, contacts)
+
+        def cost_cells() -> NDArray[np.int8]:
+            contacts = find(table=state.cost_kinds, filtered_as='costs')
+            return projection.cost_grid.fill(contacts, labels, state.costs)
+
+        return ProjectedGround(projection, find(table=state.table), cost_cells)
 
     def _projection(
         self, state: GroundState, camera: CameraModel, mount: Mount

@@ -47,6 +47,7 @@ class GroundRays:
     :param gaps: (n, 3) float64: index of a ray, and the distances between which the vehicle hides
         the ground there [m].
     :param pixel_angle: median angle that a pixel spans [rad].
+    :param coarsest_angle: largest angle that one spans, but for one in a hundred [rad].
     """
 
     foot: tuple[float, float]
@@ -58,6 +59,7 @@ class GroundRays:
     reaches: Bools
     gaps: Doubles
     pixel_angle: float
+    coarsest_angle: float
 
     def __len__(self) -> int:
         return len(self.azimuth)
@@ -124,6 +126,7 @@ def ground_rays(
         reaches=np.concatenate([reaches for _, _, reaches, _ in parts]),
         gaps=np.concatenate([gaps for *_, gaps in parts]),
         pixel_angle=ground.pixel_angle,
+        coarsest_angle=ground.coarsest_angle,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import CalibrationError
 from linknet_ros.ground.contacts import kind_table
+from linknet_ros.ground.costs import NO_GROUND, cost_table
 from linknet_ros.ground.grid import GridArea
 from linknet_ros.ground.mount import Mount
 from linknet_ros.ground.projection import GroundOptions, load_ego_mask
@@ -113,6 +115,21 @@ class GroundSettings:
     clearance: float = setting(
         0.2, 'Height of their undersides above the ground.', (0, 5), unit='m', live=True
     )
+    smallest_obstacle: float = setting(
+        0.05,
+        'Patches of pixels that would be narrower and lower than this where they stand, alone on '
+        'free ground, do not count as obstacles; 0: even a single pixel does.',
+        (0, 1),
+        unit='m',
+        live=True,
+    )
+    class_costs: tuple[str, ...] = setting(
+        (),
+        'Costs of ground in `class_cost_grid`, e.g. [road: 0, pavement: 30, grass: 60]: 0 to 98, '
+        'or 100 for an obstacle, as every class is that is not named. Empty: 0 for what is '
+        'drivable.',
+        live=True,
+    )
     ego_mask: str = setting(
         '',
         'Path of an 8-bit image, white where the vehicle itself is in the picture.',
@@ -151,17 +168,33 @@ class GroundSettings:
         return Mount.from_angles(self.x, self.y, height, self.roll, self.pitch, self.yaw)
 
 
+@dataclass(frozen=True)
+class CloudSettings:
+    """What the labelled cloud is made of."""
+
+    depth: str = setting(
+        '',
+        "Topic of a depth image (32FC1, 16UC1) or an organised cloud, registered to the camera's "
+        'image: then `labeled_cloud` has all its points, not the contacts on the ground.',
+        live=True,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class GroundState:
     """What the ground is projected with.
 
     :param table: (256,) uint8, see kind_table.
+    :param costs: (256,) uint8, see cost_table.
+    :param cost_kinds: as `table`, where ground of any cost is free.
     :param ego_mask: (H, W) uint8, see GroundProjection.
     """
 
     parameters: GroundSettings
     options: GroundOptions
     table: NDArray[np.uint8]
+    costs: NDArray[np.uint8]
+    cost_kinds: NDArray[np.uint8]
     ego_mask: NDArray[np.uint8] | None
 
     @classmethod
@@ -172,19 +205,21 @@ class GroundState:
 
         :param drivable_classes: empty for those that the model flags as drivable.
         :raises ClassNameError: for a class that the model does not know.
-        :raises ParameterError: for a grid that is empty or too large.
+        :raises ParameterError: for a grid that is empty or too large, or a cost that cannot be.
         :raises SourceError: for an ego mask that cannot be read.
         """
         sky = tuple(name for name in classes.names if name == 'sky')
         signs = tuple(name for name in classes.names if name in _SIGNS)
-        drivable = drivable_classes or classes.drivable_names
-        table = kind_table(
+        drivable = classes.ids(drivable_classes or classes.drivable_names)
+        costs = cost_table(classes, ground.class_costs, drivable)
+        kinds = partial(
+            kind_table,
             len(classes),
-            drivable=classes.ids(drivable),
             unsure=classes.ids(ground.unknown_classes or sky),
             overhanging=classes.ids(ground.overhanging_classes),
             raised=classes.ids(ground.raised_classes or signs),
         )
         options = ground.options()
         ego_mask = load_ego_mask(ground.ego_mask) if ground.ego_mask else None
-        return cls(ground, options, table, ego_mask)
+        table, cost_kinds = kinds(drivable), kinds(np.flatnonzero(costs != NO_GROUND).tolist())
+        return cls(ground, options, table, costs, cost_kinds, ego_mask)

@@ -39,9 +39,9 @@ def faults(values: Mapping[str, Any], placed: PlacedCamera) -> list[str]:
                 if _uses(group.get(source, {}).get('topic', ''), placed, 'drivable_scan', 'cloud'):
                     used = True
                     found += _source_faults(f'{name}.{source}', group, group[source], placed)
-            if _uses(group.get('map_topic', ''), placed, 'drivable_grid'):
+            if _uses(group.get('map_topic', ''), placed, 'drivable_grid', 'class_cost_grid'):
                 used = True
-                found += _static_faults(name, group, placed)
+                found += _static_faults(name, group, parameters, placed)
         if 'polygons' in parameters:
             sources = [
                 name
@@ -61,7 +61,7 @@ def faults(values: Mapping[str, Any], placed: PlacedCamera) -> list[str]:
 
 def _uses(topic: str, placed: PlacedCamera, *endings: str) -> bool:
     full = topic if topic.startswith('/') else f'/{topic}'
-    return full.startswith(f'{placed.node}/drivable_') and full.endswith(endings)
+    return full.startswith(f'{placed.node}/') and full.endswith(endings)
 
 
 def _source_faults(
@@ -117,7 +117,15 @@ def _source_faults(
         yield f'{name}.expected_update_rate is not set: Nav2 drives on when the camera is silent'
 
 
-def _static_faults(name: str, layer: Mapping[str, Any], placed: PlacedCamera) -> Iterator[str]:
+def _static_faults(
+    name: str, layer: Mapping[str, Any], costmap: Mapping[str, Any], placed: PlacedCamera
+) -> Iterator[str]:
+    """Faults of a static layer of a costmap."""
+    if layer['map_topic'].endswith('class_cost_grid') and costmap.get('trinary_costmap', True):
+        yield (
+            f'trinary_costmap is not false, so {name} takes ground of every cost as free; set it '
+            'to false for the costmap'
+        )
     if layer.get('map_subscribe_transient_local', True) != placed.settings.latched:
         yield (
             f'{name}.map_subscribe_transient_local and ground.latched of the node differ; set '

@@ -31,7 +31,8 @@ _TIMEOUT = 10.0
 def ask(name: str, timeout: float = _TIMEOUT) -> PlacedCamera:
     """Get the ground.* parameters, the camera_info and the mount of a node.
 
-    :param name: full name of the node.
+    :param name: full name of the node, or /linknet/front for the camera `front` of a node that has
+        several.
     :raises LinknetError: when one of them does not arrive.
     :raises CalibrationError: when the camera or its mount cannot be used.
     """
@@ -51,6 +52,10 @@ class _Asker:
         self, node: Node, executor: SingleThreadedExecutor, name: str, timeout: float
     ) -> None:
         self._node, self._executor, self._name, self._timeout = node, executor, name, timeout
+        #: Of a node that has several; '' for the only one.
+        self._camera = ''
+        #: How the name of its camera_info ends.
+        self._info = ''
 
     def placed(self) -> PlacedCamera:
         settings = self._settings()
@@ -60,20 +65,47 @@ class _Asker:
         return PlacedCamera.of(self._name, settings, camera, mount or settings.mount())
 
     def _settings(self) -> GroundSettings:
-        names = [about.name for about in settings_of(GroundSettings)]
-        client = AsyncParameterClient(self._node, self._name)
-        self._wait(
-            client.services_are_ready,
-            f'{self._name} is not running',
-            'start it, or name it with --node; ROS_DOMAIN_ID must be the same',
-        )
-        future = client.get_parameters([f'ground.{name}' for name in names])
+        above, _, last = self._name.rpartition('/')
+        clients = {'': AsyncParameterClient(self._node, self._name)}
+        if above:
+            clients[last] = AsyncParameterClient(self._node, above)
+        ready: list[str] = []
+
+        def answered() -> bool:
+            ready.extend(c for c, client in clients.items() if client.services_are_ready())
+            return bool(ready)
+
+        fix = 'start it, or name it with --node; ROS_DOMAIN_ID must be the same'
+        self._wait(answered, f'{self._name} is not running', fix)
+        self._camera = ready[0]
+        client = clients[self._camera]
+        names = [f'ground.{about.name}' for about in settings_of(GroundSettings)]
+        values = self._values(client, names)
+        if self._camera:
+            listing = client.list_parameters([f'{self._camera}.ground'])
+            self._wait(listing.done, f'{above} does not answer', 'see its log')
+            own = list(listing.result().result.names)
+            if not own:
+                raise LinknetError(f"{above} has no camera '{last}'", 'see its parameter cameras')
+            # What a camera has no value for is not set.
+            prefix, topic = f'{self._camera}.', f'{self._camera}.camera_info_topic'
+            given = self._values(client, [*own, topic])
+            info = given.pop(topic, '') or f'{self._camera}/camera_info'
+            self._info = '/' + info.lstrip('/')
+            values |= {name.removeprefix(prefix): value for name, value in given.items()}
+        plain = {name.removeprefix('ground.'): value for name, value in values.items()}
+        return made_of(GroundSettings, plain)
+
+    def _values(self, client: AsyncParameterClient, names: list[str]) -> dict[str, Any]:
+        """Values that a node has, by name."""
+        future = client.get_parameters(names)
         self._wait(future.done, f'{self._name} does not answer', 'see its log')
         values = future.result().values
         if len(values) != len(names):
             raise LinknetError(f'{self._name} is not a segmentation node of this version')
         plain = [plain_value(parameter_value_to_python(value)) for value in values]
-        return made_of(GroundSettings, dict(zip(names, plain, strict=True)))
+        pairs = zip(names, plain, strict=True)
+        return {name: value for name, value in pairs if value is not None}
 
     def _camera_info(self) -> CameraInfo:
         topic = self._camera_info_topic()
@@ -90,17 +122,19 @@ class _Asker:
     def _camera_info_topic(self) -> str:
         found: list[str] = []
 
-        def look() -> bool:
-            namespace, _, name = self._name.rpartition('/')
+        def subscribed() -> bool:
+            node = self._name.removesuffix(f'/{self._camera}') if self._camera else self._name
+            namespace, _, name = node.rpartition('/')
             try:
                 topics = self._node.get_subscriber_names_and_types_by_node(name, namespace or '/')
             except NodeNameNonExistentError:
                 return False
-            found.extend(t for t, kinds in topics if 'sensor_msgs/msg/CameraInfo' in kinds)
+            infos = [t for t, kinds in topics if 'sensor_msgs/msg/CameraInfo' in kinds]
+            found.extend(t for t in infos if t.endswith(self._info))
             return bool(found)
 
         self._wait(
-            look,
+            subscribed,
             f'{self._name} subscribes to no camera_info',
             f'activate it: ros2 lifecycle set {self._name} activate',
         )
@@ -110,7 +144,7 @@ class _Asker:
         tf = TfMounts(self._node)
         found: list[Any] = []
 
-        def look() -> bool:
+        def transformed() -> bool:
             try:
                 # Stamp 0 asks for the newest.
                 found.append(tf.mount(settings.base_frame, Header(frame_id=frame_id)))
@@ -119,7 +153,7 @@ class _Asker:
             return True
 
         try:
-            self._wait(look, '', '')
+            self._wait(transformed, '', '')
         except LinknetError:
             found.append(tf.mount(settings.base_frame, Header(frame_id=frame_id)))
         finally:

@@ -235,6 +235,23 @@ def test_kiwicampus_would_not_take_another_size(kiwi, label_infos):
     assert kiwi.layer.said == ['Pointcloud and segmentation sizes are different']
 
 
+def test_kiwicampus_takes_labels_of_the_size_of_its_cloud(open_told_robot, label_infos):
+    topic = kiwicampus_values()['pointcloud_topic']
+    kiwi = Kiwi(open_told_robot, labels_like=topic)
+    kiwi.layer.take_label_info(label_infos[0].sent[0])
+    first = organised_cloud(48, 32, Header(frame_id='camera_depth'))
+    kiwi.robot.until(lambda: kiwi.depth.get_subscription_count() == 2, 'a look at the cloud')
+    kiwi.depth.publish(first)
+    kiwi.robot.until(lambda: kiwi.layer.heard['pointcloud_topic'], 'the cloud')
+    kiwi.robot.until(lambda: not kiwi.robot.node.cameras.all[0].topics.problems(), 'the size')
+    kiwi.layer.heard['pointcloud_topic'].clear()
+    labels = random_labels()
+    kiwi.show(labels, cloud_size=(48, 32))
+    assert kiwi.layer.said == []
+    smaller = labels[1::2, 1::2]
+    assert kiwi.layer.tiles == tiles_of(smaller, np.full_like(smaller, 255))
+
+
 @pytest.mark.parametrize(
     'fault',
     [{'durability': DurabilityPolicy.VOLATILE}, {'reliability': ReliabilityPolicy.BEST_EFFORT}],

@@ -423,14 +423,14 @@ def test_collision_monitor_would_be_wrong(open_street, street, spoil, change, ac
 class StaticLayer:
     """nav2_costmap_2d/plugins/static_layer.cpp at a3a9704, in a rolling costmap.
 
-    :param costmap: parameters; the layer's are in 'drivable_layer'.
+    :param costmap: parameters; the layer's are in `name`.
     """
 
     FREE, LETHAL, NO_INFORMATION = 0, 254, 255
 
-    def __init__(self, peer, costmap):
+    def __init__(self, peer, costmap, name='drivable_layer'):
         self.costmap, self.map, self.said = costmap, None, []
-        values = costmap['drivable_layer']
+        values = costmap[name]
         # LatchedSubscriptionQoS(3), or StandardTopicQoS.
         qos = latched(3) if values['map_subscribe_transient_local'] else QoSProfile(depth=10)
         peer.create_subscription(OccupancyGrid, values['map_topic'], self.take, qos)
@@ -451,10 +451,17 @@ class StaticLayer:
                 index += 1
 
     def interpreted(self, value):
-        """What interpretValue makes of it; the costmap's defaults are 100 and trinary."""
+        """What interpretValue makes of it; the costmap's defaults are 100 and trinary.
+
+        From 014bf23 on, 99 is an inscribed radius (inscribed_obstacle_cost_value).
+        """
         if value == 255:
             return self.NO_INFORMATION if self.costmap['track_unknown_space'] else self.FREE
-        return self.LETHAL if value >= 100 else self.FREE
+        if value == 99:
+            return 253
+        if value >= 100:
+            return self.LETHAL
+        return self.FREE if self.costmap.get('trinary_costmap', True) else int(value / 100 * 254)
 
     def cost(self, x, y):
         """updateCosts: worldToMap of points in the map's frame; orientation is not looked at."""
@@ -509,6 +516,24 @@ def test_static_layer_that_comes_late_gets_the_grid(show_static_layer, street):
     assert iou > 0.85
     assert marked > 0.75
     assert {layer.FREE, layer.LETHAL, layer.NO_INFORMATION} == set(np.unique(costs).tolist())
+
+
+def test_static_layer_prefers_road_to_pavement(open_street, street):
+    costs = ['road: 0', 'pavement: 30']
+    robot = open_street(**{'ground.latched': True, 'ground.class_costs': costs})
+    first = []
+    robot.peer.create_subscription(OccupancyGrid, '/linknet/class_cost_grid', first.append, 1)
+    robot.matched('/linknet/class_cost_grid')
+    robot.show(street[1])
+    robot.until(lambda: first)
+    layer = StaticLayer(robot.peer, nav2_file()[0], 'class_cost_layer')
+    robot.until(lambda: layer.map or layer.said)
+    # 0.3 of a lethal cost, which no inflation and no inscribed radius has.
+    assert {*np.unique(layer.costs).tolist()} == {0, 76, layer.LETHAL, layer.NO_INFORMATION}
+    assert agreement(layer, street[2])[0] > 0.85
+    layer.costmap['trinary_costmap'] = True
+    layer.take(first[0])
+    assert {*np.unique(layer.costs).tolist()} == {0, layer.LETHAL, layer.NO_INFORMATION}
 
 
 def remade(grid, cells):

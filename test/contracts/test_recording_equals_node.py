@@ -4,6 +4,7 @@ One thing differs on purpose: below the node's overlay is a line with its rate a
 recording has not. Here the line is left out of the node's too.
 """
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
@@ -12,9 +13,12 @@ pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not instal
 
 from nav_msgs.msg import OccupancyGrid
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage, LaserScan, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 
 from linknet_ros.ground.settings import GroundSettings
+from linknet_ros.inference.frame_sequence import RECOVERY
+from linknet_ros.inference.model_file import load_model
+from linknet_ros.inference.scene_model import SceneModel
 from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.node import pipeline
 from linknet_ros.products.products import ProductSettings
@@ -34,15 +38,15 @@ FRAMES = 3
 def published(open_robot, model, frames, monkeypatch):
     """Serialized messages by topic: of the camera, and of the node for each of its frames."""
 
-    def run(size, **parameters):
+    def run(size, images=None, path=model.path, **parameters):
         monkeypatch.setattr(pipeline, 'status_line', lambda *given: '')
         robot = open_robot(
-            model=str(model.path), backend='onnxruntime', mask_classes=['car'], **parameters
+            model=str(path), backend='onnxruntime', mask_classes=['car'], **parameters
         ).start()
         robot.subscribe(*RAW)
         robot.subscribe(*ENCODED, kind=CompressedImage)
         sent = []
-        for number, frame in enumerate(frames(FRAMES, *size), 1):
+        for number, frame in enumerate(images or frames(FRAMES, *size), 1):
             header = robot.stamped()
             robot.send(frame, header)
             sent.append(serialize_message(array_to_image(frame, 'bgr8', header)))
@@ -68,6 +72,7 @@ def without_padding(bags, name, data):
         ((96, 64), {}, {}),
         ((640, 360), {'min_confidence': 0.7}, {'overlay_opacity': 0.3, 'jpeg_quality': 60}),
         ((200, 90), {}, {'overlay_legend': False, 'drivable_classes': ('road', 'sky')}),
+        ((200, 90), {'label_width': 64, 'label_height': 48, 'min_confidence': 0.6}, {}),
     ],
 )
 def test_equal(bags, published, model, tmp_path, size, inference, products):
@@ -105,6 +110,35 @@ def test_what_goes_over_ros_is_an_image(published):
     assert all(len(set(messages)) == FRAMES for messages in made.values())
 
 
+def test_equal_where_frames_follow_each_other(
+    bags, published, channel_proto, with_metadata, write_model, tmp_path
+):
+    """The scene check and the temporal filter: a frame is made of those before it, too."""
+    scene = SceneModel({'black': 0.5}).text()
+    path = write_model(with_metadata(channel_proto, scene_check=scene), 'picky.onnx')
+    rng = np.random.default_rng(1)
+    still = rng.integers(9, 200, (64, 96, 3), np.uint8)
+    images = []
+    for number in range(14):
+        other = rng.random((64, 96, 1)) < 0.3
+        noisy = np.where(other, rng.integers(9, 256, still.shape, np.uint8), still)
+        images.append(noisy // 40 if number == 4 else noisy)
+    inference = {'temporal_filter': True, 'scene_check': 'unlabel'}
+    sent, made = published((96, 64), images, path, **inference)
+    source = tmp_path / 'in.mcap'
+    bags.write(source, [('/image', i, (IMAGE, data)) for i, data in enumerate(sent)])
+    settings = Settings.of(
+        load_model(path), OUTPUTS, InferenceSettings(backend='onnxruntime', **inference)
+    )
+    report = segment_recording(BagJob(source, tmp_path / 'out.mcap', settings))
+    assert sum(report.scene.values()) == RECOVERY
+    with Recording(tmp_path / 'out.mcap') as recording:
+        found = list(recording.messages(recording.topics))
+    for name in OUTPUTS:
+        recorded = [data for topic, _, data in found if topic == f'/linknet/{name}']
+        assert recorded == [without_padding(bags, name, data) for data in made[name]], name
+
+
 #: A camera 1.5 m high, which sees the ground.
 INFO = CameraInfo(
     width=192,
@@ -119,20 +153,35 @@ PLANNER = {
     'drivable_grid': OccupancyGrid,
     'drivable_scan': LaserScan,
     'drivable_cloud': PointCloud2,
+    'class_cost_grid': OccupancyGrid,
+    'labeled_cloud': PointCloud2,
     'camera_info': CameraInfo,
 }
 
 
 @pytest.mark.parametrize(
-    'ground',
+    ('ground', 'inference'),
     [
-        {'height': 1.5, 'pitch': 0.3},
-        {'height': 1.2, 'filter': True, 'min_confidence': 0.3, 'overhanging_classes': ('car',)},
-        {'height': 1.5, 'pitch': 0.4, 'rectified': True, 'plane_z': -0.2, 'resolution': 0.2},
+        ({'height': 1.5, 'pitch': 0.3}, {}),
+        (
+            {
+                'height': 1.2,
+                'filter': True,
+                'min_confidence': 0.3,
+                'overhanging_classes': ('car',),
+            },
+            {'label_width': 64},
+        ),
+        (
+            {'height': 1.5, 'pitch': 0.4, 'rectified': True, 'plane_z': -0.2, 'resolution': 0.2},
+            {'label_width': 50, 'label_height': 70},
+        ),
     ],
 )
-def test_ground_and_camera_info_are_equal(bags, open_robot, model, frames, tmp_path, ground):
-    given = {
+def test_ground_and_camera_info_are_equal(
+    bags, open_robot, model, frames, tmp_path, ground, inference
+):
+    given = inference | {
         f'ground.{name}': list(value) if isinstance(value, tuple) else value
         for name, value in ground.items()
     }
@@ -151,7 +200,7 @@ def test_ground_and_camera_info_are_equal(bags, open_robot, model, frames, tmp_p
     settings = Settings.of(
         model,
         PLANNER,
-        InferenceSettings(backend='onnxruntime'),
+        InferenceSettings(backend='onnxruntime', **inference),
         ground=GroundSettings(**ground),
     )
     job = BagJob(tmp_path / 'in.mcap', tmp_path / 'out.mcap', settings)
@@ -168,3 +217,47 @@ def test_ground_and_camera_info_are_equal(bags, open_robot, model, frames, tmp_p
             for data in map(serialize_message, messages)
         ]
         assert recorded[name] == canonical, name
+
+
+def depth_of(header, number):
+    """A registered depth image of half the size."""
+    metres = np.random.default_rng(number).uniform(0.5, 9, (32, 48)).astype(np.float32)
+    image = Image(header=header, width=48, height=32, encoding='32FC1', step=192)
+    image.data.frombytes(metres.tobytes())
+    return image
+
+
+def test_cloud_of_a_depth_camera_is_equal(bags, open_robot, model, frames, tmp_path):
+    robot = open_robot(model=str(model.path), backend='onnxruntime', depth='/depth').start(INFO)
+    robot.subscribe('labeled_cloud', kind=PointCloud2)
+    camera = robot.publisher(Image, '/depth')
+    robot.until(lambda: camera.get_subscription_count() == 1)
+    messages = [('/camera_info', 0, ('sensor_msgs/msg/CameraInfo', serialize_message(INFO)))]
+    for number, frame in enumerate(frames(FRAMES), 1):
+        header = robot.stamped()
+        depth = depth_of(header, number)
+        matcher = robot.node.cameras.all[0].topics._ground.depth._matcher
+        camera.publish(depth)
+        robot.until(lambda n=number, m=matcher: len(m._depths) == n)
+        robot.send(frame, header)
+        robot.until(lambda n=number: len(robot.received['labeled_cloud']) == n)
+        sent = serialize_message(array_to_image(frame, 'bgr8', header))
+        messages += [('/image', 10 * number, (IMAGE, sent))]
+        messages += [('/depth', 10 * number + 5, (IMAGE, serialize_message(depth)))]
+    bags.write(tmp_path / 'in.mcap', messages)
+    settings = Settings.of(
+        model,
+        ['labeled_cloud'],
+        InferenceSettings(backend='onnxruntime'),
+        ground=GroundSettings(),
+    )
+    job = BagJob(tmp_path / 'in.mcap', tmp_path / 'out.mcap', settings, '/image', depth='/depth')
+    report = segment_recording(job)
+    assert (report.complete, report.damage) == (True, [])
+    with Recording(tmp_path / 'out.mcap') as recording:
+        recorded = [data for _, _, data in recording.messages(recording.topics)]
+    kind = 'sensor_msgs/msg/PointCloud2'
+    assert recorded == [
+        bytes(bags.store.serialize_cdr(bags.store.deserialize_cdr(data, kind), kind))
+        for data in map(serialize_message, robot.received['labeled_cloud'])
+    ]

@@ -204,6 +204,18 @@ def test_raised_class_that_lies_flat_is_a_marking_on_the_road(first, last, behin
     assert find(labels, table).kind[MIDDLE] == CONTACT
 
 
+@pytest.mark.parametrize('rows', [(58,), (56, 58)])
+@pytest.mark.parametrize(('kerb', 'kind'), [(54, CONTACT), (51, UNKNOWN)])
+def test_a_marking_just_before_an_obstacle_is_a_part_of_it(rows, kerb, kind):
+    table = kind_table(5, [ROAD], [SKY], raised=[4])
+    labels = road()
+    labels[20 : kerb + 1] = PERSON
+    labels[list(rows)] = 4
+    # Rows 58, 54 and 51 begin 1.56, 1.74 and 1.90 m ahead.
+    found = find(labels, table)
+    assert (found.kind[MIDDLE], found.limit[MIDDLE]) == (kind, enters(rows[-1]))
+
+
 def test_behind_the_ego_mask_goes_on():
     mask = np.zeros((61, 81), np.uint8)
     mask[50:] = 255
@@ -224,6 +236,7 @@ def frames(*values):
         Contacts(
             np.array([20.0 if value is None else value], np.float32),
             np.array([OPEN if value is None else CONTACT], np.uint8),
+            *np.zeros((2, 1), np.uint8),
         )
         for value in values
     ]
@@ -268,7 +281,11 @@ def test_filter_starts_again_with_other_rays_and_copies():
     kept = ContactFilter()
     for frame in frames(None, None):
         kept.filter(frame, 1.0)
-    two = Contacts(np.array([5, 6], np.float32), np.array([CONTACT, CONTACT], np.uint8))
+    two = Contacts(
+        np.array([5, 6], np.float32),
+        np.array([CONTACT, CONTACT], np.uint8),
+        *np.zeros((2, 2), np.uint8),
+    )
     found = kept.filter(two, 1.1)
     two.limit[:] = 1
     assert found.limit.tolist() == [5, 6]

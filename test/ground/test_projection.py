@@ -143,3 +143,21 @@ def test_ego_mask_of_a_large_image():
     rays = GroundProjection(camera, Mount.from_angles(z=1.0), OPTIONS, mask).rays
     # Blocks of 3: 433 in a row; the row of blocks from 639 on is hidden, though only in part.
     assert {int(i) // 433 for i in np.unique(rays.pixels)[:-1]} == set(range(64, 213))
+
+
+@pytest.mark.parametrize(('rotate', 'roll'), [(90, 90), (180, 180), (270, -90)])
+def test_a_camera_that_is_mounted_turned_sees_the_same_ground(rotate, roll):
+    """What `rotate` turns clockwise to be upright leans to the right by as much."""
+    labels = np.full((61, 81), ROAD, np.uint8)
+    labels[:32] = labels[:45, 50:60] = CAR
+    upright = projection(Mount.from_angles(z=1.0, pitch=0.1))
+    expected = upright.grid.fill(upright.contacts(labels, TABLE))
+    lying = np.ascontiguousarray(np.rot90(labels, rotate // 90))
+    cx, cy = {90: (20.0, 40.0), 180: (40.0, 40.0), 270: (40.0, 40.0)}[rotate]
+    height, width = lying.shape
+    camera = CameraModel(width, height, 60.0, 60.0, cx, cy)
+    mount = Mount.from_angles(z=1.0, pitch=0.1, roll=np.radians(roll))
+    turned = GroundProjection(camera, mount, OPTIONS)
+    cells = turned.grid.fill(turned.contacts(lying, TABLE))
+    assert (expected == FREE_CELL).sum() > 100
+    np.testing.assert_array_equal(cells, expected)

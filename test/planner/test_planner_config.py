@@ -59,6 +59,7 @@ def test_ranges_follow_the_mount():
         assert camera.blind.farthest < low < camera.blind.farthest + 0.4
         assert low < marked < cleared < 8
     assert costmap['drivable_layer']['map_topic'] == '/front/linknet/drivable_grid'
+    assert costmap['class_cost_layer']['map_topic'] == '/front/linknet/class_cost_grid'
     monitor = values['collision_monitor']['ros__parameters']
     front = max(x for x, _ in yaml.safe_load(monitor['PolygonStop']['points']))
     assert camera.blind.farthest + 1 < front < camera.blind.farthest + 2
@@ -103,6 +104,7 @@ def test_files_that_are_printed_pass_the_check(street):
             [('data_type:', 'sensor_frame: camera\n          data_type:')],
             "frame is 'camera'",
         ),
+        ([('trinary_costmap: false', 'trinary_costmap: true')], 'class_cost_layer takes ground'),
         ([('transient_local: true', 'transient_local: false')], 'ground.latched of the node diff'),
         ([('[[5.0, 0.5], [5.0, -0.5]', '[[3.5, 0.5], [3.5, -0.5]')], 'PolygonStop ends 3.5 m ahe'),
         (

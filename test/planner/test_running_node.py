@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
 
+from rig import OK
 from sensor_msgs.msg import CameraInfo
 
 from linknet_ros.errors import CalibrationError, LinknetError
@@ -21,7 +22,7 @@ INFO = CameraInfo(
 )
 
 
-def answer(robot, name='/linknet', timeout=60.0):
+def answer(robot, name='/linknet', timeout=300.0):
     """What `ask` returns while the robot's nodes spin and its camera publishes."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(ask, name, timeout)
@@ -48,6 +49,19 @@ def test_parameters_and_camera_info_of_the_node(open_told_robot):
     robot.set(ground__height=0.0)
     with pytest.raises(CalibrationError, match='place is not known; set ground'):
         answer(robot)
+
+
+def test_one_of_several_cameras(open_robot, model):
+    values = {'ground.height': 1.5, 'ground.pitch': 0.1, 'front.ground.pitch': 0.055}
+    values |= {'cameras': ['rear', 'front'], 'front.camera_info_topic': 'camera_info'}
+    robot = open_robot(model=str(model.path), backend='onnxruntime', **values)
+    assert robot.node.trigger_configure() == robot.node.trigger_activate() == OK
+    robot.info = robot.publisher(CameraInfo, 'camera_info')
+    placed = answer(robot, '/linknet/front')
+    assert (placed.node, placed.settings.height) == ('/linknet/front', 1.5)
+    assert placed.blind.ahead == pytest.approx(3.26, abs=0.01)
+    with pytest.raises(LinknetError, match="/linknet has no camera 'left'; see"):
+        answer(robot, '/linknet/left')
 
 
 def test_node_that_is_not_running(open_told_robot):

@@ -1,6 +1,7 @@
 """Segment a camera: ros2 launch linknet_ros segment.launch.py image:=/camera/image_raw."""
 
 from pathlib import Path
+from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -35,7 +36,14 @@ ARGUMENTS = (
     ('image', '/camera/image_raw', (), 'Topic of the camera images (sensor_msgs/Image).'),
     ('camera_info', '/camera/camera_info', (), 'Topic of their camera_info.'),
     ('params_file', str(SHARE / 'config' / 'camvid.yaml'), (), 'Parameter file of the node.'),
-    ('namespace', '', (), 'Namespace of the node, one per camera.'),
+    (
+        'cameras',
+        '',
+        (),
+        'Names of several cameras for the node, e.g. front,rear; their topics are front/image_raw '
+        'and so on, or in params_file. `image` and `camera_info` mean nothing then.',
+    ),
+    ('namespace', '', (), 'Namespace of the node.'),
     ('rviz', 'false', YES_NO, 'Show camera, overlay, drivable grid, scan and cloud in RViz.'),
     ('shm_profile', 'true', YES_NO, 'Give Fast DDS enough shared memory (fastdds_shm.xml).'),
     ('log_level', 'info', LOG_LEVELS, "Level of the node's own logger."),
@@ -60,11 +68,13 @@ def segment_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     text = context.launch_configurations
     if not Path(text['params_file']).is_file():
         raise FileNotFoundError(f"params_file '{text['params_file']}' does not exist")
-    given = {
+    given: dict[str, Any] = {
         name: ParameterValue(text[name], value_type=str)
         for name, *_ in PARAMETER_ARGUMENTS
         if text[name]
     }
+    if text['cameras']:
+        given['cameras'] = [name.strip() for name in text['cameras'].split(',')]
     # Only the node's own logger: at `debug` the libraries below write a hundred lines a second.
     namespace = prefix_namespace(text.get('ros_namespace'), text['namespace'])
     logger = f'{make_namespace_absolute(namespace)}/linknet'.strip('/').replace('/', '.')

@@ -47,18 +47,21 @@ class ClockWatch:
         return ''
 
 
-def status_line(fps: float | None, age: float | None, inference: float) -> str:
-    """How fast the node is, e.g. '12.3 fps  latency 84 ms'.
+def status_line(fps: float | None, age: float | None, inference: float, fault: str = '') -> str:
+    """How fast the node is, e.g. '12.3 fps  latency 84 ms', and whether it believes the frame.
 
     :param fps: frames published per second; None: not known yet.
     :param age: from the frame's stamp until now, seconds; None for a frame without one. Where
         the stamp is that of another clock, as of a recording, the time of the network is shown
         instead, by its name.
     :param inference: seconds that the network took.
+    :param fault: of the frame, see FrameSequence; what it is comes before a colon.
     """
     parts = [] if fps is None else [f'{fps:.1f} fps']
     if age is not None and -STAMP_AHEAD <= age <= STAMP_BEHIND:
         parts.append(f'latency {1000 * max(age, 0.0):.0f} ms')
     else:
         parts.append(f'inference {1000 * inference:.0f} ms')
+    if fault:
+        parts.append(f'not believed: {fault.partition(":")[0]}')
     return '  '.join(parts)

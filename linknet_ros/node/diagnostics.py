@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -24,6 +24,22 @@ _QOS_EVERY = 5
 _FAULTS = (Drop.BAD_FRAME, Drop.TOO_OLD, Drop.FAILED)
 
 
+@dataclass(frozen=True)
+class Report:
+    """What is said of the node, or of one of its cameras.
+
+    :param camera: its name; '' for the only one, and for the node.
+    :param snapshot: from its Statistics; None for the node.
+    :param settings: what it runs with, e.g. {'backend': 'openvino'}.
+    :param faults: what is wrong apart from the frames, a line each.
+    """
+
+    camera: str
+    snapshot: Snapshot | None
+    settings: Mapping[str, str]
+    faults: Sequence[str] = ()
+
+
 class Diagnostics:
     """Publisher of /diagnostics.
 
@@ -38,10 +54,12 @@ class Diagnostics:
         self._qos_faults: list[str] = []
         self._published = 0
 
-    def publish(
-        self, state: str, snapshot: Snapshot, settings: Mapping[str, str], faults: Sequence[str]
-    ) -> None:
-        """Publish, about once a second; see diagnostic_array."""
+    def publish(self, state: str, about: Report, cameras: Sequence[Report]) -> None:
+        """Publish, about once a second: a status of the node, and one of each named camera.
+
+        :param state: lifecycle state, e.g. 'active'.
+        :param about: the node; together with the camera if it has no name.
+        """
         node = self._node
         now = node.get_clock().now()
         simulated = node.get_parameter('use_sim_time').value
@@ -58,36 +76,38 @@ class Diagnostics:
             'use_sim_time': str(simulated).lower(),
             'clock jumps': str(self._clock_watch.jumps),
         }
-        self._publisher.publish(
-            diagnostic_array(
-                now.to_msg(),
-                node.get_fully_qualified_name().lstrip('/'),
-                state,
-                snapshot,
-                {**settings, **clock},
-                [*faults, *([fault] if fault else []), *self._qos_faults],
-            )
-        )
+        settings = {**about.settings, **clock}
+        faults = [*about.faults, *([fault] if fault else []), *self._qos_faults]
+        [first, *_] = cameras
+        reports = [Report('', None, settings, faults), *cameras]
+        if not first.camera:
+            faults += first.faults
+            reports = [Report('', first.snapshot, {**settings, **first.settings}, faults)]
+        name = node.get_fully_qualified_name().lstrip('/')
+        array = DiagnosticArray(status=[diagnostic_status(name, state, r) for r in reports])
+        array.header.stamp = now.to_msg()
+        self._publisher.publish(array)
 
 
-def diagnostic_array(
-    stamp: Time,
-    node_name: str,
-    state: str,
-    snapshot: Snapshot,
-    settings: Mapping[str, str],
-    faults: Sequence[str] = (),
-) -> DiagnosticArray:
-    """The node's state as one status, named `node: subcomponent` (REP 107).
+def diagnostic_status(node_name: str, state: str, report: Report) -> DiagnosticStatus:
+    """A report as a status, named `node: subcomponent` (REP 107), or `node/camera: ...`.
 
-    :param state: lifecycle state, e.g. 'active'.
-    :param snapshot: from Statistics.
-    :param settings: what the node runs with, e.g. {'backend': 'openvino'}.
-    :param faults: what is wrong apart from the frames, a line each.
+    :param state: lifecycle state of the node, e.g. 'active'.
     """
-    level, message = _summary(state, snapshot, faults)
-    values = {'state': state, **settings}
-    values |= {
+    snapshot, settings = report.snapshot, report.settings
+    level, message = _summary(state, report)
+    values = {'state': state, **settings, **(_counts(snapshot) if snapshot is not None else {})}
+    return DiagnosticStatus(
+        level=level,
+        name=f'{node_name}/{report.camera}'.rstrip('/') + ': segmentation',
+        message=message,
+        hardware_id=settings.get('backend', ''),
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
+
+
+def _counts(snapshot: Snapshot) -> dict[str, str]:
+    values = {
         'input fps': f'{snapshot.input_fps:.1f}',
         'output fps': f'{snapshot.output_fps:.1f}',
         'received': str(snapshot.received),
@@ -97,24 +117,20 @@ def diagnostic_array(
     values |= {f'{stage} ms': f'{ms:.1f}' for stage, ms in snapshot.stage_ms.items()}
     if snapshot.latency_ms is not None:
         values['latency ms'] = f'{snapshot.latency_ms:.1f}'
-    status = DiagnosticStatus(
-        level=level,
-        name=f'{node_name}: segmentation',
-        message=message,
-        hardware_id=settings.get('backend', ''),
-        values=[KeyValue(key=key, value=value) for key, value in values.items()],
-    )
-    array = DiagnosticArray(status=[status])
-    array.header.stamp = stamp
-    return array
+    return values
 
 
-def _summary(state: str, snapshot: Snapshot, faults: Sequence[str]) -> tuple[bytes, str]:
+def _summary(state: str, report: Report) -> tuple[bytes, str]:
+    snapshot = report.snapshot
     if state != 'active':
         return DiagnosticStatus.OK, state
-    problems = [*faults, *_frame_faults(snapshot)]
+    if report.settings.get('enabled') == 'false':
+        return DiagnosticStatus.OK, 'disabled by ~/enable'
+    problems = [*report.faults, *(_frame_faults(snapshot) if snapshot is not None else ())]
     if problems:
         return DiagnosticStatus.WARN, '; '.join(problems)
+    if snapshot is None:
+        return DiagnosticStatus.OK, state
     if not snapshot.output_fps and snapshot.new_drops.get(Drop.NO_SUBSCRIBER):
         return DiagnosticStatus.OK, 'idle: nobody subscribes'
     return DiagnosticStatus.OK, f'{snapshot.output_fps:.1f} frames per second'

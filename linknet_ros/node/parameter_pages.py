@@ -76,7 +76,7 @@ def _values(about: Setting) -> str:
     if about.limits:
         low, high = map(type(about.default), about.limits)
         return f'{low} to {high} {about.unit}'.rstrip()
-    return ', '.join(about.choices)
+    return ', '.join(map(str, about.choices))
 
 
 def _yaml(value: Any) -> str:

@@ -7,8 +7,9 @@ config/camvid.yaml.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from linknet_ros.errors import ParameterError
-from linknet_ros.ground.settings import GroundSettings
+from linknet_ros.ground.settings import CloudSettings, GroundSettings
 from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.inference.tensorrt.options import (
     LIBRARIES,
@@ -25,8 +26,13 @@ from linknet_ros.inference.tensorrt.options import (
     default_cache_dir,
 )
 from linknet_ros.products.products import ProductSettings
-from linknet_ros.ros.parameters import declare, plain_value
-from linknet_ros.system.settings import group, made_of, setting, settings_of
+from linknet_ros.ros.parameters import (
+    declare_optional,
+    declare_some,
+    plain_value,
+    warn_of_unknown,
+)
+from linknet_ros.system.settings import checked, group, made_of, setting, settings_of
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,20 @@ class Parameters:
         "Configure and activate without a lifecycle manager; false waits for nav2's or `ros2 "
         'lifecycle set`.',
     )
+    cameras: tuple[str, ...] = setting(
+        (),
+        'Names of the cameras, where one node serves several with one network, e.g. [front, '
+        'rear]: `front.ground.height` is that of one of them, `ground.height` that of those that '
+        'have none of their own. Read when the node starts.',
+    )
+    image_topic: str = setting(
+        '', 'Topic of the images; empty for `image`, and with several cameras `front/image_raw`.'
+    )
+    camera_info_topic: str = setting(
+        '',
+        'Topic of their camera_info; empty for `camera_info`, and with several cameras '
+        '`front/camera_info`.',
+    )
     image_transport: str = setting(
         'raw',
         'What the camera sends: images on `image`, or JPEG or PNG on `image/compressed`.',
@@ -104,6 +124,14 @@ class Parameters:
     )
     inference: InferenceSettings = group(InferenceSettings)  # noqa: RUF009
     tensorrt: Tensorrt = group(Tensorrt, 'tensorrt.')  # noqa: RUF009
+    max_rate: float = setting(
+        0.0,
+        'Most frames per second, by when they arrive; more are dropped and counted, and never '
+        'converted. 0 for no limit.',
+        (0, 1000),
+        unit='Hz',
+        live=True,
+    )
     max_age: float = setting(
         0.0,
         'Frames older than this by their stamp, and those without one, are dropped and counted '
@@ -112,7 +140,16 @@ class Parameters:
         unit='s',
         live=True,
     )
+    merge_timeout: float = setting(
+        0.5,
+        'How far apart frames of several cameras may have been taken for one `~/drivable_grid` '
+        'and `~/drivable_scan`; what is older is left out.',
+        (0, 10),
+        unit='s',
+        live=True,
+    )
     outputs: ProductSettings = group(ProductSettings)  # noqa: RUF009
+    cloud: CloudSettings = group(CloudSettings)  # noqa: RUF009
     ground: GroundSettings = group(GroundSettings, 'ground.')  # noqa: RUF009
 
     def changed(self, values: Mapping[str, Any]) -> Parameters:
@@ -129,31 +166,132 @@ class Parameters:
 SETTINGS = tuple(settings_of(Parameters))
 
 
-def declare_parameters(node: Node) -> Parameters:
+#: What cameras share: the network, the robot's frame and the grid around it.
+_OF_THE_NODE = (
+    *('autostart', 'cameras', 'merge_timeout', 'model', 'backend', 'precision', 'threads'),
+    *('network_width', 'network_height', 'ground.base_frame', 'ground.plane_z'),
+    *('ground.max_range', 'ground.forward', 'ground.backward', 'ground.sideways'),
+    *('ground.resolution', 'ground.latched'),
+)
+
+#: What a camera can have a value of its own for.
+CAMERA_SETTINGS = tuple(
+    about
+    for about in SETTINGS
+    if about.name not in _OF_THE_NODE and not about.name.startswith('tensorrt.')
+)
+
+#: What a camera cannot be called: the first parts of names of parameters.
+_TAKEN = {about.name.partition('.')[0] for about in SETTINGS} | {'qos_overrides'}
+
+
+@dataclass(frozen=True)
+class NodeParameters:
+    """The parameters of the node and, where it has several cameras, of each of them.
+
+    :param common: what holds where a camera has no value of its own.
+    :param own: values by camera and name, as 'ground.height'.
+    """
+
+    common: Parameters
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras; one without a name if it is the only one."""
+        return self.common.cameras or ('',)
+
+    def of(self, camera: str) -> Parameters:
+        """The parameters of a camera."""
+        return self.common.changed(self.own[camera]) if camera else self.common
+
+    def changed(self, values: Mapping[str, Any]) -> NodeParameters:
+        """These parameters with other values.
+
+        :param values: by name, as 'ground.height' or 'front.ground.height'; None for that of a
+            camera that shall be the common one again.
+        :raises ParameterError: for a value that cannot work.
+        """
+        common = {name: value for name, value in values.items() if not self._of_camera(name)}
+        own = {camera: dict(mine) for camera, mine in self.own.items()}
+        for name in values.keys() - common.keys():
+            camera, _, rest = name.partition('.')
+            if values[name] is None:
+                own[camera].pop(rest, None)
+            else:
+                own[camera][rest] = values[name]
+        return NodeParameters(self.common.changed(common), own)
+
+    def changes_of(self, parameters: Iterable[Parameter], configured: bool) -> dict[str, Any]:
+        """New values by name, of the node's own parameters; see changed.
+
+        :param configured: whether the node has loaded its model, after which only live parameters
+            can change.
+        :raises ParameterError: when another one is among them, or has a wrong type.
+        """
+        settings = {about.name: about for about in SETTINGS}
+        changes = {}
+        for parameter in parameters:
+            name, value = parameter.name, parameter.value
+            camera = self._of_camera(name)
+            about = settings.get(name.removeprefix(f'{camera}.') if camera else name)
+            if about is None:
+                continue
+            if about.name == 'cameras':
+                raise ParameterError('cameras is read when the node starts', 'start it again')
+            if configured and not about.live:
+                raise ParameterError(
+                    f'{name} is read when the node is configured',
+                    'first call `ros2 lifecycle set <node> deactivate` and `cleanup`',
+                )
+            if camera and value is not None:
+                value = checked(about, value, f'the parameters of {camera}')
+            changes[name] = value
+        return changes
+
+    def _of_camera(self, name: str) -> str:
+        """The camera that a parameter is of; '' for one of the node."""
+        camera = name.partition('.')[0]
+        return camera if camera in self.own else ''
+
+
+def declare_parameters(node: Node) -> NodeParameters:
     """Declare all parameters on a node, read them, and warn of those that it does not have.
 
     :raises ParameterError: when a value from outside cannot work.
     """
-    return Parameters().changed(declare(node, SETTINGS))
+    common = Parameters().changed(declare_some(node, SETTINGS))
+    _check_cameras(common)
+    own = {
+        camera: declare_optional(node, CAMERA_SETTINGS, f'{camera}.') for camera in common.cameras
+    }
+    names = [about.name for about in SETTINGS]
+    names += [f'{camera}.{about.name}' for camera in own for about in CAMERA_SETTINGS]
+    warn_of_unknown(node, names)
+    return NodeParameters(common, own)
 
 
-def changes_of(parameters: Iterable[Parameter], configured: bool) -> dict[str, Any]:
-    """New values by name, of the node's own parameters.
+def declare_again(node: Node, cameras: Iterable[str]) -> None:
+    """Declare what cameras no longer have a value for; see declare_optional."""
+    for camera in cameras:
+        declare_optional(node, CAMERA_SETTINGS, f'{camera}.', again=True)
 
-    :param configured: whether the node has loaded its model, after which only live parameters
-        can change.
-    :raises ParameterError: when another one is among them.
+
+def _check_cameras(parameters: Parameters) -> None:
+    """Check names that become parts of names of topics and parameters.
+
+    :raises ParameterError: for one that cannot be.
     """
-    settings = {about.name: about for about in SETTINGS}
-    changes = {}
-    for parameter in parameters:
-        about = settings.get(parameter.name)
-        if about is None:
-            continue
-        if configured and not about.live:
+    cameras = parameters.cameras
+    for camera in cameras:
+        good = re.fullmatch('[A-Za-z][A-Za-z0-9_]*', camera) and '__' not in camera
+        if not good or camera in _TAKEN or cameras.count(camera) > 1:
             raise ParameterError(
-                f'{about.name} is read when the node is configured',
-                'first call `ros2 lifecycle set <node> deactivate` and `cleanup`',
+                f"cameras cannot have a camera '{camera}'",
+                'use letters, digits and _, each name once, and none of a parameter',
             )
-        changes[about.name] = parameter.value
-    return changes
+    if cameras and (parameters.image_topic or parameters.camera_info_topic):
+        raise ParameterError(
+            'all cameras would have one image_topic or camera_info_topic',
+            f'set {cameras[0]}.image_topic and so on',
+        )

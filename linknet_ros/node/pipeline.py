@@ -6,68 +6,49 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from linknet_ros.errors import FrameError
-from linknet_ros.inference.segmenter import Fitted, Inferred, Segmenter
+from linknet_ros.inference.scene_check import look_at
+from linknet_ros.inference.segmenter import Segmenter
+from linknet_ros.node.camera import Frame
 from linknet_ros.node.clock_watch import status_line
 from linknet_ros.node.frame_pace import FramePace
-from linknet_ros.node.frame_slot import FrameSlot
-from linknet_ros.node.statistics import Drop, Statistics
+from linknet_ros.node.frame_slots import FrameSlots
+from linknet_ros.node.statistics import Drop
 from linknet_ros.node.topics import Topics
 from linknet_ros.ros.images import image_to_bgr
 
 #: A fault that repeats with every frame is logged once in this many seconds.
 _LOG_PERIOD = 5.0
 
-
-@dataclass
-class _Frame:
-    """A frame on its way; each step sets what the next one needs."""
-
-    message: Image | CompressedImage
-    arrived: float
-    seconds: dict[str, float] = field(default_factory=dict)
-    bgr: NDArray[np.uint8] = field(init=False)
-    fitted: Fitted = field(init=False)
-    inferred: Inferred = field(init=False)
+#: What becomes of a frame with a fault, by scene_check.
+_BELIEVED = {'unlabel': 'left unlabelled', 'warn': 'doubtful'}
 
 
 class Pipeline:
-    """Takes frames from construction to stop, each at most once, the newest first.
+    """Takes frames from construction to stop, each at most once, of the cameras in turn.
 
-    `take_image` and `take_camera_info` are subscription callbacks and never wait. One thread
-    converts and fits a frame while the network has the one before, and a third publishes the one
-    before that; each step holds one frame, so nothing queues up. Fitting begins as late as it can
-    (FramePace), so that the newest frame is taken.
+    One thread converts and fits a frame while the network has the one before, and a third
+    publishes the one before that; each step holds one frame, so nothing queues up. Fitting begins
+    as late as it can (FramePace), so that the newest frame is taken. A camera's topics decide what
+    its frames show: each takes their state of when it is published.
 
     :param node: for log and clock.
     :param segmenter: used by the pipeline alone until stop.
-    :param topics: their state decides what a frame shows: each takes one, when it is published.
+    :param slots: where cameras leave their frames; shut by stop, which leaves what is in them.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        segmenter: Segmenter,
-        topics: Topics,
-        statistics: Statistics,
-    ) -> None:
+    def __init__(self, node: Node, segmenter: Segmenter, slots: FrameSlots[Frame]) -> None:
         self._node = node
         self._segmenter = segmenter
-        self._topics = topics
-        self._statistics = statistics
-        self._camera_info: CameraInfo | None = None
-        self._slot: FrameSlot[_Frame] = FrameSlot()
+        self._slots = slots
         self._pace = FramePace()
-        fitted: queue.Queue[_Frame | None] = queue.Queue(1)
-        inferred: queue.Queue[_Frame | None] = queue.Queue(1)
+        fitted: queue.Queue[Frame | None] = queue.Queue(1)
+        inferred: queue.Queue[Frame | None] = queue.Queue(1)
         steps = {
             'fit': (self._take_newest, self._fit, fitted.put),
             'infer': (partial(self._take_fitted, fitted), self._infer, inferred.put),
@@ -77,38 +58,22 @@ class Pipeline:
             threading.Thread(target=self._run, args=step, name=name)
             for name, step in steps.items()
         ]
+        slots.open()
         for thread in self._threads:
             thread.start()
 
-    def take_camera_info(self, message: CameraInfo) -> None:
-        """Keep the camera's newest numbers."""
-        self._camera_info = message
-
-    def has_camera_info(self) -> bool:
-        """Whether any has come."""
-        return self._camera_info is not None
-
-    def take_image(self, message: Image | CompressedImage) -> None:
-        """Leave a frame for the first step."""
-        self._statistics.receive()
-        if not self._topics.has_subscribers():
-            self._statistics.drop(Drop.NO_SUBSCRIBER)
-        elif self._slot.put(_Frame(message, time.perf_counter())) is not None:
-            self._statistics.drop(Drop.REPLACED)
-
     def stop(self) -> None:
-        """Finish the frames under way, drop the one that waits, end the threads."""
-        if self._slot.close() is not None:
-            self._statistics.drop(Drop.INACTIVE)
+        """Finish the frames under way, end the threads."""
+        self._slots.shut()
         self._pace.close()
         for thread in self._threads:
             thread.join()
 
     def _run(
         self,
-        take: Callable[[], _Frame | None],
-        work: Callable[[_Frame], None],
-        pass_on: Callable[[_Frame | None], None],
+        take: Callable[[], Frame | None],
+        work: Callable[[Frame], None],
+        pass_on: Callable[[Frame | None], None],
     ) -> None:
         """One step: take a frame, work on it, pass it on; None is the end."""
         try:
@@ -119,24 +84,27 @@ class Pipeline:
 
     def _work_on_all(
         self,
-        take: Callable[[], _Frame | None],
-        work: Callable[[_Frame], None],
-        pass_on: Callable[[_Frame | None], None],
+        take: Callable[[], Frame | None],
+        work: Callable[[Frame], None],
+        pass_on: Callable[[Frame | None], None],
     ) -> None:
-        log = self._node.get_logger()
         while (frame := take()) is not None:
+            log, statistics = frame.camera.log, frame.camera.statistics
+            if not frame.camera.enabled:
+                statistics.drop(Drop.DISABLED)
+                continue
             try:
                 work(frame)
             except FrameError as error:
-                self._statistics.drop(Drop.BAD_FRAME)
+                statistics.drop(Drop.BAD_FRAME)
                 log.warning(f'frame skipped: {error}', throttle_duration_sec=_LOG_PERIOD)
             except Exception as error:
                 if not self._node.context.ok():
                     # The process is being stopped; there is nobody left to publish to.
-                    self._statistics.drop(Drop.INACTIVE)
+                    statistics.drop(Drop.INACTIVE)
                     continue
                 # The thread must outlive whatever one frame does to a library below it.
-                self._statistics.drop(Drop.FAILED)
+                statistics.drop(Drop.FAILED)
                 log.error(
                     f'frame failed: {type(error).__name__}: {error}',
                     throttle_duration_sec=_LOG_PERIOD,
@@ -144,63 +112,83 @@ class Pipeline:
             else:
                 pass_on(frame)
 
-    def _take_newest(self) -> _Frame | None:
+    def _take_newest(self) -> Frame | None:
         while True:
             self._pace.wait()
-            frame = self._slot.take()
+            frame = self._slots.take()
             if frame is None or not self._too_old(frame):
                 return frame
-            self._statistics.drop(Drop.TOO_OLD)
+            frame.camera.statistics.drop(Drop.TOO_OLD)
 
-    def _too_old(self, frame: _Frame) -> bool:
-        max_age = self._topics.state.parameters.max_age
+    def _too_old(self, frame: Frame) -> bool:
+        max_age = _topics(frame).state.parameters.max_age
         if not max_age:
             return False
         age = self._age(frame)
         return age is None or age > max_age
 
-    def _fit(self, frame: _Frame) -> None:
+    def _fit(self, frame: Frame) -> None:
         start = time.perf_counter()
-        mono16_max = self._topics.state.parameters.inference.mono16_max
-        frame.bgr = image_to_bgr(frame.message, mono16_max)
-        frame.fitted = self._segmenter.fit(frame.bgr)
+        parameters = _topics(frame).state.parameters
+        frame.bgr = image_to_bgr(frame.message, parameters.inference.mono16_max)
+        frame.fitted = self._segmenter.fit(frame.bgr, parameters.inference.rotate)
+        if parameters.inference.scene_check != 'off':
+            frame.look = look_at(frame.fitted)
         frame.seconds['fit'] = time.perf_counter() - start
         # Before it is passed on: the next step says at once that it took the frame.
         self._pace.fitted(frame.seconds['fit'])
 
-    def _take_fitted(self, fitted: queue.Queue[_Frame | None]) -> _Frame | None:
+    def _take_fitted(self, fitted: queue.Queue[Frame | None]) -> Frame | None:
         self._pace.free()
         frame = fitted.get()
         self._pace.busy()
         return frame
 
-    def _infer(self, frame: _Frame) -> None:
+    def _infer(self, frame: Frame) -> None:
         start = time.perf_counter()
         frame.inferred = self._segmenter.infer(frame.fitted)
         frame.seconds['infer'] = time.perf_counter() - start
 
-    def _publish(self, frame: _Frame) -> None:
+    def _publish(self, frame: Frame) -> None:
         start = time.perf_counter()
-        info = self._camera_info
+        topics, info = _topics(frame), frame.camera.info
         # Parameters may change meanwhile: the frame shows those of now.
-        state = self._topics.state
-        result = self._segmenter.finish(frame.inferred, state.parameters.inference.min_confidence)
+        state = topics.state
+        inference, model = state.parameters.inference, self._segmenter.model
+        sequence, stamp = frame.camera.sequence, _nanoseconds(frame.message)
+        if fault := sequence.take(model, frame.look, frame.inferred, stamp, inference):
+            frame.camera.log.warning(
+                f'frame {_BELIEVED[inference.scene_check]}: {fault}',
+                throttle_duration_sec=_LOG_PERIOD,
+            )
+        result = self._segmenter.finish(frame.inferred, inference.min_confidence)
         status = partial(self._status, frame)
-        sending = self._topics.publish(
-            state, frame.bgr, result, frame.message.header, info, status
-        )
+        sending = topics.publish(state, frame.bgr, result, frame.message.header, info, status)
         end = time.perf_counter()
         frame.seconds |= {'products': end - start - sending, 'publish': sending}
         frame.seconds['wait'] = end - frame.arrived - sum(frame.seconds.values())
-        self._statistics.publish(frame.seconds, self._age(frame))
+        frame.camera.statistics.publish(frame.seconds, self._age(frame))
 
-    def _status(self, frame: _Frame) -> str:
-        return status_line(self._statistics.rate(), self._age(frame), frame.seconds['infer'])
+    def _status(self, frame: Frame) -> str:
+        rate = frame.camera.statistics.rate()
+        fault = frame.camera.sequence.fault
+        return status_line(rate, self._age(frame), frame.seconds['infer'], fault)
 
-    def _age(self, frame: _Frame) -> float | None:
+    def _age(self, frame: Frame) -> float | None:
         """Seconds since the frame's stamp by the node's clock; None for a frame without one."""
-        # Not through rclpy's Time: that raises for a stamp below 0, which a message can hold.
-        stamp = frame.message.header.stamp
-        nanoseconds = stamp.sec * 10**9 + stamp.nanosec
+        nanoseconds = _nanoseconds(frame.message)
         now = self._node.get_clock().now().nanoseconds
         return (now - nanoseconds) * 1e-9 if nanoseconds else None
+
+
+def _topics(frame: Frame) -> Topics:
+    """The topics of a frame's camera: they outlive the frames under way."""
+    topics = frame.camera.topics
+    assert topics is not None
+    return topics
+
+
+def _nanoseconds(message: Image | CompressedImage) -> int:
+    """Its stamp; rclpy's Time raises for one below 0, which a message can hold."""
+    stamp = message.header.stamp
+    return int(stamp.sec * 10**9 + stamp.nanosec)

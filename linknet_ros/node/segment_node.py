@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import sys
-import threading
+from functools import partial
 from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import Trigger
 
-from linknet_ros.errors import LinknetError
-from linknet_ros.inference.model_file import load_model
-from linknet_ros.inference.segmenter import Segmenter
-from linknet_ros.node.backend_notes import BackendNotes
-from linknet_ros.node.diagnostics import Diagnostics
-from linknet_ros.node.parameters import changes_of, declare_parameters
+from linknet_ros.errors import LinknetError, ParameterError, first_line
+from linknet_ros.node.cameras import Cameras
+from linknet_ros.node.diagnostics import Diagnostics, Report
+from linknet_ros.node.engine import Engine
+from linknet_ros.node.parameters import declare_again, declare_parameters
 from linknet_ros.node.pipeline import Pipeline
-from linknet_ros.node.state import State
-from linknet_ros.node.statistics import Statistics
-from linknet_ros.node.topics import Topics
-from linknet_ros.ros.images import SUFFIX
+from linknet_ros.ros.background import in_background
 from linknet_ros.ros.lifecycle import logged, refuse_invalid_transitions
 from linknet_ros.ros.process import ros_process, set_at_shutdown
-from linknet_ros.ros.qos import subscribe
-from linknet_ros.system.package_files import package_file, shipped_model
 
 
 class SegmentNode(LifecycleNode):
@@ -42,74 +36,51 @@ class SegmentNode(LifecycleNode):
         self.parameters = declare_parameters(self)
         self.add_on_set_parameters_callback(self._change_parameters)
         refuse_invalid_transitions(self)
-        self.statistics = Statistics()
-        self._notes = BackendNotes(self.get_logger().info)
-        self._segmenter: Segmenter | None = None
-        self._topics: Topics | None = None
+        self.cameras = Cameras(self, self.parameters.cameras)
+        self._engine: Engine | None = None
+        #: The one that ~/load_model is opening.
+        self._next_engine: Engine | None = None
+        self._loading = ''
         self._pipeline: Pipeline | None = None
-        self._inputs: list[object] = []
-        self._cancel_build = threading.Event()
         self._state = 'unconfigured'
         self._diagnostics = Diagnostics(self)
+        # A group of its own: everything else goes on while it waits.
+        alone = MutuallyExclusiveCallbackGroup()
+        self.create_service(Trigger, '~/load_model', self._load_model, callback_group=alone)
         # On the steady clock: simulated time may stand still, and that must be said.
         self.create_timer(1.0, self._publish_diagnostics, clock=self._diagnostics.steady)
 
     @logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, open the back end, create the topics."""
-        values = self.parameters
-        self._notes = BackendNotes(self.get_logger().info)
-        inference = values.inference
-        tensorrt = values.tensorrt.options(self._notes.report)
-        self._cancel_build = tensorrt.cancel
+        engine = Engine(self, self.parameters.common)
         try:
-            shipped = package_file(shipped_model(inference.precision))
-            model = load_model(inference.model or shipped)
             # So that a signal ends a node that waits for an engine.
-            with set_at_shutdown(self.context, tensorrt.cancel):
-                self._segmenter = Segmenter(
-                    model,
-                    backend=inference.backend,
-                    precision=inference.precision,
-                    network_size=(inference.network_width, inference.network_height),
-                    threads=inference.threads,
-                    tensorrt=tensorrt,
-                    wait_for_engine=values.tensorrt.wait_for_engine,
-                    on_step_down=self._notes.step_down,
-                    on_choice=self.get_logger().info,
-                )
-            self._topics = Topics(self, model.classes, State.prepare(model.classes, values))
+            with set_at_shutdown(self.context, engine.cancel):
+                engine.open()
+            self._engine = engine
+            self.cameras.configure(self.cameras.prepare(engine.classes, self.parameters))
         except LinknetError as error:
             self.get_logger().error(f'cannot configure: {error}')
             self._release()
             return TransitionCallbackReturn.FAILURE
-        self.get_logger().info(
-            f'{model.name}: {model.architecture}, {len(model.classes)} classes of '
-            f'{model.dataset}, on {self._segmenter.backend} in {self._segmenter.precision}'
-        )
+        self.get_logger().info(str(engine))
         self._state = 'inactive'
         return TransitionCallbackReturn.SUCCESS
 
     @logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe to the camera."""
+        """Subscribe to the cameras."""
         # Only a configured node can be activated.
-        assert self._segmenter is not None
-        assert self._topics is not None
-        self._pipeline = Pipeline(self, self._segmenter, self._topics, self.statistics)
-        kind, topic = self._camera()
-        self._inputs = [
-            subscribe(self, kind, topic, self._pipeline.take_image),
-            subscribe(self, CameraInfo, 'camera_info', self._pipeline.take_camera_info),
-        ]
-        topic = self.resolve_topic_name(topic)
-        self.get_logger().info(f'waiting for frames on {topic}')
+        assert self._engine is not None
+        self._start(self._engine)
+        self.cameras.activate()
         self._state = 'active'
         return super().on_activate(state)
 
     @logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe from the camera; frames under way are finished."""
+        """Unsubscribe from the cameras; frames under way are finished."""
         self._stop()
         self.get_logger().info('deactivated: no longer subscribed to the camera')
         self._state = 'inactive'
@@ -143,82 +114,120 @@ class SegmentNode(LifecycleNode):
         self._release()
         super().destroy_node()
 
-    def _camera(self) -> tuple[type, str]:
-        """Type and name of the camera's topic."""
-        if self.parameters.image_transport == 'raw':
-            return Image, 'image'
-        # A remapping of `image` does not hold for names below it. One to the compressed topic
-        # itself says what is meant.
-        return CompressedImage, self.resolve_topic_name('image').removesuffix(SUFFIX) + SUFFIX
+    async def _load_model(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """Answer ~/load_model: another model, by the parameters of now, without a pause."""
+        try:
+            self._loading = 'loading'
+            self._loading = f'{await self._replace_engine()} runs'
+            response.success, response.message = True, self._loading
+        except Exception as error:
+            known = isinstance(error, LinknetError)
+            reason = str(error) if known else f'{type(error).__name__}: {first_line(error)}'
+            if self._engine is not None:
+                reason += f'; {self._engine.name} goes on'
+                # So that the parameter says what runs.
+                self.set_parameters([Parameter('model', value=self._engine.asked_for)])
+            response.message = reason
+            self._loading = f'failed: {reason}'
+            self.get_logger().error(f'cannot load another model: {reason}')
+        return response
+
+    async def _replace_engine(self) -> str:
+        """Swap the engine between two frames; the name of its model.
+
+        :raises LinknetError: when that cannot be done; then the one before goes on.
+        """
+        before, executor = self._engine, self.executor
+        if before is None:
+            raise ParameterError('there is no model to replace', 'configure the node')
+        assert executor is not None
+        engine = self._next_engine = Engine(self, self.parameters.common)
+        unused = engine
+        try:
+            # With its engine: the one before serves meanwhile, and better than the processor.
+            frames = before.segmenter.frames
+            await in_background(executor, partial(engine.open, frames, wait_for_engine=True))
+            # What does not fit its classes shall not cost a frame.
+            self.cameras.prepare(engine.classes, self.parameters)
+            stopped = None
+            # More than once only where the node is deactivated and activated meanwhile.
+            while (running := self._pipeline) is not None and running is not stopped:
+                await in_background(executor, partial(_finish, running, before))
+                stopped = running
+            if self._engine is not before:
+                raise ParameterError('the node was cleaned up meanwhile', 'configure it')
+            # From here on nothing comes between. No frame is under way: the names of the classes
+            # go out after the last labels of the old model and before the first of the new one.
+            try:
+                self.cameras.show(self.cameras.prepare(engine.classes, self.parameters))
+                self._engine, unused = engine, before
+            finally:
+                if running is not None:
+                    self._start(self._engine)
+        finally:
+            self._next_engine = None
+            in_background(executor, unused.close)
+        self.get_logger().info(str(engine))
+        return engine.name
+
+    def _start(self, engine: Engine) -> None:
+        self._pipeline = Pipeline(self, engine.segmenter, self.cameras.slots)
 
     def _stop(self) -> None:
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs = []
+        self.cameras.deactivate()
         if self._pipeline is not None:
-            # A frame of a new size may be waiting for its engine, for minutes.
-            self._cancel_build.set()
-            self._pipeline.stop()
-            self._cancel_build.clear()
+            assert self._engine is not None
+            _finish(self._pipeline, self._engine)
         self._pipeline = None
+        self.cameras.drop_waiting()
 
     def _release(self) -> None:
         self._stop()
-        if self._topics is not None:
-            self._topics.destroy()
-        if self._segmenter is not None:
-            self._segmenter.close()
-        self._topics = self._segmenter = None
+        self.cameras.cleanup()
+        for engine in (self._engine, self._next_engine):
+            if engine is not None:
+                engine.cancel.set()
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
 
     def _change_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
-            changes = changes_of(parameters, configured=self._segmenter is not None)
+            configured = self._engine is not None
+            changes = self.parameters.changes_of(parameters, configured)
             if not changes:
                 # Also where this is called from within: creating a topic declares its QoS.
                 return SetParametersResult(successful=True)
             changed = self.parameters.changed(changes)
-            if self._segmenter is not None and self._topics is not None:
-                classes = self._segmenter.model.classes
-                self._topics.show(State.prepare(classes, changed, self._topics.state))
+            if self._engine is not None:
+                self.cameras.show(self.cameras.prepare(self._engine.classes, changed))
         except LinknetError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.parameters = changed
+        if None in changes.values() and self.executor is not None:
+            # After this callback, when they are gone.
+            self.executor.create_task(partial(declare_again, self, changed.own))
         return SetParametersResult(successful=True)
 
-    def _subscribe_to_latched_camera_info(self) -> None:
-        """Get the camera_info of a driver that published it once, before the node came.
-
-        Only if there is one that keeps it: others would warn of a subscription that asks for that.
-        """
-        pipeline = self._pipeline
-        if pipeline is None or pipeline.has_camera_info() or len(self._inputs) > 2:
-            return
-        topic = self.resolve_topic_name('camera_info')
-        if any(
-            publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
-            for publisher in self.get_publishers_info_by_topic(topic)
-        ):
-            take = pipeline.take_camera_info
-            self._inputs.append(subscribe(self, CameraInfo, 'camera_info', take, latched=True))
-
     def _publish_diagnostics(self) -> None:
-        self._subscribe_to_latched_camera_info()
-        settings = {}
-        faults = []
-        if self._segmenter is not None:
-            settings = {
-                'model': self._segmenter.model.name,
-                'backend': self._segmenter.backend,
-                'precision': self._segmenter.precision,
-                **self._notes.values(),
-            }
-            if self.parameters.inference.backend != 'auto' and 'passed over' in settings:
-                faults.append(settings['passed over'])
-        if self._topics is not None:
-            settings |= self._topics.ground_values()
-            problem = self._topics.ground_problem()
-            faults += [problem] if problem else []
-        self._diagnostics.publish(self._state, self.statistics.snapshot(), settings, faults)
+        self.cameras.update_subscriptions()
+        settings = {'load_model': self._loading} if self._loading else {}
+        faults: list[str] = []
+        if self._engine is not None:
+            settings |= self._engine.values()
+            faults += self._engine.faults()
+        node = Report('', None, settings, faults)
+        self._diagnostics.publish(self._state, node, self.cameras.reports())
+
+
+def _finish(pipeline: Pipeline, engine: Engine) -> None:
+    """Stop a pipeline; the frames under way are finished."""
+    # One of a new size may be waiting for its engine, for minutes.
+    engine.cancel.set()
+    pipeline.stop()
+    engine.cancel.clear()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -226,7 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
     with ros_process('linknet', arguments) as executor:
         node = SegmentNode()
         try:
-            if node.parameters.autostart and not (
+            if node.parameters.common.autostart and not (
                 node.trigger_configure() == TransitionCallbackReturn.SUCCESS
                 and node.trigger_activate() == TransitionCallbackReturn.SUCCESS
             ):

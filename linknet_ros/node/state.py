@@ -9,12 +9,14 @@ from linknet_ros.ground.settings import GroundState
 from linknet_ros.node.parameters import Parameters
 from linknet_ros.products.products import Products
 from linknet_ros.ros.camera import check_tf
+from linknet_ros.ros.parameters import check_topic
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """The parameters, and what follows from them."""
+    """The classes of the model, the parameters, and what follows from both."""
 
+    classes: ClassTable
     parameters: Parameters
     products: Products
     ground: GroundState
@@ -28,12 +30,16 @@ class State:
         :param before: what has not changed is taken from it: moving the opacity opens no file.
         :raises ClassNameError: for a class that the model does not know, and for two masks of the
             same name.
-        :raises ParameterError: for a grid that is empty or too large, and for ground.use_tf
-            without tf2_ros.
+        :raises ParameterError: for a grid that is empty or too large, for ground.use_tf without
+            tf2_ros, and for a topic of an impossible name.
         :raises SourceError: for an ego mask that cannot be read.
         """
+        for name in ('image_topic', 'camera_info_topic'):
+            check_topic(name, getattr(parameters, name))
+        check_topic('labels_like', parameters.inference.labels_like)
+        check_topic('depth', parameters.cloud.depth)
         products = ground = None
-        if before is not None:
+        if before is not None and before.classes == classes:
             earlier = before.parameters
             same_outputs = parameters.outputs == earlier.outputs
             same_drivable = parameters.outputs.drivable_classes == earlier.outputs.drivable_classes
@@ -46,4 +52,4 @@ class State:
             ground = GroundState.prepare(classes, parameters.ground, drivable)
             if parameters.ground.use_tf:
                 check_tf()
-        return cls(parameters, products, ground)
+        return cls(classes, parameters, products, ground)

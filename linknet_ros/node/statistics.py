@@ -16,9 +16,11 @@ class Drop(Enum):
 
     REPLACED = 'replaced by a newer frame'
     NO_SUBSCRIBER = 'nobody subscribed'
+    BEYOND_RATE = 'beyond max_rate'
     TOO_OLD = 'older than max_age'
     BAD_FRAME = 'bad frame'
     FAILED = 'processing failed'
+    DISABLED = 'disabled'
     INACTIVE = 'node deactivated'
 
 

@@ -18,12 +18,20 @@ from std_msgs.msg import Header
 
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import CalibrationError, first_line
-from linknet_ros.ground.camera_info import check_camera_info
+from linknet_ros.ground.camera_info import SAME_SHAPE, check_camera_info
 from linknet_ros.inference.segmenter import Segmentation
+from linknet_ros.node.camera_names import ONLY_CAMERA, CameraNames
 from linknet_ros.node.ground_topics import GroundTopics
+from linknet_ros.node.labels_like import LabelsLike
+from linknet_ros.node.merged_ground import MergedGround
 from linknet_ros.node.state import State
 from linknet_ros.products.products import COMPRESSED, MASKS, NAMES, message_format
-from linknet_ros.ros.images import array_to_image, camera_info_for, encoded_to_message
+from linknet_ros.ros.images import (
+    array_to_image,
+    camera_info_for,
+    encoded_to_message,
+    scaled_camera_info,
+)
 from linknet_ros.ros.qos import create_publisher
 
 #: A fault that repeats with every frame is logged once in this many seconds.
@@ -32,27 +40,42 @@ _LOG_PERIOD = 5.0
 #: Outputs that go out encoded as well.
 _ENCODED = ('labels', 'overlay')
 
+#: Outputs that keep the frame's size; all others have that of the labels.
+_OF_FRAME_SIZE = {'overlay', 'overlay' + COMPRESSED}
+
 
 class Topics:
-    """Publishers of one configured node.
+    """Publishers of one camera of a configured node.
 
     All methods but `publish` are called from the executor's thread. `publish` may run in another
     one at any moment: it sees one state, and publishers that `show` replaces but never changes.
 
-    :param classes: the model's.
     :param state: see show.
+    :param names: how the topics are called.
+    :param merged: takes what the camera says of the ground, if there are several.
     """
 
-    def __init__(self, node: Node, classes: ClassTable, state: State) -> None:
+    def __init__(
+        self,
+        node: Node,
+        state: State,
+        names: CameraNames = ONLY_CAMERA,
+        merged: MergedGround | None = None,
+    ) -> None:
         self._node = node
+        self._log = names.logger(node)
+        self._names = names
         before = set(node.publishers)
         try:
-            self._publishers = {name: create_publisher(node, Image, f'~/{name}') for name in NAMES}
-            for name in (output + COMPRESSED for output in _ENCODED):
-                self._publishers[name] = create_publisher(node, CompressedImage, f'~/{name}')
-            self._camera_info = create_publisher(node, CameraInfo, '~/camera_info')
-            self._ground = GroundTopics(node, latched=state.parameters.ground.latched)
-            self._label_info = _LabelInfo(node, classes)
+            output = names.output
+            self._publishers = {n: create_publisher(node, Image, output(n)) for n in NAMES}
+            for name in (encoded + COMPRESSED for encoded in _ENCODED):
+                self._publishers[name] = create_publisher(node, CompressedImage, output(name))
+            self._camera_info = create_publisher(node, CameraInfo, output('camera_info'))
+            latched = state.parameters.ground.latched
+            self._ground = GroundTopics(node, latched=latched, names=names, merged=merged)
+            self._label_info = _LabelInfo(node, output('label_info'))
+            self._like = LabelsLike(node)
             self.show(state)
         except BaseException:
             # E.g. qos_overrides that cannot work: no topic may be left that nobody takes away.
@@ -63,15 +86,18 @@ class Topics:
     def show(self, state: State) -> None:
         """Publish by another state, from the next frame on.
 
-        :param state: prepared for the same classes; `state` is this one afterwards.
+        :param state: `state` is this one afterwards. One of other classes is of another model:
+            no frame of the model before may be under way, since the names go out at once.
         """
         masks = state.products.masks
         for name in masks:
             if name not in self._publishers:
-                publisher = create_publisher(self._node, Image, f'~/{name}')
+                publisher = create_publisher(self._node, Image, self._names.output(name))
                 self._publishers = {**self._publishers, name: publisher}
-        self._label_info.publish(state.parameters.inference.min_confidence)
+        self._label_info.publish(state.classes, state.parameters.inference.min_confidence)
         self._ground.prepare(state.ground)
+        self._ground.depth.follow(state.parameters.cloud.depth)
+        self._like.follow(state.parameters.inference.labels_like)
         self.state = state
         self._ground.release(state.ground)
         before = self._publishers
@@ -88,13 +114,24 @@ class Topics:
         publishers = self._publishers.values()
         return any(map(_has_subscribers, publishers)) or self._ground.has_subscribers()
 
-    def ground_values(self) -> dict[str, str]:
-        """What diagnostics say of the ground projection."""
+    def update_subscriptions(self) -> None:
+        """Called every second: look for what frames do not bring."""
+        self._like.update_subscription()
+        self._ground.update_subscriptions()
+
+    def values(self) -> dict[str, str]:
+        """What diagnostics say of the outputs."""
         return self._ground.values()
 
-    def ground_problem(self) -> str:
-        """Why subscribers of the ground projection get nothing; '' if they do."""
-        return self._ground.problem()
+    def problems(self) -> list[str]:
+        """Why subscribers get nothing, a line each."""
+        like = self._like.problem() if any(map(_has_subscribers, self._sized())) else ''
+        return [*self._ground.problems(), *([like] if like else [])]
+
+    def _sized(self) -> list[Publisher]:
+        """Publishers of what has the size of the labels."""
+        publishers = self._publishers.items()
+        return [self._camera_info, *(p for name, p in publishers if name not in _OF_FRAME_SIZE)]
 
     def publish(
         self,
@@ -115,13 +152,17 @@ class Topics:
         :param status: gives the line below the overlay; called only where that is made.
         :returns: seconds spent on sending.
         """
-        sending = self._ground.publish(state.ground, result, header, camera_info)
-        if camera_info is not None and _has_subscribers(self._camera_info):
-            height, width = result.labels.shape
-            sending += self._publish_camera_info(camera_info, header, width, height)
+        depth = bool(state.parameters.cloud.depth)
+        sending = self._ground.publish(state.ground, result, header, camera_info, depth=depth)
+        height, width = result.labels.shape
+        size = self._label_size(state, width, height)
+        if size and camera_info is not None and _has_subscribers(self._camera_info):
+            sending += self._publish_camera_info(camera_info, header, (width, height), size)
         publishers = self._publishers
         wanted = {name for name, p in publishers.items() if _has_subscribers(p)}
-        for name, array in state.products.of(frame, result, wanted, status):
+        if size is None:
+            wanted &= _OF_FRAME_SIZE
+        for name, array in state.products.of(frame, result, wanted, status, size):
             if name.endswith(COMPRESSED):
                 message = encoded_to_message(array, message_format(name), header)
             else:
@@ -129,22 +170,43 @@ class Topics:
             sending += _send(publishers[name], message)
         return sending
 
+    def _label_size(self, state: State, width: int, height: int) -> tuple[int, int] | None:
+        """Width and height of the labels of a frame of a size; None while they are not known."""
+        inference = state.parameters.inference
+        if not inference.labels_like:
+            return inference.label_size(width, height)
+        size = self._like.size(inference.labels_like)
+        log = self._log
+        if size is None:
+            problem = self._like.problem()
+            log.warning(f'no labels: {problem}', throttle_duration_sec=_LOG_PERIOD)
+        elif abs(size[0] / size[1] * height / width - 1) > SAME_SHAPE:
+            log.warning(
+                f'labels are {size[0]}x{size[1]} like {inference.labels_like}, which is not the '
+                f'shape of the image ({width}x{height}): do its pixels show the same?',
+                once=True,
+            )
+        return size
+
     def _publish_camera_info(
-        self, camera_info: CameraInfo, header: Header, width: int, height: int
+        self,
+        camera_info: CameraInfo,
+        header: Header,
+        frame: tuple[int, int],
+        size: tuple[int, int],
     ) -> float:
         try:
-            topic = self._node.resolve_topic_name('camera_info')
+            topic = self._node.resolve_topic_name(self._names.camera_info)
             check_camera_info(camera_info, topic, header.frame_id)
-            fitting = camera_info_for(camera_info, header, width, height)
+            fitting = scaled_camera_info(camera_info_for(camera_info, header, *frame), *size)
         except CalibrationError as error:
-            self._node.get_logger().warning(
-                f'no ~/camera_info: {error}', throttle_duration_sec=_LOG_PERIOD
-            )
+            self._log.warning(f'no ~/camera_info: {error}', throttle_duration_sec=_LOG_PERIOD)
             return 0.0
         return _send(self._camera_info, fitting)
 
     def destroy(self) -> None:
         """Take the topics away."""
+        self._like.close()
         self._ground.destroy()
         for publisher in (*self._publishers.values(), self._camera_info):
             self._node.destroy_publisher(publisher)
@@ -175,11 +237,10 @@ class _LabelInfo:
     Latched, so a planner that comes late has the names too.
     """
 
-    def __init__(self, node: Node, classes: ClassTable) -> None:
+    def __init__(self, node: Node, topic: str) -> None:
         self._node = node
-        self._classes = classes
         self._publisher: Publisher | None = None
-        self._threshold: float | None = None
+        self._published: tuple[ClassTable, float] | None = None
         try:
             from vision_msgs.msg import LabelInfo
 
@@ -194,14 +255,14 @@ class _LabelInfo:
                 once=True,
             )
             return
-        self._publisher = create_publisher(node, LabelInfo, '~/label_info', latched=True)
+        self._publisher = create_publisher(node, LabelInfo, topic, latched=True)
 
-    def publish(self, threshold: float) -> None:
-        """Send the names, where the threshold is another one than last time.
+    def publish(self, classes: ClassTable, threshold: float) -> None:
+        """Send the names, where they or the threshold are others than last time.
 
         :param threshold: confidence below which a pixel is unlabelled, 0 to 1.
         """
-        if self._publisher is None or threshold == self._threshold:
+        if self._publisher is None or (classes, threshold) == self._published:
             return
         from vision_msgs.msg import LabelInfo, VisionClass
 
@@ -210,14 +271,14 @@ class _LabelInfo:
         message = LabelInfo(
             class_map=[
                 VisionClass(class_id=number, class_name=name)
-                for number, name in enumerate(self._classes.names)
+                for number, name in enumerate(classes.names)
             ],
             threshold=threshold,
         )
         # No frame_id: names are in no place, and the camera's is not known before a frame comes.
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
-        self._threshold = threshold
+        self._published = (classes, threshold)
 
     def destroy(self) -> None:
         if self._publisher is not None:

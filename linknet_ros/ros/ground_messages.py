@@ -12,7 +12,8 @@ from sensor_msgs.msg import LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from linknet_ros.ground.grid import GridArea
-from linknet_ros.ground.scan import GroundScan
+from linknet_ros.ground.labelled import fields_of
+from linknet_ros.ground.merge import ScanRanges
 
 
 def grid_message(
@@ -36,20 +37,20 @@ def grid_message(
     return message
 
 
-def scan_message(ranges: NDArray[np.float32], scan: GroundScan, header: Header) -> LaserScan:
+def scan_message(scan: ScanRanges, header: Header) -> LaserScan:
     """The scan.
 
-    :param ranges: from GroundScan.fill; copied.
+    :param scan: its ranges are copied.
     :param header: see grid_message.
     """
     return LaserScan(
         header=header,
         angle_min=scan.angle_min,
-        angle_max=scan.angle_max,
+        angle_max=scan.angle_min + (len(scan.ranges) - 1) * scan.increment,
         angle_increment=scan.increment,
-        range_min=scan.range_min_of(ranges),
+        range_min=scan.range_min,
         range_max=scan.range_max,
-        ranges=_array('f', ranges),
+        ranges=_array('f', scan.ranges),
     )
 
 
@@ -73,6 +74,35 @@ def cloud_message(points: NDArray[np.float32], header: Header) -> PointCloud2:
         row_step=12 * len(points),
         data=_array('B', points),
         is_dense=True,
+    )
+
+
+#: Type of a field of a point, by that of NumPy.
+_DATATYPES = {'<f4': PointField.FLOAT32, '|u1': PointField.UINT8}
+
+
+def labelled_cloud_message(points: NDArray[np.void], header: Header) -> PointCloud2:
+    """Points with their classes.
+
+    :param points: (n,) or, organised, (H, W) of LABELLED; copied.
+    :param header: the frame's stamp, the points' frame.
+    """
+    height, width = np.atleast_2d(points).shape
+    fields = [
+        PointField(name=name, offset=offset, datatype=_DATATYPES[kind], count=1)
+        for name, kind, offset in fields_of(points.dtype)
+    ]
+    step = points.dtype.itemsize
+    return PointCloud2(
+        header=header,
+        height=height,
+        width=width,
+        fields=fields,
+        is_bigendian=False,
+        point_step=step,
+        row_step=step * width,
+        data=_array('B', points),
+        is_dense=not np.isnan(points['x']).any(),
     )
 
 

@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from linknet_ros.errors import FrameError
 from linknet_ros.frames import raw
 from linknet_ros.frames.encode import encode_jpeg
-from linknet_ros.ground.camera_info import fitted_matrices
+from linknet_ros.ground.camera_info import fitted_matrices, scaled_matrices
 
 #: What is added to the name of an image's topic for its compressed form.
 SUFFIX = '/compressed'
@@ -103,6 +103,19 @@ def camera_info_for(info: CameraInfo, header: Header, width: int, height: int) -
     result.header, result.width, result.height = header, width, height
     result.roi, result.binning_x, result.binning_y = RegionOfInterest(), 0, 0
     result.k, result.p = fitted_matrices(info, width, height)
+    return result
+
+
+def scaled_camera_info(info: CameraInfo, width: int, height: int) -> CameraInfo:
+    """The camera_info of the same field of view at another size; see scaled_matrices.
+
+    :param info: from camera_info_for; not modified.
+    """
+    if (info.width, info.height) == (width, height):
+        return info
+    result = copy.copy(info)
+    result.k, result.p = scaled_matrices(info, width, height)
+    result.width, result.height = width, height
     return result
 
 

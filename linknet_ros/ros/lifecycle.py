@@ -24,7 +24,7 @@ def logged(
         try:
             return transition(node, state)
         except Exception as error:
-            # After a signal everything fails that needs ROS, and that is no fault.
+            # After a signal everything fails that needs ROS, which is not a fault.
             if node.context.ok():
                 node.get_logger().error(
                     f'{transition.__name__} failed: {type(error).__name__}: {error}'

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import (
     InvalidParameterTypeException,
     InvalidParameterValueException,
+    InvalidTopicNameException,
     ParameterException,
 )
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.validate_topic_name import validate_topic_name
 
-from linknet_ros.errors import ParameterError
-from linknet_ros.system.settings import Setting
+from linknet_ros.errors import ParameterError, first_line
+from linknet_ros.system.settings import Setting, checked
 
 #: How a message calls the type of a setting.
 _KINDS = {
@@ -38,9 +40,42 @@ def declare(node: Node, settings: Sequence[Setting], *, read_only: bool = False)
     :returns: values by name, from outside or the defaults, see plain_value.
     :raises ParameterError: when a value from outside has the wrong type or is out of range.
     """
-    values = {about.name: plain_value(_declare(node, about, read_only)) for about in settings}
-    _warn_of_unknown(node, list(values))
+    values = declare_some(node, settings, read_only=read_only)
+    warn_of_unknown(node, list(values))
     return values
+
+
+def declare_some(
+    node: Node, settings: Iterable[Setting], *, read_only: bool = False
+) -> dict[str, Any]:
+    """Declare some of a node's parameters; see declare. warn_of_unknown comes after all."""
+    return {about.name: plain_value(_declare(node, about, read_only)) for about in settings}
+
+
+def declare_optional(
+    node: Node, settings: Iterable[Setting], prefix: str, *, again: bool = False
+) -> dict[str, Any]:
+    """Declare parameters that need not have a value; ROS calls them `not set` then.
+
+    :param prefix: of their names, e.g. 'front.'.
+    :param again: those that are missing, without a value: rclpy takes one away that is unset
+        (`ros2 param delete`), and it could never be set again.
+    :returns: the values from outside, by name without the prefix.
+    :raises ParameterError: when one of them has the wrong type or is out of range.
+    """
+    given = {}
+    for about in settings:
+        if again and node.has_parameter(prefix + about.name):
+            continue
+        descriptor = descriptor_of(about)
+        # A value of any type, or none: `checked` says what ROS cannot.
+        descriptor.dynamic_typing = True
+        descriptor.floating_point_range, descriptor.integer_range = [], []
+        declared = node.declare_parameter(prefix + about.name, None, descriptor, again)
+        value = declared.value
+        if value is not None:
+            given[about.name] = checked(about, value, f'the parameters of {prefix[:-1]}')
+    return given
 
 
 def plain_value(value: Any) -> Any:
@@ -48,12 +83,29 @@ def plain_value(value: Any) -> Any:
     return tuple(name for name in value if name) if isinstance(value, (list, tuple)) else value
 
 
+def check_topic(name: str, topic: str) -> None:
+    """Check that a parameter names a topic, or none.
+
+    :param name: of the parameter.
+    :param topic: its value, absolute or relative; '' for none.
+    :raises ParameterError: if not.
+    """
+    try:
+        if topic:
+            validate_topic_name(topic)
+    except InvalidTopicNameException as error:
+        problem = first_line(error).removesuffix(':')
+        raise ParameterError(
+            f"parameter {name} is '{topic}': {problem}", 'use a name as /camera/depth/points'
+        ) from error
+
+
 def descriptor_of(about: Setting) -> ParameterDescriptor:
     """What `ros2 param describe` shows and rclpy checks."""
     unit = f' [{about.unit}]' if about.unit else ''
     descriptor = ParameterDescriptor(name=about.name, description=about.help + unit)
     if about.choices:
-        descriptor.additional_constraints = f'one of: {", ".join(about.choices)}'
+        descriptor.additional_constraints = f'one of: {", ".join(map(str, about.choices))}'
     if about.limits and isinstance(about.default, float):
         low, high = map(float, about.limits)
         descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
@@ -96,7 +148,10 @@ def _reason(error: ParameterException, given: Parameter | None, about: Setting) 
     if given is not None and isinstance(error, InvalidParameterTypeException):
         kind = given.type_.name.lower().replace('_', ' ')
         article = 'an' if kind[0] in 'aeiou' else 'a'
-        return f' is {given.value!r}, {article} {kind}', f'it takes {_KINDS[type(about.default)]}'
+        takes = _KINDS[type(about.default)]
+        if isinstance(about.default, str) and isinstance(given.value, bool):
+            takes += "; off, on, yes and no need quotes in YAML: 'off'"
+        return f' is {given.value!r}, {article} {kind}', f'it takes {takes}'
     if given is not None and about.limits and isinstance(error, InvalidParameterValueException):
         low, high = about.limits
         ends = (f'{low:g}', f'{high:g}') if isinstance(about.default, float) else (low, high)
@@ -104,7 +159,7 @@ def _reason(error: ParameterException, given: Parameter | None, about: Setting) 
     return f': {error}', ''
 
 
-def _warn_of_unknown(node: Node, known: Sequence[str]) -> None:
+def warn_of_unknown(node: Node, known: Sequence[str]) -> None:
     """Say which parameters from outside nobody reads, once all are declared."""
     for name in sorted(_overrides(node)):
         if node.has_parameter(name) or name in _OF_RCLPY or name.startswith('qos_overrides.'):

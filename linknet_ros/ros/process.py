@@ -29,9 +29,12 @@ _ARGUMENTS = {
     '--remap': 'from:=to with names of letters, digits and _, e.g. -r __ns:=/front',
 }
 
-#: Seconds from a signal to the end at the latest; a back end that compiles a network cannot be
-#: interrupted, and a launch system soon sends worse signals.
+#: Seconds of processor time from a signal to the end at the latest; a back end that compiles a
+#: network cannot be interrupted. Not seconds: where every core is busy an orderly end takes long.
 _GRACE = 1.0
+
+#: Seconds to the end at the latest; five after the first signal launch sends a worse one.
+_PATIENCE = 4.0
 
 #: Seconds between two checks whether a signal has come.
 _POLL = 0.05
@@ -71,7 +74,7 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
         interrupted = True
     except (Exception, SystemExit) as error:
         # A signal shuts ROS down at any moment; whatever was being done then fails in its own
-        # way, and that is no fault.
+        # way, which is not a fault.
         interrupted = signals.received() or not context.ok()
         if interrupted:
             pass
@@ -124,8 +127,11 @@ def _end_in_time(
             # rclpy has missed it: it came just before rclpy's handlers were there (seen once in
             # some hundred starts on a machine at a load of 40).
             context.try_shutdown()
-    end = time.monotonic() + _GRACE
-    while time.monotonic() < end:
+    least, end = time.monotonic() + _GRACE, time.monotonic() + _PATIENCE
+    worked = time.process_time() + _GRACE
+    while time.monotonic() < least or time.process_time() < worked:
+        if time.monotonic() > end:
+            break
         # The signal's own wake-up is lost if the executor checked the context just before it and
         # waits just after it.
         executor.wake()

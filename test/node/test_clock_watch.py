@@ -71,3 +71,5 @@ def test_no_simulated_time():
 )
 def test_status_line(fps, age, expected):
     assert status_line(fps, age, 0.0402) == expected
+    fault = 'black: no light, or the lens is covered'
+    assert status_line(fps, age, 0.0402, fault) == f'{expected}  not believed: black'

@@ -6,10 +6,9 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from linknet_ros.node.diagnostics import STALE_AFTER, diagnostic_array
+from linknet_ros.node.diagnostics import STALE_AFTER, Report, diagnostic_status
 from linknet_ros.node.statistics import Drop, Snapshot
 
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
@@ -42,9 +41,7 @@ def before_the_first_frame(**changes):
 
 
 def status_of(snapshot, state='active', settings=NOTHING, faults=()):
-    array = diagnostic_array(Time(), 'linknet', state, snapshot, settings, faults)
-    (status,) = array.status
-    return status
+    return diagnostic_status('linknet', state, Report('', snapshot, settings, faults))
 
 
 def values_of(status):
@@ -68,6 +65,8 @@ def test_values():
         'published': '100',
         'dropped, replaced by a newer frame': '15',
         'dropped, nobody subscribed': '5',
+        'dropped, beyond max_rate': '0',
+        'dropped, disabled': '0',
         'dropped, older than max_age': '0',
         'dropped, bad frame': '0',
         'dropped, processing failed': '0',
@@ -95,11 +94,17 @@ def test_values_before_the_first_frame():
     assert status.hardware_id == ''
 
 
-def test_name_and_stamp():
-    stamp = Time(sec=12, nanosec=34)
-    array = diagnostic_array(stamp, 'front/linknet', 'active', snapshot(), {})
-    assert [status.name for status in array.status] == ['front/linknet: segmentation']
-    assert array.header.stamp == stamp
+def test_names_of_the_node_and_of_a_camera():
+    for camera, name in (('', 'robot/linknet'), ('rear', 'robot/linknet/rear')):
+        status = diagnostic_status('robot/linknet', 'active', Report(camera, snapshot(), {}))
+        assert status.name == f'{name}: segmentation'
+
+
+def test_the_node_has_no_counts_beside_its_cameras():
+    report = Report('', None, {'model': 'm.onnx'})
+    status = diagnostic_status('linknet', 'active', report)
+    assert (status.level, status.message) == (OK, 'active')
+    assert values_of(status) == {'state': 'active', 'model': 'm.onnx'}
 
 
 @pytest.mark.parametrize('state', ['unconfigured', 'inactive', 'finalized'])

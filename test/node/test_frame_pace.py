@@ -40,7 +40,7 @@ class Waiter:
         self._thread = threading.Thread(target=pace.wait, daemon=True)
         self._thread.start()
 
-    def returned(self, seconds=10):
+    def returned(self, seconds=300):
         self._thread.join(seconds)
         return not self._thread.is_alive()
 

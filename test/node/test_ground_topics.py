@@ -31,7 +31,10 @@ from linknet_ros.node.state import State
 from linknet_ros.node.topics import Topics
 
 HEADER = Header(stamp=Time(sec=1234, nanosec=56789), frame_id='camera_optical')
-NAMES = ('drivable_grid', 'drivable_scan', 'drivable_cloud')
+NAMES = (
+    *('drivable_grid', 'drivable_scan', 'drivable_cloud'),
+    *('class_cost_grid', 'labeled_cloud'),
+)
 
 #: A level camera 1 m above the ground: row v sees 60 / (v - 20) m ahead.
 INFO = CameraInfo(width=81, height=61, k=[60.0, 0, 40, 0, 60, 20, 0, 0, 1])
@@ -93,8 +96,8 @@ def test_a_wall(node, open_ground):
     assert open_ground().publish(wall()) >= 0
     assert node.said == []
     based = Header(stamp=HEADER.stamp, frame_id='base_link')
-    grid, scan, cloud = (node.newest(name) for name in NAMES)
-    assert grid.header == scan.header == cloud.header == based
+    grid, scan, cloud, costs, labelled = (node.newest(name) for name in NAMES)
+    assert all(node.newest(name).header == based for name in NAMES)
     # At 60 / 20.5 = 2.93 m: column 14 of 100, from -10 m to 10 m in rows.
     cells = np.array(grid.data).reshape(grid.info.height, grid.info.width)
     assert cells.shape == (100, 100)
@@ -107,6 +110,15 @@ def test_a_wall(node, open_ground):
     points = np.frombuffer(cloud.data, '<f4').reshape(-1, 3)
     np.testing.assert_allclose(points[:, 0], 60 / 20.5, rtol=0.02)
     assert not points[:, 2].any()
+    # Without costs the drivable classes cost nothing, and all others are obstacles.
+    assert costs == grid
+    assert (labelled.point_step, labelled.is_dense) == (16, True)
+    assert [(f.name, f.offset, f.datatype) for f in labelled.fields] == [
+        *(('x', 0, 7), ('y', 4, 7), ('z', 8, 7), ('label', 12, 2), ('confidence', 13, 2))
+    ]
+    data = np.frombuffer(labelled.data, np.uint8).reshape(-1, 16)
+    np.testing.assert_array_equal(data[:, :12].copy().view('<f4'), points)
+    assert (data[:, 12:] == [CAR, 200, 0, 0]).all()
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -134,7 +146,7 @@ def test_qos(node, open_ground, latched):
     assert {p.qos.reliability for p in node.publishers} == {ReliabilityPolicy.RELIABLE}
     assert {p.qos.depth for p in node.publishers} == {1}
     lasting = {p.name for p in node.publishers if p.qos.durability != DurabilityPolicy.VOLATILE}
-    assert lasting == ({'drivable_grid'} if latched else set())
+    assert lasting == ({'drivable_grid', 'class_cost_grid'} if latched else set())
 
 
 def test_destroy(node, open_ground):
@@ -169,7 +181,7 @@ def test_destroy(node, open_ground):
 def test_what_is_missing_is_said(node, open_ground, info, changes, message):
     assert open_ground(**changes).publish(wall(), HEADER, info) == 0
     (said,) = node.said
-    assert said.startswith('no ~/drivable_grid, scan or cloud: ')
+    assert said.startswith('no ~/drivable_grid, ~/class_cost_grid, ~/drivable_scan, ')
     assert message in said
     assert node.sent == []
 
@@ -239,12 +251,13 @@ def test_blind_range_is_reported_once_for_a_mount(node, open_ground):
 def test_problem_is_known_while_somebody_subscribes(node, open_ground):
     ground = open_ground()
     ground.publish(wall(), HEADER, None)
-    assert 'no camera_info on /camera/camera_info' in ground.topics.problem()
+    [problem] = ground.topics.problems()
+    assert 'no camera_info on /camera/camera_info' in problem
     node.subscribe()
-    assert ground.topics.problem() == ''
+    assert ground.topics.problems() == []
     node.subscribe(*NAMES)
     ground.publish(wall())
-    assert ground.topics.problem() == ''
+    assert ground.topics.problems() == []
 
 
 # Parameters.
@@ -358,7 +371,7 @@ def test_place_from_tf(node, open_ground, made, tf):
     assert [mount.position[2] for _, mount in made] == [1, 1.1]
     tf.found = CalibrationError('tf does not say')
     ground.publish(wall())
-    assert node.said == ['no ~/drivable_grid, scan or cloud: tf does not say']
+    assert [said.partition(': ')[2] for said in node.said] == ['tf does not say']
 
 
 def test_tf_is_listened_to_while_it_is_used(open_ground, tf):
@@ -387,18 +400,17 @@ def test_beside_the_other_topics(context, open_node, class_table, no_vision_msgs
             'ground.latched': True,
         }
     )
-    topics = Topics(robot, class_table, State.prepare(class_table, parameters))
+    topics = Topics(robot, State.prepare(class_table, parameters))
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    for name, kind, qos in zip(
-        NAMES, (OccupancyGrid, LaserScan, PointCloud2), (latched, 5, 5), strict=True
-    ):
+    kinds = (OccupancyGrid, LaserScan, PointCloud2, OccupancyGrid, PointCloud2)
+    for name, kind, qos in zip(NAMES, kinds, (latched, 5, 5, latched, 5), strict=True):
         take = partial(received.__setitem__, name)
         planner.create_subscription(kind, f'/linknet/{name}', take, qos)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(planner)
 
     def wait(condition):
-        end = time.monotonic() + 20
+        end = time.monotonic() + 300
         while not condition():
             assert time.monotonic() < end
             executor.spin_once(timeout_sec=0.01)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -23,10 +24,13 @@ from rclpy.parameter import Parameter
 from rig import OK, latched, plane
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool, Trigger
 
+from linknet_ros.classes import ClassTable
 from linknet_ros.frames.raw import compressed_to_bgr
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
+from linknet_ros.node import engine as engine_module
 from linknet_ros.node import pipeline as pipeline_module
 from linknet_ros.node.statistics import Drop
 from linknet_ros.products.masks import class_mask, mask_table
@@ -51,7 +55,7 @@ def random_frame(width=96, height=64, seed=0):
 @contextmanager
 def infer_replaced(robot, monkeypatch, replacement):
     """Let something else be called in place of the network; it gets the network's function."""
-    segmenter = robot.node._segmenter
+    segmenter = robot.node._engine.segmenter
     infer = segmenter.infer
     monkeypatch.setattr(segmenter, 'infer', lambda fitted: replacement(infer, fitted))
     yield
@@ -84,8 +88,8 @@ def test_labels_of_the_shipped_model_are_the_segmenters(open_robot):
 
 def test_int8_without_a_model_takes_the_int8_file(open_robot):
     robot = open_robot(backend='openvino', precision='int8').start()
-    assert robot.node._segmenter.model.path == package_file(shipped_model('int8'))
-    assert robot.node._segmenter.model.precision == 'int8'
+    assert robot.node._engine.segmenter.model.path == package_file(shipped_model('int8'))
+    assert robot.node._engine.segmenter.model.precision == 'int8'
 
 
 def test_every_size_comes_back_at_its_own(robot, model):
@@ -179,15 +183,15 @@ def test_newest_frame_wins_and_every_frame_is_counted(robot, monkeypatch):
 
     def hold(infer, fitted):
         has_it.set()
-        assert go_on.wait(60)
+        assert go_on.wait(300)
         return infer(fitted)
 
     with infer_replaced(robot, monkeypatch, hold):
         for number in range(8):
             robot.send(random_frame(seed=number), header(number))
             received = number + 2
-            robot.until(lambda n=received: robot.node.statistics.snapshot().received == n)
-            assert has_it.wait(60)
+            robot.until(lambda n=received: robot.counts().received == n)
+            assert has_it.wait(300)
         go_on.set()
         counts = robot.settle(9)
     robot.until(lambda: len(robot.received['labels']) == counts.published)
@@ -247,12 +251,12 @@ def test_bad_frames_are_counted_and_the_next_one_is_published(robot):
 @pytest.mark.parametrize('step', ['fit', 'infer', 'finish'])
 def test_an_exception_below_costs_one_frame_only(robot, monkeypatch, step):
     robot.subscribe('labels')
-    works = getattr(robot.node._segmenter, step)
-    monkeypatch.setattr(robot.node._segmenter, step, lambda *_: 1 / 0)
+    works = getattr(robot.node._engine.segmenter, step)
+    monkeypatch.setattr(robot.node._engine.segmenter, step, lambda *_: 1 / 0)
     for number in (1, 2):
         robot.send(random_frame())
         assert robot.settle(number).dropped == {Drop.FAILED: number}
-    monkeypatch.setattr(robot.node._segmenter, step, works)
+    monkeypatch.setattr(robot.node._engine.segmenter, step, works)
     robot.send(random_frame())
     assert robot.settle(3).published == 1
 
@@ -288,7 +292,8 @@ def test_overlay_says_latency_only_where_the_stamp_is_of_this_clock(robot, monke
     for number in range(4):
         robot.send(random_frame(), Header() if age is None else robot.stamped(age))
         robot.settle(number + 1)
-    rates, ages, seconds = zip(*said, strict=True)
+    rates, ages, seconds, faults = zip(*said, strict=True)
+    assert faults == ('',) * 4
     # The rate is that of the frames before.
     assert rates[:3] == (None, None, None)
     assert rates[3] > 0
@@ -315,6 +320,94 @@ def test_camera_info_follows_the_labels_of_its_own_camera(robot):
     assert list(published.k) == [100.0, 0, 48, 0, 90, 32, 0, 0, 1]
 
 
+def test_frames_beyond_the_rate_are_counted_and_never_converted(robot, monkeypatch):
+    robot.subscribe('labels')
+    robot.set(max_rate=0.001)
+    robot.send(random_frame(), header(5))
+    robot.settle(1)
+    monkeypatch.setattr(pipeline_module, 'image_to_bgr', None)
+    # A recording that starts again: stamps go back, and that changes nothing.
+    for number in (1, 2):
+        robot.send(random_frame(), header(number))
+    assert robot.settle(3).dropped == {Drop.BEYOND_RATE: 2}
+    monkeypatch.undo()
+    robot.set(max_rate=0.0)
+    robot.send(random_frame(), header(3))
+    assert robot.settle(4).published == 2
+
+
+def test_while_disabled_nothing_comes_in_or_goes_out(robot, monkeypatch):
+    robot.subscribe('labels')
+    robot.subscribe('/diagnostics', kind=DiagnosticArray)
+    has_it, go_on = threading.Event(), threading.Event()
+
+    def hold(infer, fitted):
+        has_it.set()
+        assert go_on.wait(300)
+        return infer(fitted)
+
+    with infer_replaced(robot, monkeypatch, hold):
+        robot.send(random_frame(), header(1))
+        robot.until(has_it.is_set)
+        answer = robot.call(SetBool, '/linknet/enable', data=False)
+        assert (answer.success, answer.message) == (True, 'disabled')
+        go_on.set()
+        # What was under way is not published, but counted.
+        assert robot.settle(1).dropped == {Drop.DISABLED: 1}
+    robot.until(lambda: not robot.node.count_subscribers('/image'))
+    robot.received['/diagnostics'].clear()
+    robot.until(lambda: robot.received['/diagnostics'])
+    level, message, values = diagnostics_of(robot)
+    assert (level, message) == (b'\x00', 'disabled by ~/enable')
+    assert (values['state'], values['enabled']) == ('active', 'false')
+    # It stays so, until somebody says otherwise.
+    assert robot.node.trigger_deactivate() == robot.node.trigger_activate() == OK
+    assert not robot.node.count_subscribers('/image')
+    assert robot.call(SetBool, '/linknet/enable', data=True).success
+    robot.matched(robot.camera.topic_name)
+    robot.send(random_frame(), header(2))
+    robot.until(lambda: robot.received['labels'])
+    assert [message.header for message in robot.received['labels']] == [header(2)]
+
+
+@pytest.mark.parametrize('rotate', [90, 180])
+def test_a_camera_that_is_mounted_turned(robot, monkeypatch, rotate):
+    robot.subscribe('labels', 'confidence', 'drivable', 'color', 'overlay')
+    robot.subscribe('camera_info', kind=CameraInfo)
+    info = CameraInfo(width=96, height=64, k=[50.0, 0, 48, 0, 50, 32, 0, 0, 1])
+    robot.tell_camera_info(info)
+    robot.set(rotate=rotate, overlay_opacity=0.0, overlay_legend=False)
+    # Blocks, since what is turned by 90 degrees has to be scaled.
+    frame = random_frame(6, 4).repeat(16, 0).repeat(16, 1)
+    upright = np.rot90(frame, -rotate // 90)
+    seen = []
+
+    def look(infer, fitted):
+        seen.append(fitted.fitter.crop(fitted.image).copy())
+        return infer(fitted)
+
+    with infer_replaced(robot, monkeypatch, look):
+        robot.send(frame, header(1))
+        robot.until(lambda: all(robot.received.values()))
+    [image] = seen
+    assert image.shape[0] > image.shape[1] if rotate == 90 else image.shape[0] < image.shape[1]
+    height, width = image.shape[:2]
+    expected = cv2.resize(np.ascontiguousarray(upright), (width, height))
+    np.testing.assert_allclose(image, expected, atol=1)
+    last = {topic: messages[-1] for topic, messages in robot.received.items()}
+    # All match image and camera_info pixel for pixel, but the overlay is for people.
+    labels = plane(last['labels'])
+    assert labels.shape == (64, 96)
+    assert (labels == frame.argmax(2)).mean() > 0.9
+    np.testing.assert_array_equal(plane(last['drivable']), 255 * (labels == 0))
+    assert (last['camera_info'].width, last['camera_info'].height) == (96, 64)
+    assert list(last['camera_info'].k) == list(info.k)
+    assert (last['color'].width, last['color'].height) == (96, 64)
+    overlay = last['overlay']
+    pixels = np.frombuffer(overlay.data, np.uint8).reshape(overlay.height, overlay.width, 3)
+    np.testing.assert_array_equal(pixels, upright)
+
+
 # Parameters that change while the node runs.
 
 
@@ -322,7 +415,7 @@ def test_a_frame_shows_one_state_of_the_parameters(robot, monkeypatch):
     """Parameters that change between min_confidence and the masks hold from the next frame."""
     robot.subscribe('labels', 'drivable')
     frame = random_frame()
-    finish = robot.node._segmenter.finish
+    finish = robot.node._engine.segmenter.finish
 
     def change_meanwhile(inferred, min_confidence):
         result = finish(inferred, min_confidence)
@@ -330,11 +423,11 @@ def test_a_frame_shows_one_state_of_the_parameters(robot, monkeypatch):
         robot.set(min_confidence=0.8, drivable_classes=['sky'])
         return result
 
-    monkeypatch.setattr(robot.node._segmenter, 'finish', change_meanwhile)
+    monkeypatch.setattr(robot.node._engine.segmenter, 'finish', change_meanwhile)
     for number in range(2):
         robot.send(frame, header(number))
         robot.until(lambda n=number: len(robot.received['drivable']) > n)
-        monkeypatch.setattr(robot.node._segmenter, 'finish', finish)
+        monkeypatch.setattr(robot.node._engine.segmenter, 'finish', finish)
     plain, sure = frame.argmax(2), frame.argmax(2)
     sure[frame.max(2) < 204] = 255
     assert (sure != plain).any()
@@ -353,11 +446,11 @@ def test_changes_at_any_moment_cost_no_frame(robot):
         robot.set(mask_classes=masks[number % 4], overlay_opacity=number / 60)
 
     def settled():
-        now = robot.node.statistics.snapshot()
+        now = robot.counts()
         return now.published and now.received == now.published + sum(now.dropped.values())
 
     robot.until(settled)
-    assert set(robot.node.statistics.snapshot().dropped) <= {Drop.REPLACED}
+    assert set(robot.counts().dropped) <= {Drop.REPLACED}
 
 
 def test_parameters_that_cannot_work_change_nothing(robot):
@@ -377,6 +470,144 @@ def test_parameters_that_cannot_work_change_nothing(robot):
         robot.set(mask_classes=chosen)
         topics = {t for t, _ in robot.node.get_topic_names_and_types() if '/masks/' in t}
         assert topics == {f'/linknet/masks/{name}' for name in chosen}
+
+
+# Another model.
+
+FIVE = ClassTable(
+    ('floor', 'wall', 'box', 'person', 'shelf'), ((9, 9, 9),) * 5, (True, *(False,) * 4)
+)
+
+
+@pytest.fixture
+def loading(monkeypatch):
+    """Models are loaded when the test says: `loading.begun`, and set `loading.go_on`."""
+    load = engine_module.load_model
+    loading = SimpleNamespace(begun=threading.Event(), go_on=threading.Event())
+
+    def hold(path):
+        loading.begun.set()
+        assert loading.go_on.wait(300)
+        return load(path)
+
+    monkeypatch.setattr(engine_module, 'load_model', hold)
+    yield loading
+    loading.go_on.set()
+
+
+def ask_for(robot, path):
+    """Call ~/load_model without waiting; the answer to come."""
+    robot.set(model=str(path))
+    client = robot.peer.create_client(Trigger, '/linknet/load_model')
+    robot.until(client.service_is_ready)
+    return client.call_async(Trigger.Request())
+
+
+def told(value):
+    """A frame that the model of FIVE gives this label, and the other one 0."""
+    frame = np.zeros((64, 96, 3), np.uint8)
+    frame[..., :2] = (value, 1)
+    return frame
+
+
+def test_another_model_takes_over_between_two_frames(
+    label_infos, robot, loading, write_label_model, monkeypatch
+):
+    robot.subscribe('labels', 'drivable')
+    [names] = label_infos
+    counts = []
+    answer = ask_for(robot, write_label_model(FIVE))
+    robot.until(loading.begun.is_set)
+    # Labels of the old one until the new one is ready.
+    robot.send(told(4), header(1))
+    robot.settle(1)
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(infer, fitted):
+        held.set()
+        assert go_on.wait(300)
+        return infer(fitted)
+
+    publish = names.publish
+
+    def note(message):
+        counts.append((robot.counts().published, len(message.class_map)))
+        publish(message)
+
+    monkeypatch.setattr(names, 'publish', note)
+    with infer_replaced(robot, monkeypatch, hold):
+        before = robot.node._engine
+        robot.send(told(4), header(2))
+        robot.until(held.is_set)
+        loading.go_on.set()
+        # The next one waits for the new model, and the executor does all else meanwhile.
+        robot.until(lambda: not robot.node.cameras.slots._open)
+        robot.send(told(4), header(3))
+        robot.set(overlay_opacity=0.7)
+        assert (robot.node._engine, counts) == (before, [])
+        go_on.set()
+        robot.until(answer.done)
+    assert (answer.result().success, answer.result().message) == (True, 'told.onnx runs')
+    assert robot.settle(3).dropped == {}
+    robot.until(lambda: all(len(messages) == 3 for messages in robot.received.values()))
+    labels = [plane(message) for message in robot.received['labels']]
+    assert [np.unique(plane_).tolist() for plane_ in labels] == [[0], [0], [4]]
+    assert [plane(m).any() for m in robot.received['drivable']] == [True, True, False]
+    # The names came after the last labels of the old one, before the first of the new one.
+    assert counts == [(2, 5)]
+    robot.until(lambda: before._segmenter is None, 'the old one to be freed')
+
+
+def test_a_model_that_cannot_take_over_leaves_the_old_one_running(
+    robot, model, write_label_model, tmp_path
+):
+    robot.subscribe('labels')
+    robot.set(mask_classes=['car'])
+    (tmp_path / 'text.onnx').write_text('no model')
+    for number, (path, reason) in enumerate(
+        [
+            (tmp_path / 'none.onnx', "no model file '"),
+            (tmp_path / 'text.onnx', 'is not a readable ONNX file'),
+            (write_label_model(FIVE), "unknown class 'car'"),
+        ]
+    ):
+        answer = ask_for(robot, path)
+        robot.until(answer.done)
+        assert not answer.result().success
+        assert reason in answer.result().message
+        assert answer.result().message.endswith('; model.onnx goes on')
+        # Who reads the classes there reads the right ones.
+        assert robot.node.get_parameter('model').value == str(model.path)
+        robot.send(told(4), header(number))
+        assert robot.settle(number + 1).published == number + 1
+    robot.until(lambda: len(robot.received['labels']) == 3)
+    assert not any(plane(message).any() for message in robot.received['labels'])
+    robot.subscribe('/diagnostics', kind=DiagnosticArray)
+    robot.until(lambda: robot.received['/diagnostics'])
+    _, _, values = diagnostics_of(robot)
+    assert values['model'] == 'model.onnx'
+    assert values['load_model'] == f'failed: {answer.result().message}'
+
+
+@pytest.mark.parametrize('end', ['deactivate', 'cleanup'])
+def test_a_model_that_is_ready_after_the_node_was_stopped(robot, loading, write_label_model, end):
+    answer = ask_for(robot, write_label_model(FIVE))
+    robot.until(loading.begun.is_set)
+    assert robot.node.trigger_deactivate() == OK
+    if end == 'cleanup':
+        assert robot.node.trigger_cleanup() == OK
+    loading.go_on.set()
+    robot.until(answer.done)
+    if end == 'cleanup':
+        message = 'the node was cleaned up meanwhile; configure it'
+        assert (answer.result().success, answer.result().message) == (False, message)
+        assert robot.node.trigger_configure() == OK
+    assert robot.node.trigger_activate() == OK
+    robot.matched(robot.camera.topic_name)
+    robot.subscribe('labels')
+    robot.send(told(4))
+    robot.until(lambda: robot.received['labels'])
+    assert np.unique(plane(robot.received['labels'][0])).tolist() == [4]
 
 
 # Lifecycle.
@@ -414,27 +645,26 @@ def test_frame_left_at_deactivation_is_counted(robot, monkeypatch):
 
     def slow(*_):
         started.set()
-        go_on.wait(60)
+        go_on.wait(300)
         raise RuntimeError('never mind')
 
-    monkeypatch.setattr(robot.node._segmenter, 'infer', slow)
+    monkeypatch.setattr(robot.node._engine.segmenter, 'infer', slow)
     for number in range(3):
         robot.send(random_frame())
-        robot.until(lambda n=number: robot.node.statistics.snapshot().received > n)
-        assert started.wait(60)
+        robot.until(lambda n=number: robot.counts().received > n)
+        assert started.wait(300)
         if number == 1:
             # The first is in the network, the second fitted; the third has to wait.
-            robot.until(lambda: robot.node._pipeline._slot._item is None)
-    close = robot.node._pipeline._slot.close
+            robot.until(lambda: robot.node.cameras.slots._items == [None])
+    shut = robot.node.cameras.slots.shut
 
-    def close_and_go_on():
-        left = close()
+    def shut_and_go_on():
+        shut()
         go_on.set()
-        return left
 
-    monkeypatch.setattr(robot.node._pipeline._slot, 'close', close_and_go_on)
+    monkeypatch.setattr(robot.node.cameras.slots, 'shut', shut_and_go_on)
     assert robot.node.trigger_deactivate() == OK
-    counts = robot.node.statistics.snapshot()
+    counts = robot.counts()
     assert counts.dropped == {Drop.FAILED: 2, Drop.INACTIVE: 1}
 
 
@@ -448,7 +678,7 @@ def test_configure_that_fails_can_be_put_right(open_robot, model, tmp_path, monk
         raise RuntimeError('the library below is broken')
 
     with monkeypatch.context() as patch:
-        patch.setattr('linknet_ros.node.segment_node.load_model', broken)
+        patch.setattr('linknet_ros.node.engine.load_model', broken)
         assert robot.node.trigger_configure() == ERROR
     assert 'on_configure failed: RuntimeError: the library below' in capfd.readouterr().err
     assert {p.topic_name for p in robot.node.publishers} == before
@@ -556,8 +786,19 @@ def test_processor_serves_until_the_engine_takes_over(gpu_robot, fake_gpu):
     _, _, values = diagnostics_of(robot)
     assert (values['precision'], values['engine']) == ('fp16', 'tensorrt takes over, in fp16')
     assert 'passed over' not in values
-    counts = robot.node.statistics.snapshot()
+    counts = robot.counts()
     assert counts.received == counts.published
+
+
+def test_another_model_takes_over_with_its_engine(gpu_robot, fake_gpu, write_label_model):
+    fake_gpu()
+    robot = gpu_robot(network_width=64, network_height=64)
+    send_until(robot, lambda: robot.node._engine.segmenter.backend == 'tensorrt')
+    robot.set(model=str(write_label_model(FIVE)))
+    answer = robot.call(Trigger, '/linknet/load_model')
+    assert (answer.success, answer.message) == (True, 'told.onnx runs')
+    # Not by way of the processor, which would be slower than what ran before.
+    assert robot.node._engine.segmenter.backend == 'tensorrt'
 
 
 def test_failed_build_is_a_warning_for_those_who_asked_for_tensorrt(gpu_robot, fake_gpu):
@@ -604,7 +845,7 @@ def start_node(*parameters, **environment):
 )
 def test_a_users_mistake_is_one_line_and_exit_code_1(parameters, message):
     process = start_node(*parameters)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     [line] = [line for line in errors.splitlines() if line]
     assert message in line
@@ -625,7 +866,7 @@ def test_signals_end_the_node_quietly(model, fake_gpu, tmp_path, number, waits):
         if sign in line:
             break
     process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert 'Traceback' not in errors
 

@@ -68,6 +68,7 @@ def test_what_depends_on_a_change_is_made_of_it(state, class_table):
         ({'ground.unknown_classes': ['moon']}, ClassNameError, "unknown class 'moon'"),
         ({'ground.overhanging_classes': ['moon']}, ClassNameError, "unknown class 'moon'"),
         ({'ground.sideways': 0.0}, ParameterError, 'make 0 cells'),
+        ({'image_topic': 'my image'}, ParameterError, "parameter image_topic is 'my image'"),
         ({'ground.ego_mask': '/nowhere.png'}, SourceError, r'read the ego mask /nowhere\.png'),
     ],
 )

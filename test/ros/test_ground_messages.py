@@ -1,7 +1,6 @@
 """Grid, scan and cloud as messages: contents."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from sensor_msgs.msg import PointField
 from std_msgs.msg import Header
 
 from linknet_ros.ground.grid import GridArea
+from linknet_ros.ground.merge import ScanRanges
 from linknet_ros.ros.ground_messages import cloud_message, grid_message, scan_message
 
 HEADER = Header(stamp=Time(sec=1234, nanosec=56789), frame_id='base_link')
@@ -48,10 +48,8 @@ def test_grid_of_a_view():
 
 
 def test_scan():
-    scan = SimpleNamespace(angle_min=-0.5, angle_max=0.5, increment=0.25, range_max=10.0)
-    scan.range_min_of = lambda ranges: float(np.nanmin(ranges))
     ranges = np.array([1.5, np.inf, np.nan, 2.25, 9], np.float32)
-    message = sent(scan_message(ranges, scan, HEADER))
+    message = sent(scan_message(ScanRanges(ranges, -0.5, 0.25, 1.5, 10.0), HEADER))
     assert message.header == HEADER
     assert (message.angle_min, message.angle_max, message.angle_increment) == (-0.5, 0.5, 0.25)
     assert (message.range_min, message.range_max) == (1.5, 10)

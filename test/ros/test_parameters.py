@@ -58,6 +58,11 @@ def test_parameters_that_are_read_once(open_node, capfd):
     ('argument', 'message'),
     [
         ('back.end:=5', 'back.end is 5, an integer; it takes a string'),
+        (
+            'back.end:=off',
+            'back.end is False, a bool; it takes a string; off, on, yes and no need quotes in '
+            "YAML: 'off'",
+        ),
         ('threads:=many', "threads is 'many', a string; it takes an integer"),
         ('threads:=2.0', 'threads is 2.0, a double; it takes an integer'),
         (

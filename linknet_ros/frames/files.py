@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import SourceError, first_line
+from linknet_ros.frames.id_images import ids_of, palette_of, with_indices_as_palette
 from linknet_ros.frames.sixteen_bits import to_eight_bits
 from linknet_ros.frames.video import VIDEO_SUFFIXES, Video
 from linknet_ros.limits import MAX_IMAGE_BYTES
@@ -90,17 +91,19 @@ class ImageSource:
     def _labels(self, path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
         # The layout of CamVid: val/ beside valannot/.
         annotations = path.parent.parent / f'{path.parent.name}annot'
-        annotation = annotations / f'{path.stem}.png'
-        if not annotation.is_file():
+        names = (f'{path.stem}.png', f'{path.stem}.PNG')
+        annotation = next((p for n in names if (p := annotations / n).is_file()), None)
+        if annotation is None:
             return None
-        labels = read_image(annotation, color=False)
-        if labels.dtype != np.uint8 or labels.shape != shape:
+        labels = read_ids(annotation)
+        if labels.dtype != np.uint8 or labels.ndim != 2:
             raise SourceError(
                 f"{annotation} is {labels.dtype} {labels.shape}, expected 8 bits of its frame's "
-                f'size {shape}',
+                f'size {tuple(shape)}',
                 f'correct the folder {annotations.name} or take it away',
             )
-        return labels
+        check_size(annotation, labels, path, shape)
+        return labels.astype(np.uint8, copy=False)
 
 
 class FolderSource(ImageSource):
@@ -137,10 +140,69 @@ class VideoSource:
 def read_image(path: Path, color: bool = True, mono16_max: int = 0) -> NDArray[np.uint8]:
     """Read an image file.
 
-    :param color: as (H, W, 3) BGR, else as the file has it.
+    :param color: as (H, W, 3) BGR, turned as its EXIF orientation says; else as a decoder sees the
+        file. For class ids see read_ids.
     :param mono16_max: of frames with 16-bit samples, see sixteen_bits.
     :raises SourceError: when it cannot be read, is cut short or too large, or is not an image.
     """
+    how = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if color else cv2.IMREAD_UNCHANGED
+    image = _decode(path, _read(path), how)
+    if color and image.dtype == np.uint16:
+        return to_eight_bits(np.asarray(image, np.uint16), mono16_max)
+    if color and image.dtype != np.uint8:
+        raise SourceError(f'{path} has samples of {image.dtype}', 'convert it to 8 or 16 bits')
+    result: NDArray[np.uint8] = image
+    return result
+
+
+def read_ids(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Class ids as the file has them.
+
+    Samples of a PNG of 1, 2 or 4 bits and indices of a palette stay what they are. An image of 16
+    bits whose ids fit into 8, and one whose channels are all equal, is one of 8-bit ids.
+
+    :returns: (H, W) uint8; (H, W) uint16 or (H, W, channels) of a file that has no such ids.
+    :raises SourceError: as read_image does, or when parts of it are transparent.
+    """
+    data = _read(path)
+    return ids_of(path, data, _decode(path, with_indices_as_palette(data), cv2.IMREAD_UNCHANGED))
+
+
+def read_palette(path: Path) -> NDArray[np.uint8] | None:
+    """Colours (n, 3) uint8 RGB of a PNG's palette; None for a file that has none.
+
+    :raises SourceError: when it cannot be read.
+    """
+    return palette_of(_read(path))
+
+
+def check_size(
+    path: Path, ids: NDArray[np.generic], frame_path: Path, shape: Sequence[int]
+) -> None:
+    """Refuse an annotation that was not made for its frame.
+
+    :param path: of the annotation `ids`.
+    :param shape: of the frame as read_image reads it, which turns it as EXIF says.
+    :raises SourceError: naming both sizes.
+    """
+    if ids.shape[:2] == tuple(shape[:2]):
+        return
+    sizes = [f'{s[1]}x{s[0]}' for s in (ids.shape, shape)]
+    how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    if _decode(frame_path, _read(frame_path), how).shape[:2] == ids.shape[:2]:
+        raise SourceError(
+            f'{path} is {sizes[0]}, as {frame_path} is stored; its EXIF orientation turns that '
+            f'frame to {sizes[1]}',
+            'turn the annotation as well, or take the orientation out of the frame '
+            '(exiftool -Orientation= FRAME)',
+        )
+    raise SourceError(
+        f'{path} is {sizes[0]}, its frame {sizes[1]}',
+        'frames and annotations must be of one size and the same release',
+    )
+
+
+def _read(path: Path) -> bytes:
     try:
         data = read_file(path, MAX_IMAGE_BYTES)
     except OSError as error:
@@ -148,7 +210,10 @@ def read_image(path: Path, color: bool = True, mono16_max: int = 0) -> NDArray[n
     for start, end in _ENDS.items():
         if data.startswith(start) and end not in data[-4096:]:
             raise SourceError(f'{path} is cut short ({len(data)} bytes)', 'copy it again')
-    how = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if color else cv2.IMREAD_UNCHANGED
+    return data
+
+
+def _decode(path: Path, data: bytes, how: int) -> NDArray[Any]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
     except cv2.error as error:
@@ -158,9 +223,5 @@ def read_image(path: Path, color: bool = True, mono16_max: int = 0) -> NDArray[n
         ) from error
     if image is None:
         raise SourceError(f'{path} is not a readable image ({len(data)} bytes)', 'copy it again')
-    if color and image.dtype == np.uint16:
-        return to_eight_bits(np.asarray(image, np.uint16), mono16_max)
-    if color and image.dtype != np.uint8:
-        raise SourceError(f'{path} has samples of {image.dtype}', 'convert it to 8 or 16 bits')
-    result: NDArray[np.uint8] = image
+    result: NDArray[Any] = image
     return result

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from linknet_ros.classes import ClassTable
 from linknet_ros.errors import ClassNameError, ParameterError
 from linknet_ros.frames.encode import encode_jpeg, encode_png
+from linknet_ros.inference.fitting import turned
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.products.colors import blend, colorize
 from linknet_ros.products.legend import OverlayLegend
@@ -89,38 +90,45 @@ class Products:
         result: Segmentation,
         wanted: Container[str],
         status: Callable[[], str] = str,
+        size: tuple[int, int] | None = None,
     ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Make the outputs of a frame, what planners read first.
 
-        Each is made when it is asked for, so that the one before is already sent.
+        Each is made when the caller takes it, so that the one before is already sent.
 
         :param frame: (H, W, 3) uint8 BGR.
         :param result: of the frame.
         :param wanted: names of the outputs to make, with '/compressed' for encoded ones.
         :param status: gives the line below the overlay; called only where that is made.
+        :param size: width and height of all but the overlay [px]; None for the frame's.
         :returns: names with (H, W) or (H, W, 3) BGR uint8, or (bytes,) of PNG or JPEG.
         """
+        sized = result if size is None else result.at_size(*size)
         for name in self._planes:
             if name in wanted:
-                yield name, self._plane(name, result)
+                yield name, self._plane(name, sized)
         # From here on what people read: no planner waits for an encoder.
         for name in self._planes:
             if name + COMPRESSED in wanted:
-                yield name + COMPRESSED, encode_png(self._plane(name, result))
+                yield name + COMPRESSED, encode_png(self._plane(name, sized))
         overlays = 'overlay' in wanted, 'overlay/compressed' in wanted
         encode_color = 'color/compressed' in wanted
         if not ('color' in wanted or encode_color or any(overlays)):
             return
-        colors = colorize(result.labels, self._palette)
+        colors = colorize(sized.labels, self._palette)
         if 'color' in wanted:
             yield 'color', colors
         if encode_color:
             yield 'color/compressed', encode_png(colors)
         if not any(overlays):
             return
+        if sized is not result:
+            colors = colorize(result.labels, self._palette)
+        # For people, so upright; all others match the frame pixel for pixel.
         overlay = blend(frame, colors, result.labels, self.settings.overlay_opacity)
+        overlay = turned(overlay, result.rotate)
         if self._legend is not None:
-            self._legend.draw(overlay, result.labels, status())
+            self._legend.draw(overlay, turned(result.labels, result.rotate), status())
         if overlays[0]:
             yield 'overlay', overlay
         if overlays[1]:

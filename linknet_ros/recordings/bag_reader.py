@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import IO, Any, cast
 
 from linknet_ros.errors import RecordingError, first_line
 from linknet_ros.recordings.storage import Channel, McapFile, SqliteFile
+from linknet_ros.system.temporary_folder import temporary_folder
 
 #: Storage by the suffix of its files.
 STORAGES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
@@ -139,7 +139,7 @@ class Recording:
         return parts
 
     def _open_file(self, file: Path) -> McapFile | SqliteFile:
-        with file.open('rb') as opened:  # what the system refuses is no damage
+        with file.open('rb') as opened:  # what the system refuses is not damage
             start = opened.read(len(_ROS1))
         if start == _ROS1 or file.suffix == '.bag':
             raise RecordingError(
@@ -157,10 +157,8 @@ class Recording:
 
     def _unpack(self, file: Path) -> Path:
         """Unpack a file into a folder that goes with this object."""
-        folder = self._stack.enter_context(
-            tempfile.TemporaryDirectory(prefix='linknet_ros_', ignore_cleanup_errors=True)
-        )
-        target = Path(folder) / file.with_suffix('').name
+        folder = self._stack.enter_context(temporary_folder())
+        target = folder / file.with_suffix('').name
         with file.open('rb') as packed, target.open('wb') as plain:
             try:
                 shutil.copyfileobj(_decoder(file, packed), plain, 1 << 20)

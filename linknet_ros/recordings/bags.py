@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import RecordingError
+from linknet_ros.ground.camera_info import SIZED, size_of
 from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.products.products import COMPRESSED as ENCODED
@@ -49,6 +50,7 @@ class BagJob:
     :param out: a name that ends with .mcap or .db3 becomes a file, any other a folder.
     :param topic: of the images, empty where the recording has only one.
     :param camera_info: topic, empty for the one beside the images.
+    :param depth: topic of depth, see CloudSettings.
     :param prefix: of the topics that are added.
     :param keep: original topics that are taken over, or (ALL,).
     :param compress: pack the output with zstd.
@@ -61,6 +63,7 @@ class BagJob:
     settings: Settings
     topic: str = ''
     camera_info: str = ''
+    depth: str = ''
     prefix: str = '/linknet'
     keep: tuple[str, ...] = ()
     compress: bool = False
@@ -90,11 +93,13 @@ def segment_recording(
         report.skipped = True
         return report
     with Recording(job.source) as recording:
-        topic = report.topic = _topic(job, recording)
+        topic = report.topic = image_topic(recording, job.topic, job.prefix)
+        messages = Messages(recording.distribution)
+        job = replace(job, settings=_with_label_size(job.settings, recording, messages))
         storage = STORAGES.get(job.out.suffix, recording.storage)
         kept, report.notes = _kept(job, recording, storage)
-        extras = Extras(job.settings, model.classes, recording, topic, job.camera_info)
-        counts = recording.survey({topic, *kept, *extras.sources})
+        extras = Extras(job.settings, model.classes, recording, topic, job.camera_info, job.depth)
+        counts = recording.survey({topic, *kept, *extras.sources, extras.depth})
         report.damage += recording.damage
         report.notes += recording.notes
         if not counts[topic]:
@@ -110,7 +115,6 @@ def segment_recording(
                 frames=counts[topic],
                 model=model,
             ) as worker:
-                messages = Messages(recording.distribution)
                 extras.read(messages)
                 about = about_run(job.settings, model.classes, report, job.source.name)
                 scene = open_scene(job.rerun, model.classes, part)
@@ -166,6 +170,10 @@ class _Run:
                     self._put(received, extras.of(task.header, received, task.result))
                 self._put(received, task.outputs)
                 progress(report.frames)
+            elif task.topic == extras.depth:
+                extras.take_depth(task.data)
+            for moment, name, message in extras.clouds():
+                self._put(moment, [(name, message)])
         self._put(received or 0, extras.last(received or 0, report))
 
     def _topics(self) -> Iterator[tuple[str, str, bool]]:
@@ -176,7 +184,7 @@ class _Run:
     def _tasks(self, kept: dict[str, Channel]) -> Iterator[_Passing]:
         topics, images = self.recording.topics, self.report.topic
         kind, settings = topics[images].kind, self.job.settings
-        for topic, received, data in self.recording.messages({images, *kept}):
+        for topic, received, data in self.recording.messages({images, *kept, self.extras.depth}):
             if topic == images:
                 yield _Frame(
                     topic, received, data, self.writer.messages, kind, settings, self.scene
@@ -227,11 +235,14 @@ class _Frame(_Passing):
         mono16_max = self._settings.inference.mono16_max
         found = self._messages.frame(self._kind, self.data, mono16_max)
         self.header = found.header
+        stamp = found.header.stamp
+        self.stamp = stamp.sec * 10**9 + stamp.nanosec
         return found.bgr
 
     def make(self, frame: NDArray[np.uint8], result: Segmentation, products: Products) -> None:
         # No times in the overlay: who goes on after a kill must write the same bytes.
-        for name, array in products.of(frame, result, self._settings.outputs):
+        size = self._settings.inference.label_size(frame.shape[1], frame.shape[0])
+        for name, array in products.of(frame, result, self._settings.outputs, size=size):
             if name.endswith(ENCODED):
                 message = self._messages.compressed(array, message_format(name), self.header)
             else:
@@ -243,34 +254,36 @@ class _Frame(_Passing):
             self.result = result
 
 
-def _topic(job: BagJob, recording: Recording) -> str:
+def image_topic(recording: Recording, wanted: str = '', prefix: str = '/linknet') -> str:
     """The topic of the images.
 
+    :param wanted: topic that a user names; empty for the only one.
+    :param prefix: of topics that this package wrote, which are not camera frames.
     :raises RecordingError: when it is not there, not clear, or not of ROS 2.
     """
-    own = f'{job.prefix}/'
+    own = f'{prefix}/'
     images = [name for name, channel in recording.topics.items() if _is_image(channel)]
     candidates = [name for name in images if not name.startswith(own)]
-    if job.topic:
-        if job.topic not in recording.topics:
+    if wanted:
+        if wanted not in recording.topics:
             there = ', '.join(images) or 'none'
-            raise RecordingError(f'no topic {job.topic} in {job.source} (images there: {there})')
-        candidates = [job.topic]
+            raise RecordingError(f'no topic {wanted} in {recording.path} (images there: {there})')
+        candidates = [wanted]
     readable = [name for name in candidates if recording.topics[name].kind in (IMAGE, COMPRESSED)]
     readable = [name for name in readable if recording.topics[name].encoding == 'cdr']
     if len(readable) > 1:
         raise RecordingError(
-            f'{job.source} has {len(readable)} image topics',
+            f'{recording.path} has {len(readable)} image topics',
             f'name one with --topic: {", ".join(readable)}',
         )
     if readable:
         return readable[0]
     if not candidates:
         found = ', '.join(recording.topics) or 'nothing'
-        raise RecordingError(f'no image topic in {job.source} (topics there: {found})')
+        raise RecordingError(f'no image topic in {recording.path} (topics there: {found})')
     channel = recording.topics[candidates[0]]
     raise RecordingError(
-        f'{channel.topic} in {job.source} is {channel}, not an image of ROS 2',
+        f'{channel.topic} in {recording.path} is {channel}, not an image of ROS 2',
         _WAYS_OUT.get(channel.encoding, _WAY_OUT) if _is_image(channel) else '',
     )
 
@@ -278,6 +291,32 @@ def _topic(job: BagJob, recording: Recording) -> str:
 def _is_image(channel: Channel) -> bool:
     """Whether a topic has images, be they of ROS 2 or not."""
     return re.split(r'\W', channel.kind)[-1] in ('Image', 'CompressedImage')
+
+
+def _with_label_size(settings: Settings, recording: Recording, messages: Messages) -> Settings:
+    """Settings with the size of the first message of labels_like, where that is set.
+
+    :raises RecordingError: when there is none.
+    """
+    like = settings.inference.labels_like
+    if not like:
+        return settings
+    channel = recording.topics.get(like)
+    if channel is None or channel.kind not in SIZED:
+        sized = ', '.join(name for name, c in recording.topics.items() if c.kind in SIZED)
+        raise RecordingError(
+            f'no Image, CameraInfo or PointCloud2 on {like} in {recording.path}',
+            f'name another one with --labels-like: {sized}',
+        )
+    recording.survey((like,))
+    read = (messages.read(channel.kind, data) for _, _, data in recording.messages((like,)))
+    size = next((found for message in read if message and (found := size_of(message))), None)
+    if size is None:
+        raise RecordingError(f'no message on {like} in {recording.path} has a width and a height')
+    return replace(
+        settings,
+        inference=replace(settings.inference, label_width=size[0], label_height=size[1]),
+    )
 
 
 def _kept(job: BagJob, recording: Recording, storage: str) -> tuple[dict[str, Channel], list[str]]:

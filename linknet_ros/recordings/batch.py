@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from linknet_ros.errors import LinknetError, RecordingError
+from linknet_ros.inference.model_file import ModelFile
+from linknet_ros.recordings.part_folder import is_done
 from linknet_ros.recordings.report import Report, exit_code
+from linknet_ros.recordings.scene import check_rerun
+from linknet_ros.recordings.settings import chosen_settings
 from linknet_ros.system.signals import before_end
 
 
@@ -51,10 +55,32 @@ def add_batch_arguments(parser: argparse.ArgumentParser) -> Any:
     return group
 
 
+def name_of(source: str) -> str:
+    """Of a source's output in --out-dir."""
+    return Path(source).resolve().name
+
+
+def prepare(
+    options: argparse.Namespace, sources: Sequence[str], name: Callable[[str], str] = name_of
+) -> tuple[list[tuple[str, Path]], dict[str, Any], ModelFile]:
+    """What a command line makes of its sources, before anything of them is read.
+
+    :param options: of add_batch_arguments and settings.add_arguments.
+    :param name: see pair_up.
+    :returns: sources with their outputs; fields that all their jobs have in common; the model.
+    :raises LinknetError: when something is in the way.
+    """
+    pairs = shard(sorted(pair_up(sources, options.out_dir, name)), *options.shard)
+    check_rerun(options.rerun, len(pairs))
+    settings, model = chosen_settings(options)
+    earlier = {'resume': options.resume, 'overwrite': options.overwrite}
+    for _, out in pairs:
+        is_done(out, **earlier)
+    return pairs, {'settings': settings, 'rerun': options.rerun, **earlier}, model
+
+
 def pair_up(
-    sources: Sequence[str],
-    out_dir: Path | None,
-    name: Callable[[str], str] = lambda source: Path(source).resolve().name,
+    sources: Sequence[str], out_dir: Path | None, name: Callable[[str], str] = name_of
 ) -> list[tuple[str, Path]]:
     """Sources with their outputs.
 

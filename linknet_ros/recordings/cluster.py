@@ -105,16 +105,22 @@ def _connect(address: str, cpus: int | None) -> Any:
             raise _no_cluster(address, error) from error
     # The workers' search path: where this package is, installed or in a checkout.
     here = {'PYTHONPATH': str(Path(__file__).parents[2])} if address == LOCAL else {}
-    try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level='ERROR',
-            runtime_env={'env_vars': here},
-            **({'include_dashboard': False, 'num_cpus': cpus} if address == LOCAL else {}),
-        )
-    except Exception as error:  # ConnectionError, ValueError, RuntimeError by version
-        raise _no_cluster(address, error) from error
+    options = {'include_dashboard': False, 'num_cpus': cpus} if address == LOCAL else {}
+    for tries_left in (2, 1, 0):
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level='ERROR',
+                runtime_env={'env_vars': here},
+                **options,
+            )
+            break
+        except Exception as error:  # ConnectionError, ValueError, RuntimeError by version
+            # A busy machine may not start its processes within the 30 s that Ray waits.
+            if not (tries_left and 'timed out during startup' in str(error)):
+                raise _no_cluster(address, error) from error
+            ray.shutdown()
     # Ray's own for SIGTERM ends with another exit code.
     restore_handlers()
     return ray

@@ -8,7 +8,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,10 @@ from linknet_ros.ground.camera_info import (
     camera_model_of,
     check_camera_info,
     fitted_matrices,
+    scaled_matrices,
 )
+from linknet_ros.ground.depth import DEPTH_TYPES, DepthPoints, StampMatcher, check_depth
+from linknet_ros.ground.labelled import fields_of, labelled
 from linknet_ros.ground.projector import GroundProjector, ProjectedGround
 from linknet_ros.ground.settings import GroundState
 from linknet_ros.inference.segmenter import Segmentation
@@ -36,6 +40,8 @@ KINDS = {
     'drivable_scan': 'sensor_msgs/msg/LaserScan',
     'drivable_cloud': 'sensor_msgs/msg/PointCloud2',
     'drivable_grid': 'nav_msgs/msg/OccupancyGrid',
+    'class_cost_grid': 'nav_msgs/msg/OccupancyGrid',
+    'labeled_cloud': 'sensor_msgs/msg/PointCloud2',
     'camera_info': 'sensor_msgs/msg/CameraInfo',
     'label_info': 'vision_msgs/msg/LabelInfo',
     'diagnostics': 'diagnostic_msgs/msg/DiagnosticArray',
@@ -53,12 +59,22 @@ _VISION = {
 _CAMERA_INFO = KINDS['camera_info']
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A frame that waits for its depth."""
+
+    header: Any
+    received: int
+    result: Segmentation
+    info: Any
+
+
 class Extras:
     """Makes these outputs of the frames of a recording, in their order.
 
     :param topic: of the images.
     :param camera_info: topic, or empty for the one beside the images.
-    :param frames: for messages about frames that have none of these outputs.
+    :param depth: topic of a depth image or an organised cloud; empty for none.
     :raises RecordingError: when the recording does not have what they need.
     :raises LinknetError: for settings of the ground that cannot work.
     """
@@ -70,6 +86,7 @@ class Extras:
         recording: Recording,
         topic: str,
         camera_info: str,
+        depth: str = '',
     ) -> None:
         self._wanted = settings.extras
         self._settings, self._classes = settings, classes
@@ -85,10 +102,21 @@ class Extras:
         self.scene: RerunScene | None = None
         #: Frames that these outputs are missing for, by reason.
         self._missing: Counter[str] = Counter()
+        self._lost = 0
         if {'camera_info', *GROUND} & set(self._wanted):
             self._camera_info_topic = _camera_info_topic(recording, topic, camera_info)
             self.sources = (self._camera_info_topic,)
-        if set(GROUND) & set(self._wanted):
+        #: Topic of the depth whose messages `take_depth` gets; empty for none.
+        self.depth = depth if 'labeled_cloud' in self._wanted else ''
+        self._matcher: StampMatcher[_Waiting, Any] = StampMatcher()
+        self._points = DepthPoints()
+        if self.depth:
+            _check_depth_topic(recording, depth)
+        #: Outputs that are projected to the ground.
+        self._projected = {name for name in GROUND if name in self._wanted} - (
+            {'labeled_cloud'} if self.depth else set()
+        )
+        if self._projected:
             drivable = settings.products.drivable_classes
             self._ground = GroundState.prepare(classes, settings.ground, drivable)
             if settings.ground.use_tf:
@@ -111,7 +139,7 @@ class Extras:
     def topics(self) -> Iterator[tuple[str, str, bool]]:
         """Name, type, and whether it is latched, of each."""
         for name in self._wanted:
-            grid = name == 'drivable_grid' and self._settings.ground.latched
+            grid = name.endswith('_grid') and self._settings.ground.latched
             yield name, KINDS[name], grid or name == 'label_info'
 
     def read(self, messages: Messages) -> None:
@@ -159,11 +187,44 @@ class Extras:
                 yield from self._ground_of(self._ground, header, info, result)
             except CalibrationError as error:
                 self._missing[str(error)] += 1
+        if self.depth:
+            moment = _nanoseconds(header.stamp)
+            self._matcher.add_frame(moment, _Waiting(header, received, result, info))
         if 'camera_info' in self._wanted:
-            yield 'camera_info', self._messages.write(info, _CAMERA_INFO)
+            size = self._settings.inference.label_size(width, height)
+            yield 'camera_info', self._messages.write(_scaled(info, *size), _CAMERA_INFO)
+
+    def take_depth(self, data: bytes) -> None:
+        """Take a message of the depth topic."""
+        message = self._messages.read(self._recording.topics[self.depth].kind, data)
+        if message is not None:
+            self._matcher.add_depth(_nanoseconds(message.header.stamp), message)
+
+    def clouds(self) -> Iterator[tuple[int, str, bytes]]:
+        """Labelled clouds that are complete by now: when their frame was received, and what."""
+        pairs, lost = self._matcher.matched()
+        self._lost += lost
+        for frame, depth in pairs:
+            try:
+                yield frame.received, *self._whole_cloud(frame, depth)
+            except CalibrationError as error:
+                self._missing[str(error)] += 1
+
+    def _whole_cloud(self, frame: _Waiting, depth: Any) -> tuple[str, bytes]:
+        header, result = frame.header, frame.result
+        height, width = result.labels.shape
+        check_depth(depth, self.depth, header.frame_id, width, height)
+        rectified = self._settings.ground.rectified
+        points = self._points.of(depth, partial(_scaled, frame.info), rectified)
+        sized = result.at_size(depth.width, depth.height)
+        own = header.frame_id if hasattr(depth, 'encoding') else depth.header.frame_id
+        based = self._types['std_msgs/msg/Header'](header.stamp, own)
+        return self._labelled_cloud(labelled(points, sized.labels, sized.confidence), based)
 
     def last(self, received: int, report: Report) -> Iterator[tuple[str, bytes]]:
         """What comes behind the last frame; adds to the report which outputs are missing."""
+        if lost := self._lost + len(self._matcher):
+            self._missing[f'no depth of their stamps on {self.depth}'] += lost
         report.damage += [
             f'{count} frames without {self._names()}: {reason}'
             for reason, count in self._missing.most_common()
@@ -179,6 +240,7 @@ class Extras:
             'segmented': report.segmented,
             'bad': sum(report.bad.values()),
             **{f'bad: {reason}': count for reason, count in report.bad.items()},
+            **{f'scene: {fault}': count for fault, count in report.scene.items()},
             **{f'damage {n}': line for n, line in enumerate(report.damage, 1)},
         }
         sound = not report.bad and not report.damage
@@ -251,8 +313,12 @@ class Extras:
             yield self._scan(ground, based)
         if 'drivable_cloud' in self._wanted:
             yield self._cloud(ground.points(), based)
+        if 'labeled_cloud' in self._projected:
+            yield self._labelled_cloud(ground.labelled_points(), based)
         if 'drivable_grid' in self._wanted:
-            yield self._grid(ground.cells(), state, based)
+            yield self._grid('drivable_grid', ground.cells(), state, based)
+        if 'class_cost_grid' in self._wanted:
+            yield self._grid('class_cost_grid', ground.cost_cells(), state, based)
 
     def _scan(self, ground: ProjectedGround, header: Any) -> tuple[str, bytes]:
         scan, ranges = ground.scan, ground.ranges()
@@ -285,7 +351,29 @@ class Extras:
             is_dense=True,
         )
 
-    def _grid(self, cells: NDArray[np.int8], state: GroundState, header: Any) -> tuple[str, bytes]:
+    def _labelled_cloud(self, points: NDArray[np.void], header: Any) -> tuple[str, bytes]:
+        field = self._types['sensor_msgs/msg/PointField']
+        datatypes = {'<f4': field.FLOAT32, '|u1': field.UINT8}
+        height, width = np.atleast_2d(points).shape
+        return self._made(
+            'labeled_cloud',
+            header=header,
+            height=height,
+            width=width,
+            fields=[
+                field(name, offset, datatypes[kind], 1)
+                for name, kind, offset in fields_of(points.dtype)
+            ],
+            is_bigendian=False,
+            point_step=points.dtype.itemsize,
+            row_step=points.dtype.itemsize * width,
+            data=np.frombuffer(np.ascontiguousarray(points).tobytes(), np.uint8),
+            is_dense=not np.isnan(points['x']).any(),
+        )
+
+    def _grid(
+        self, name: str, cells: NDArray[np.int8], state: GroundState, header: Any
+    ) -> tuple[str, bytes]:
         area, types = state.options.area, self._types
         corner = types['geometry_msgs/msg/Point'](*area.corner, state.options.plane_z)
         pose = types['geometry_msgs/msg/Pose'](
@@ -295,7 +383,7 @@ class Extras:
             header.stamp, area.resolution, area.columns, area.rows, pose
         )
         cells = np.ascontiguousarray(cells).reshape(-1)
-        return self._made('drivable_grid', header=header, info=info, data=cells)
+        return self._made(name, header=header, info=info, data=cells)
 
     def _header(self, moment: int, frame_id: str) -> Any:
         stamp = self._types['builtin_interfaces/msg/Time'](*divmod(moment, 10**9))
@@ -323,6 +411,30 @@ def _camera_info_topic(recording: Recording, topic: str, named: str) -> str:
         f'no camera_info on {wanted} in {recording.path} (there: {there})',
         'name its topic with --camera-info, or leave out the outputs that need it',
     )
+
+
+def _check_depth_topic(recording: Recording, topic: str) -> None:
+    """Check that a recording has depth on a topic.
+
+    :raises RecordingError: if not.
+    """
+    kinds = {name: channel.kind for name, channel in recording.topics.items()}
+    if kinds.get(topic) not in DEPTH_TYPES:
+        there = _listed(name for name, kind in kinds.items() if kind in DEPTH_TYPES)
+        raise RecordingError(
+            f'no Image or PointCloud2 on {topic} in {recording.path} (there: {there})',
+            'name another one with --depth',
+        )
+
+
+def _scaled(info: Any, width: int, height: int) -> Any:
+    """The camera info of the same field of view at another size."""
+    k, p = scaled_matrices(info, width, height)
+    return replace(info, width=width, height=height, k=k, p=p)
+
+
+def _nanoseconds(stamp: Any) -> int:
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ from linknet_ros.frames.files import (
 from linknet_ros.frames.video import Video, VideoWriter
 from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.inference.segmenter import Segmentation
+from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.products.products import COMPRESSED, Products
 from linknet_ros.recordings.batch import Update
 from linknet_ros.recordings.journal import fingerprint
@@ -68,6 +69,7 @@ class _Frame(Task):
     def __init__(self, name: str, at: float, wanted: tuple[str, ...]) -> None:
         super().__init__()
         self.name, self.at = name, at
+        self.inference = InferenceSettings()
         self._wanted = wanted
         #: Outputs by name: pixels for a video, encoded for a folder.
         self.outputs: list[tuple[str, NDArray[np.uint8]]] = []
@@ -77,7 +79,8 @@ class _Frame(Task):
         self.keep = False
 
     def make(self, frame: NDArray[np.uint8], result: Segmentation, products: Products) -> None:
-        for name, array in products.of(frame, result, self._wanted):
+        size = self.inference.label_size(frame.shape[1], frame.shape[0])
+        for name, array in products.of(frame, result, self._wanted, size=size):
             encoded = self.encode and not name.endswith(COMPRESSED)
             self.outputs.append((name, encode_png(array) if encoded else array))
         if self.keep:
@@ -85,15 +88,12 @@ class _Frame(Task):
 
 
 class _ImageFrame(_Frame):
-    #: Of 16-bit samples, see read_image.
-    mono16_max = 0
-
     def __init__(self, path: Path, at: float, wanted: tuple[str, ...]) -> None:
         super().__init__(path.name, at, wanted)
         self._path = path
 
     def frame(self) -> NDArray[np.uint8]:
-        return read_image(self._path, mono16_max=self.mono16_max)
+        return read_image(self._path, mono16_max=self.inference.mono16_max)
 
 
 class _VideoFrame(_Frame):
@@ -177,6 +177,8 @@ def segment_source(
         report.skipped = True
         return report
     source = _open(job.source)
+    if job.settings.inference.labels_like:
+        report.notes.append('labels_like is a topic, which only recordings have')
     with PartFolder(job.out, overwrite=job.overwrite) as part:
         made = part.fresh(job.out.name)
         model = model or load_model(job.settings.model)
@@ -190,6 +192,7 @@ def segment_source(
             report,
             frames=source.count,
             model=model,
+            alone=isinstance(source, _Images),
         ) as worker:
             for task in worker.run(_tasks(source, job, sink)):
                 if task.error is None:
@@ -220,25 +223,34 @@ def _tasks(source: _Images | _VideoFrames, job: FilesJob, sink: _Sink) -> Iterat
     for index, task in enumerate(source.tasks(job.settings.outputs)):
         task.encode = sink.encoded
         task.keep = job.rerun is not None
-        if isinstance(task, _ImageFrame):
-            task.mono16_max = job.settings.inference.mono16_max
+        task.inference = job.settings.inference
         if job.rate:
             task.at = index / job.rate
+        task.stamp = round(1e9 * task.at)
         yield task
 
 
-def _open(text: str) -> _Images | _VideoFrames:
+def images_or_video(text: str) -> list[Path] | Video:
+    """The files that a source names, see FilesJob: images, or a video.
+
+    :raises SourceError: when there is nothing to read.
+    """
     path = Path(text)
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
-        return _Images([path])
+        return [path]
     if glob.has_magic(text) and not path.exists():
         found = (Path(name) for name in glob.glob(text, recursive=True))
         paths = sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
             raise SourceError(f"no image matches '{text}' ({', '.join(IMAGE_SUFFIXES)})")
-        return _Images(paths)
+        return paths
     source = open_files(text)
-    return _VideoFrames(source.video) if isinstance(source, VideoSource) else _Images(source.paths)
+    return source.video if isinstance(source, VideoSource) else source.paths
+
+
+def _open(text: str) -> _Images | _VideoFrames:
+    found = images_or_video(text)
+    return _VideoFrames(found) if isinstance(found, Video) else _Images(found)
 
 
 def _sink(job: FilesJob, made: Path, rate: float) -> _Sink:

@@ -27,6 +27,7 @@ class Report:
     :param frames: read.
     :param segmented: of these.
     :param bad: frames that could not be used, by reason.
+    :param scene: segmented frames in which the scene check found a fault, by what it is.
     :param resumed: frames whose result an earlier run had left.
     :param kept: messages that were taken over as they were.
     :param damage: what is wrong with the source as a whole, a line each.
@@ -41,6 +42,7 @@ class Report:
     frames: int = 0
     segmented: int = 0
     bad: Counter[str] = field(default_factory=Counter)
+    scene: Counter[str] = field(default_factory=Counter)
     resumed: int = 0
     kept: int = 0
     damage: list[str] = field(default_factory=list)
@@ -69,14 +71,9 @@ class Report:
         parts = [f'{self.frames} frames read', f'{self.segmented} segmented']
         if self.resumed:
             parts[-1] += f' ({self.resumed} by an earlier run)'
-        number = sum(self.bad.values())
-        if number:
-            reasons = [f'{n} x {reason}' for reason, n in self.bad.most_common(_SHOWN)]
-            if len(self.bad) > _SHOWN:
-                reasons.append(f'{len(self.bad) - _SHOWN} more reasons')
-            parts.append(f'{number} bad ({"; ".join(reasons)})')
-        else:
-            parts.append('0 bad')
+        parts.append(f'{sum(self.bad.values())} bad{_reasons(self.bad)}')
+        if self.scene:
+            parts.append(f'{sum(self.scene.values())} not believed{_reasons(self.scene)}')
         if self.kept:
             parts.append(f'{self.kept} other messages kept')
         if self.damage:
@@ -87,7 +84,16 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for json.dump."""
-        return asdict(self) | {'bad': dict(self.bad), 'complete': self.complete}
+        counts = {'bad': dict(self.bad), 'scene': dict(self.scene)}
+        return asdict(self) | counts | {'complete': self.complete}
+
+
+def _reasons(counts: Counter[str]) -> str:
+    """The most frequent ones, in brackets."""
+    reasons = [f'{n} x {reason}' for reason, n in counts.most_common(_SHOWN)]
+    if len(counts) > _SHOWN:
+        reasons.append(f'{len(counts) - _SHOWN} more reasons')
+    return f' ({"; ".join(reasons)})' if reasons else ''
 
 
 def about_run(

@@ -1,9 +1,9 @@
 """Segments recordings of rosbag2: segment_bag IN OUT, or segment_bag IN... --out-dir DIR.
 
-Every frame of the image topic goes through the network once; labels, overlay and what else is
-asked for go into a new recording, with the stamp and frame_id of the frame and the time at which
-the frame was received. Exits with 0 when all could be used; 3 when the output is there, but the
-recording was damaged or had bad frames; 1 when an output is missing.
+Every frame of the image topic goes through the network once; labels, overlay and any other
+chosen outputs go into a new recording, with the stamp and frame_id of the frame and the time at
+which the frame was received. Exits with 0 when all could be used; 3 when the output is there, but
+the recording was damaged or had bad frames; 1 when an output is missing.
 """
 
 from __future__ import annotations
@@ -14,22 +14,18 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from linknet_ros.inference.model_file import ModelFile
 from linknet_ros.recordings.bag_messages import need_rosbags
-from linknet_ros.recordings.bags import ALL, BagJob, segment_recording
+from linknet_ros.recordings.bags import BagJob, segment_recording
 from linknet_ros.recordings.batch import (
     add_batch_arguments,
     bar,
-    pair_up,
+    prepare,
     run_command,
     run_each,
-    shard,
 )
 from linknet_ros.recordings.cluster import LOCAL, run_on_ray
-from linknet_ros.recordings.part_folder import is_done
 from linknet_ros.recordings.report import Report
-from linknet_ros.recordings.scene import check_rerun
-from linknet_ros.recordings.settings import add_arguments, chosen_settings, parse
+from linknet_ros.recordings.settings import add_arguments, parse
 from linknet_ros.system.settings import comma_separated
 
 #: Names that ROS allows for a topic.
@@ -83,37 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _jobs(options: argparse.Namespace) -> tuple[list[BagJob], ModelFile]:
-    """One job per recording, and the model of all.
-
-    :raises LinknetError: when something is in the way, before anything is read.
-    """
-    need_rosbags()
-    pairs = shard(sorted(pair_up(options.bags, options.out_dir)), *options.shard)
-    check_rerun(options.rerun, len(pairs))
-    settings, model = chosen_settings(options)
-    jobs = []
-    for source, out in pairs:
-        job = BagJob(
-            source=Path(source),
-            out=out,
-            settings=settings,
-            topic=options.topic,
-            camera_info=options.camera_info,
-            prefix=options.prefix,
-            keep=(ALL,) if options.keep == (ALL,) else options.keep,
-            compress=options.compress,
-            rerun=options.rerun,
-            resume=options.resume,
-            overwrite=options.overwrite,
-        )
-        is_done(out, resume=options.resume, overwrite=options.overwrite)
-        jobs.append(job)
-    return jobs, model
-
-
 def _reports(options: argparse.Namespace) -> Iterator[Report]:
-    jobs, model = _jobs(options)
+    need_rosbags()
+    pairs, common, model = prepare(options, options.bags)
+    names = ('topic', 'camera_info', 'depth', 'prefix', 'keep', 'compress')
+    common |= {name: getattr(options, name) for name in names}
+    jobs = [BagJob(Path(source), out, **common) for source, out in pairs]
     if options.ray is None:
         yield from run_each(jobs, partial(segment_recording, model=model))
         return

@@ -13,12 +13,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from linknet_ros.recordings.batch import add_batch_arguments, pair_up, run_command, run_each, shard
+from linknet_ros.recordings.batch import add_batch_arguments, prepare, run_command, run_each
 from linknet_ros.recordings.files import FilesJob, segment_source
-from linknet_ros.recordings.part_folder import is_done
 from linknet_ros.recordings.report import Report
-from linknet_ros.recordings.scene import check_rerun
-from linknet_ros.recordings.settings import add_arguments, chosen_settings, parse
+from linknet_ros.recordings.settings import add_arguments, parse
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -52,23 +50,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _reports(options: argparse.Namespace) -> Iterator[Report]:
-    pairs = shard(sorted(pair_up(options.sources, options.out_dir, _name)), *options.shard)
-    check_rerun(options.rerun, len(pairs))
-    settings, model = chosen_settings(options)
-    jobs = []
-    for source, out in pairs:
-        is_done(out, resume=options.resume, overwrite=options.overwrite)
-        jobs.append(
-            FilesJob(
-                source,
-                out,
-                settings,
-                rate=options.rate,
-                rerun=options.rerun,
-                resume=options.resume,
-                overwrite=options.overwrite,
-            )
-        )
+    pairs, common, model = prepare(options, options.sources, _name)
+    jobs = [FilesJob(source, out, rate=options.rate, **common) for source, out in pairs]
     return run_each(jobs, partial(segment_source, model=model))
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from linknet_ros.errors import ParameterError, first_line
-from linknet_ros.ground.settings import GroundSettings
+from linknet_ros.ground.settings import CloudSettings, GroundSettings
 from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.products.products import NAMES, ProductSettings, chosen
 from linknet_ros.system.arguments import size
-from linknet_ros.system.package_files import package_file, shipped_model
+from linknet_ros.system.package_files import model_path
 from linknet_ros.system.settings import (
     add_options,
     checked,
@@ -26,11 +26,17 @@ from linknet_ros.system.settings import (
 )
 
 #: Outputs of the ground, and all that are not pictures; only recordings have them.
-GROUND = ('drivable_grid', 'drivable_scan', 'drivable_cloud')
+GROUND = (
+    *('drivable_grid', 'drivable_scan', 'drivable_cloud'),
+    *('class_cost_grid', 'labeled_cloud'),
+)
 EXTRAS = (*GROUND, 'camera_info', 'label_info', 'diagnostics')
 
 #: Parameters of the node that a parameter file may have and nothing here depends on.
-_OF_THE_NODE = ('autostart', 'image_transport', 'max_age', 'tensorrt.', 'use_sim_time', 'qos_')
+_OF_THE_NODE = (
+    *('autostart', 'cameras', 'image_', 'camera_info_topic', 'max_rate', 'max_age'),
+    *('merge_timeout', 'tensorrt.', 'use_sim_time', 'qos_'),
+)
 
 
 @dataclass(frozen=True)
@@ -113,9 +119,15 @@ def add_arguments(parser: argparse.ArgumentParser, outputs: str, *, extras: bool
         metavar='FILE',
         help='parameter file of the node (YAML), for what no option says otherwise',
     )
+    group.add_argument(
+        '--params-camera', metavar='NAME', help='which one, if --params is of several cameras'
+    )
     shown = ('drivable_classes', 'overlay_opacity', 'overlay_legend', 'jpeg_quality')
     add_options(group, ProductSettings, *shown)
     add_options(group, InferenceSettings, 'min_confidence', 'mono16_max')
+    add_options(group, InferenceSettings, 'scene_check', 'frozen_frames', 'temporal_filter')
+    sizes = ('label_width', 'label_height', *(('labels_like',) if extras else ()))
+    add_options(group, InferenceSettings, *sizes)
     group = parser.add_argument_group('with what')
     add_options(group, InferenceSettings, 'model', 'backend', 'precision', 'threads')
     group.add_argument(
@@ -132,7 +144,8 @@ def add_arguments(parser: argparse.ArgumentParser, outputs: str, *, extras: bool
         help='write a file for the Rerun viewer as well (needs rerun-sdk; one input only)',
     )
     if extras:
-        group = parser.add_argument_group('ground, for drivable_grid, drivable_scan and _cloud')
+        group = parser.add_argument_group('ground, for grids, drivable_scan and clouds')
+        add_options(group, CloudSettings)
         add_options(group, GroundSettings, prefix='ground.')
     group = parser.add_argument_group('after an earlier run')
     group.add_argument(
@@ -148,18 +161,20 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument('--params', type=Path)
-    path = first.parse_known_args(arguments)[0].params
-    if path is not None:
+    first.add_argument('--params-camera')
+    given = first.parse_known_args(arguments)[0]
+    if given.params is not None:
         try:
-            parser.set_defaults(**_parameters(path))
+            parser.set_defaults(**_parameters(given.params, given.params_camera))
         except ParameterError as error:
             sys.exit(f'{parser.prog}: {error}')
     return parser.parse_args(arguments)
 
 
-def _parameters(path: Path) -> dict[str, Any]:
+def _parameters(path: Path, camera: str | None) -> dict[str, Any]:
     """Values of options from a parameter file of the node.
 
+    :param camera: whose own values count before the common ones.
     :raises ParameterError: for a file that cannot be read, and a parameter that the node does not
         have.
     """
@@ -177,7 +192,11 @@ def _parameters(path: Path) -> dict[str, Any]:
             f'{path} is not a parameter file ({first_line(error)})',
             'write it as config/camvid.yaml is',
         ) from error
-    kinds = ((InferenceSettings, ''), (ProductSettings, ''), (GroundSettings, 'ground.'))
+    parameters = _of_camera(parameters, camera, path)
+    kinds = (
+        *((InferenceSettings, ''), (ProductSettings, ''), (CloudSettings, '')),
+        (GroundSettings, 'ground.'),
+    )
     known = {about.name: about for kind, prefix in kinds for about in settings_of(kind, prefix)}
     values = {}
     for name, value in parameters.items():
@@ -190,6 +209,23 @@ def _parameters(path: Path) -> dict[str, Any]:
     if 'network_width' in values or 'network_height' in values:
         values['network_size'] = (values.get('network_width', 0), values.get('network_height', 0))
     return values
+
+
+def _of_camera(parameters: dict[str, Any], camera: str | None, path: Path) -> dict[str, Any]:
+    """The parameters of one of several cameras.
+
+    :raises ParameterError: when it must be named, or has another name.
+    """
+    cameras = [name for name in parameters.get('cameras', ()) if name]
+    if not cameras and camera is None:
+        return parameters
+    if camera not in cameras:
+        wrong = f"no camera '{camera}' in {path}" if camera else f'{path} is of several cameras'
+        fix = f'use --params-camera {", ".join(cameras)}' if cameras else 'leave it out'
+        raise ParameterError(wrong, fix)
+    common = {n: v for n, v in parameters.items() if n.partition('.')[0] not in cameras}
+    own = {n.partition('.')[2]: v for n, v in parameters.items() if n.startswith(f'{camera}.')}
+    return common | own
 
 
 def _flat(parameters: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -209,7 +245,7 @@ def chosen_settings(options: argparse.Namespace) -> tuple[Settings, ModelFile]:
     :raises LinknetError: for a model that cannot be used, or an output or class that it does not
         have.
     """
-    model = load_model(options.model or package_file(shipped_model(options.precision)))
+    model = load_model(model_path(options.model, options.precision))
     width, height = options.network_size
     values = vars(options) | {'network_width': width, 'network_height': height}
     inference = made_of(InferenceSettings, values)

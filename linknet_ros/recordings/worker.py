@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError, ModelError, SourceError
+from linknet_ros.inference.frame_sequence import FrameSequence
 from linknet_ros.inference.model_file import ModelFile, load_model
+from linknet_ros.inference.scene_check import look_at
 from linknet_ros.inference.segmenter import Inferred, Segmentation, Segmenter
 from linknet_ros.products.products import Products
 from linknet_ros.recordings.journal import ResultJournal
@@ -51,6 +54,10 @@ class Task:
         self.error: FrameError | SourceError | None = None
         #: Seconds of each stage.
         self.seconds: dict[str, float] = {}
+        #: Of the frame [ns], from `frame` on; 0: it has none.
+        self.stamp = 0
+        #: Why the frame is not believed, see FrameSequence.
+        self.fault = ''
 
     def frame(self) -> NDArray[np.uint8]:
         """Decode the frame, (H, W, 3) uint8 BGR.
@@ -78,6 +85,7 @@ class OfflineWorker:
     :param report: counts are added here.
     :param frames: number of frames that are expected, which decides how many are in work at once.
     :param model: the file of the settings, read already; None: it is read here.
+    :param alone: the frames are pictures that have nothing to do with each other.
     :raises LinknetError: when model, back end or journal cannot be used.
     """
 
@@ -90,12 +98,16 @@ class OfflineWorker:
         *,
         frames: int = 0,
         model: ModelFile | None = None,
+        alone: bool = False,
     ) -> None:
         model = model or load_model(settings.model)
         if model.sha256 != settings.sha256:
             raise ModelError(f'{model.path} has changed since the run began', 'copy it again')
         self._settings = settings
         self._report = report
+        self._model = model
+        self._sequence = FrameSequence(alone=alone)
+        self._turns = _Turns()
         cores = settings.inference.threads or len(os.sched_getaffinity(0))
         number = max(1, min(cores, _MOST, frames // _WORTH))
         self._segmenters: list[Segmenter] = []
@@ -165,6 +177,8 @@ class OfflineWorker:
         self._report.resumed += resumed()
         if task.is_frame:
             self._report.frames += 1
+            if task.fault:
+                self._report.scene[task.fault] += 1
             if task.error is None:
                 self._report.segmented += 1
             else:
@@ -177,11 +191,14 @@ class OfflineWorker:
         try:
             frame = task.frame()
             decoded = time.perf_counter()
-            result, resumed = self._segment(frame, index)
+            result, resumed = self._segment(task, frame, index)
             segmented = time.perf_counter()
         except (FrameError, SourceError) as error:
             task.error = error
             return False
+        finally:
+            # Whatever became of it: the frames behind it must not wait for ever.
+            self._turns.end(index)
         products = self._products.get()
         try:
             task.make(frame, result, products)
@@ -196,22 +213,52 @@ class OfflineWorker:
         }
         return resumed
 
-    def _segment(self, frame: NDArray[np.uint8], index: int) -> tuple[Segmentation, bool]:
+    def _segment(
+        self, task: Task, frame: NDArray[np.uint8], index: int
+    ) -> tuple[Segmentation, bool]:
+        settings = self._settings.inference
         segmenter = self._idle.get()
         try:
-            fitted = segmenter.fit(frame)
+            fitted = segmenter.fit(frame, settings.rotate)
+            look = look_at(fitted) if settings.scene_check != 'off' else None
             known = self._journal.get(index)
             if known is None:
                 inferred = segmenter.infer(fitted)
-                # Before finish, which changes the labels.
+                # Before what changes the labels.
                 self._journal.put(index, inferred.labels, inferred.confidence)
             else:
                 inferred = Inferred(fitted.fitter, *known)
-            result = segmenter.finish(inferred, self._settings.inference.min_confidence)
         finally:
             self._idle.put(segmenter)
-        return result, known is not None
+        self._turns.wait(index)
+        task.fault = self._sequence.take(self._model, look, inferred, task.stamp, settings)
+        self._turns.end(index)
+        return segmenter.finish(inferred, settings.min_confidence), known is not None
 
     def _close_segmenters(self) -> None:
         for segmenter in self._segmenters:
             segmenter.close()
+
+
+class _Turns:
+    """Lets threads do one thing in the order of the frames, each of which has a turn."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._next = 0
+        self._ended: set[int] = set()
+
+    def wait(self, index: int) -> None:
+        """Return when all frames before have ended their turns."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._next == index)
+
+    def end(self, index: int) -> None:
+        """End a frame's turn, also one that was not waited for; a second time changes nothing."""
+        with self._condition:
+            if index >= self._next:
+                self._ended.add(index)
+            while self._next in self._ended:
+                self._ended.remove(self._next)
+                self._next += 1
+            self._condition.notify_all()

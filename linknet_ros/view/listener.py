@@ -19,7 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from linknet_ros.errors import FrameError, LinknetError, first_line
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.ros.images import SUFFIX, image_to_bgr
-from linknet_ros.system.package_files import package_file, shipped_model
+from linknet_ros.system.package_files import model_path
 from linknet_ros.view.board import Board
 from linknet_ros.view.pictures import Picture, frame_jpeg, grid_png
 from linknet_ros.view.remote_parameters import RemoteParameters
@@ -229,8 +229,7 @@ class _Legend:
         """Show the legend for the node's parameters; reads nothing if they are unchanged."""
         if 'model' not in values and not self._model:
             return
-        path = self._model or values['model']
-        path = path or str(package_file(shipped_model(values.get('precision', ''))))
+        path = str(model_path(self._model or values['model'], values.get('precision', '')))
         legend = (path, tuple(name for name in values.get('drivable_classes', ()) if name))
         if legend != self._shown:
             self._shown = legend

@@ -20,15 +20,17 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, Point
 from std_msgs.msg import Header
 
 from linknet_ros.errors import CalibrationError, FrameError, LinknetError
+from linknet_ros.ground.camera_info import scaled_matrices
 from linknet_ros.ground.mount import Mount
 from linknet_ros.ground.settings import GroundSettings
+from linknet_ros.inference.fitting import nearest
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.products.rerun_scene import RerunScene
 from linknet_ros.ros.camera import TfMounts
 from linknet_ros.ros.images import image_to_bgr
 from linknet_ros.ros.parameters import declare
 from linknet_ros.ros.process import ros_process
-from linknet_ros.system.package_files import package_file, shipped_model
+from linknet_ros.system.package_files import model_path
 from linknet_ros.system.settings import Setting
 from linknet_ros.view.remote_parameters import RemoteParameters
 
@@ -78,6 +80,8 @@ class RerunNode(Node):
         self._ground = GroundSettings()
         self._tf: TfMounts | None = None
         self._camera: Any = None
+        #: Width and height of the picture.
+        self._size: tuple[int, int] | None = None
         #: What has been shown so far, by the names of topics, and 'stages'.
         self.shown: set[str] = set()
         #: For whoever spins this node to raise: what a callback found out.
@@ -113,8 +117,8 @@ class RerunNode(Node):
         if self._scene is not None or 'model' not in values:
             return
         try:
-            path = self._values['model'] or values['model']
-            path = path or package_file(shipped_model(values.get('precision', '')))
+            given = self._values['model'] or values['model']
+            path = model_path(given, values.get('precision', ''))
             scene = RerunScene(load_model(path).classes)
             if self._values['save']:
                 scene.save(Path(self._values['save']))
@@ -173,10 +177,13 @@ class RerunNode(Node):
             self.get_logger().warning(str(error), throttle_duration_sec=5.0)
             return
         self._scene.at(_nanoseconds(message.header))
+        self._size = bgr.shape[1], bgr.shape[0]
         self._scene.picture(bgr)
 
     def _on_labels(self, scene: RerunScene, message: Image) -> None:
-        scene.labels(_plane(message))
+        # The picture is not known yet, or has the same size, unless label_width is set.
+        size = self._size or (message.width, message.height)
+        scene.labels(nearest(_plane(message), *size))
 
     def _on_confidence(self, scene: RerunScene, message: Image) -> None:
         scene.confidence(_plane(message))
@@ -190,7 +197,8 @@ class RerunNode(Node):
                 mount = self._ground.mount()
         except CalibrationError as error:
             self.get_logger().info(f'the camera stands at the origin: {error}', once=True)
-        scene.camera(np.array(message.k), (message.width, message.height), mount)
+        size = self._size or (message.width, message.height)
+        scene.camera(scaled_matrices(message, *size)[0], size, mount)
 
     def _on_grid(self, scene: RerunScene, message: OccupancyGrid) -> None:
         info, at = message.info, message.info.origin.position

@@ -113,14 +113,40 @@ def test_labels_lie_beside_the_folder(folder, annotations):
 
 
 @pytest.mark.parametrize(
-    'picture', [PIXELS, LABELS.astype(np.uint16), LABELS[:1]], ids=['color', '16-bit', 'size']
+    ('picture', 'message'),
+    [
+        (PIXELS, "uint8 (2, 3, 3), expected 8 bits of its frame's size (2, 3)"),
+        (LABELS * np.uint16(2), "uint16 (2, 3), expected 8 bits of its frame's size (2, 3)"),
+        (LABELS[:1], 'a.png is 3x1, its frame 3x2'),
+    ],
+    ids=['color', '16-bit', 'size'],
 )
-def test_annotation_that_holds_no_ids(folder, annotations, picture):
+def test_annotation_that_holds_no_ids(folder, annotations, picture, message):
     write(folder / 'a.png')
     write(annotations / 'a.png', picture)
     (error,) = open_files(str(folder)).frames()
     assert isinstance(error, SourceError)
-    assert "expected 8 bits of its frame's size (2, 3)" in str(error)
+    assert message in str(error)
+
+
+def with_orientation(path, orientation):
+    """Write a JPEG of 3x2 pixels that EXIF says is to be turned."""
+    entry = struct.pack('>HHHIHHHI', 1, 0x112, 3, 1, orientation, 0, 0, 0)
+    exif = b'Exif\0\0MM\0*\0\0\0\x08' + entry
+    data = encoded('.jpg', PIXELS)
+    path.write_bytes(data[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + data[2:])
+
+
+def test_frame_that_exif_turns(folder, annotations):
+    with_orientation(folder / 'a.JPG', 6)
+    write(annotations / 'a.PNG', np.ascontiguousarray(np.rot90(LABELS, -1)))
+    (frame,) = open_files(str(folder)).frames()
+    assert frame.bgr.shape == (3, 2, 3)
+    np.testing.assert_array_equal(frame.labels, np.rot90(LABELS, -1))
+    write(annotations / 'a.PNG', LABELS)
+    (error,) = open_files(str(folder)).frames()
+    assert 'a.PNG is 3x2, as ' in str(error)
+    assert 'a.JPG is stored; its EXIF orientation turns that frame to 2x3; turn the' in str(error)
 
 
 @pytest.mark.parametrize(

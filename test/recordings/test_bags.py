@@ -162,6 +162,20 @@ def test_size_of_the_frame_and_confidence(bags, frames, job, settings):
         assert {*np.unique(message.data)} == {0, 1, 2, UNLABELED}
 
 
+def test_labels_like_a_topic(bags, frames, job, settings):
+    images = frames(2)
+    like = replace(settings, inference=replace(ON, labels_like='/depth'))
+    depth = [('/depth', at(1) + 5, bags.image(np.zeros((32, 48), np.uint8), 1, 'mono8'))]
+    drawn = list(drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    bags.write(job.source, [*drawn, *depth])
+    assert segment_recording(replace(job, topic=IMAGE, settings=like)).complete
+    for (_, message), frame in zip(bags.read(job.out)['/linknet/labels'], images, strict=True):
+        np.testing.assert_array_equal(pixels(message), frame.argmax(2)[1::2, 1::2])
+    wrong = replace(like, inference=replace(ON, labels_like=CHATTER))
+    with pytest.raises(RecordingError, match=f'no Image.* on /chatter .*: {IMAGE}, /depth'):
+        segment_recording(replace(job, topic=IMAGE, settings=wrong, overwrite=True))
+
+
 @pytest.mark.parametrize('source', ['in.mcap', 'in.db3'])
 @pytest.mark.parametrize(
     ('keep', 'expected'), [((ALL,), {IMAGE, CHATTER}), ((CHATTER,), {CHATTER}), ((), set())]

@@ -10,10 +10,9 @@ from linknet_ros.errors import LinknetError, RecordingError
 from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.recordings.bags import BagJob, segment_recording
 from linknet_ros.recordings.cluster import LOCAL, run_on_ray
-from linknet_ros.recordings.report import Report
 from linknet_ros.recordings.settings import Settings
 
-NAMES = ('a.mcap', 'b.mcap', 'c.mcap')
+NAMES, FAULTS = ('a.mcap', 'b.mcap', 'c.mcap'), ('mistake', 'full')
 
 
 @pytest.fixture(autouse=True)
@@ -47,57 +46,49 @@ def single_run(jobs, tmp_path):
     return made
 
 
-def test_same_as_a_single_run_though_a_task_is_killed(jobs, tmp_path):
-    """Of b.mcap the first try is killed in its midst, of c.mcap the disk fails once."""
-    marks = tmp_path / 'marks'
-    marks.mkdir()
+def test_faults_of_the_cluster_and_of_the_user(jobs, tmp_path):
+    """Of b.mcap the first try is killed in its midst, of c.mcap the disk fails once.
+
+    A user's mistake is not tried again, and a fault that stays is given up; the others go on.
+    """
+    tries, whole = tmp_path / 'tries', jobs[:3]
 
     def work(job):
-        first = not (marks / job.out.name).exists()
-        (marks / job.out.name).touch()
+        name = job.out.name
+        with tries.open('a') as file:
+            file.write(name)
+        first = tries.read_text().count(name) == 1
+        if name == 'mistake':
+            raise RecordingError('no topic /x')
+        if name == 'full':
+            raise OSError(28, 'No space left on device')
 
         def progress(done, total):
-            if first and done == 5 and job.out.name == 'b.mcap':
+            if first and done == 5 and name == 'b.mcap':
                 os.kill(os.getpid(), signal.SIGKILL)
-            if first and done == 5 and job.out.name == 'c.mcap':
+            if first and done == 5 and name == 'c.mcap':
                 raise OSError(5, 'Input/output error')
 
         return segment_recording(job, progress)
 
+    jobs = [*jobs, *(BagJob(tmp_path / n, tmp_path / n, jobs[0].settings) for n in FAULTS)]
     reports = {r.source: r for r in run_on_ray(jobs, LOCAL, cpus=2, work=work)}
     assert {source: (r.error, r.segmented, r.resumed) for source, r in reports.items()} == {
         str(tmp_path / 'a.mcap'): ('', 8, 0),
+        # A try always goes on where another ended.
         str(tmp_path / 'b.mcap'): ('', 8, 5),
         str(tmp_path / 'c.mcap'): ('', 8, 5),
+        str(tmp_path / 'mistake'): ('no topic /x', 0, 0),
+        str(tmp_path / 'full'): (
+            '4 tries failed, the last with OSError: [Errno 28] No space left on device; go on '
+            'with --resume',
+            *(0, 0),
+        ),
     }
+    counts = [tries.read_text().count(name) for name in (*NAMES, *FAULTS)]
+    assert counts == [1, 2, 2, 1, 4]
     made = {path.name: path.read_bytes() for path in (tmp_path / 'ray').iterdir()}
-    assert made == single_run(jobs, tmp_path)
-
-
-def test_what_cannot_be_mended(jobs, tmp_path):
-    """A user's mistake is not tried again; a fault that stays is given up, the others go on."""
-    tries = tmp_path / 'tries'
-
-    def work(job):
-        with tries.open('a') as file:
-            file.write(job.out.name)
-        if job.out.name == 'a.mcap':
-            raise RecordingError('no topic /x')
-        if job.out.name == 'b.mcap':
-            raise OSError(28, 'No space left on device')
-        return Report('', '', frames=int(job.resume))
-
-    reports = {r.source: r for r in run_on_ray(jobs, LOCAL, cpus=2, work=work)}
-    errors = [reports[str(tmp_path / name)].error for name in NAMES]
-    assert errors == [
-        'no topic /x',
-        '4 tries failed, the last with OSError: [Errno 28] No space left on device; go on with '
-        '--resume',
-        '',
-    ]
-    assert [tries.read_text().count(name) for name in NAMES] == [1, 4, 1]
-    # A try always goes on where another ended.
-    assert reports[str(tmp_path / 'c.mcap')].frames == 1
+    assert made == single_run(whole, tmp_path)
 
 
 def test_no_cluster(jobs):

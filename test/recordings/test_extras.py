@@ -183,7 +183,7 @@ def test_frames_without_a_place_are_counted(run, made):
     assert len(found['labels']) == 3
     assert not report.complete
     (line,) = report.damage
-    assert line.startswith('2 frames without drivable_grid, drivable_scan, drivable_cloud: tf')
+    assert line.startswith(f'2 frames without {", ".join(GROUND)}: tf of the recording')
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,15 @@ def test_folder(job, images, class_table):
     assert not job.out.with_name('out.part').exists()
 
 
+def test_another_size(job, images):
+    inference = replace(ON, label_width=48, labels_like='/depth')
+    report = segment_source(replace(job, settings=replace(job.settings, inference=inference)))
+    assert report.notes == ['labels_like is a topic, which only recordings have']
+    labels = read(job.out / 'labels' / 'a.png')
+    np.testing.assert_array_equal(labels, images['a.png'].argmax(2)[1::2, 1::2])
+    assert read(job.out / 'overlay' / 'a.png').shape == (64, 96, 3)
+
+
 def test_outputs(job, images, model):
     names = ('masks/car', 'confidence', 'overlay/compressed', 'labels/compressed')
     segment_source(replace(job, settings=Settings.of(model, names, ON)))
@@ -139,6 +148,23 @@ def test_video_to_video(job, tmp_path, class_table, rate, expected):
     for index, picture in enumerate(shown):
         color = class_table.palette_bgr()[index]
         assert np.abs(picture.astype(int) - color).max() < 12
+
+
+def test_images_of_a_camera_that_is_mounted_turned(job, frames, tmp_path):
+    """Labels lie as the image does, the overlay is upright."""
+    # Blocks, since what is turned has to be scaled.
+    frame = frames(1, 6, 4)[0].repeat(16, 0).repeat(16, 1)
+    (tmp_path / 'in').mkdir()
+    cv2.imwrite(str(tmp_path / 'in' / 'a.png'), frame)
+    products = replace(job.settings.products, overlay_opacity=0.0, overlay_legend=False)
+    inference = replace(ON, rotate=90)
+    settings = replace(job.settings, inference=inference, products=products)
+    segment_source(replace(job, settings=settings))
+    labels = read(job.out / 'labels' / 'a.png')
+    assert labels.shape == frame.shape[:2]
+    assert (labels == frame.argmax(2)).mean() > 0.9
+    upright = np.rot90(frame, -1)
+    np.testing.assert_array_equal(read(job.out / 'overlay' / 'a.png'), upright)
 
 
 def test_video_shows_one_picture(job, images, tmp_path):

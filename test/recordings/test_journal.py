@@ -51,6 +51,18 @@ def test_reads_what_was_put(path):
     assert known(path) == [0, 2, 5, 7]
 
 
+def test_a_run_goes_on_without_lz4_and_with_it_again(path, monkeypatch):
+    with monkeypatch.context() as changed:
+        changed.setitem(sys.modules, 'lz4.frame', None)
+        # What cannot be unpacked is computed again.
+        assert known(path) == []
+        journal = ResultJournal(path, 'mine')
+        journal.put(2, *arrays(2))
+        journal.close()
+        assert known(path) == [2]
+    assert known(path) == [0, 2, 5]
+
+
 @pytest.mark.parametrize('step', [1, 9, 30])
 def test_killed(tmp_path, step):
     """A kill loses nothing that was put, whatever is being written."""

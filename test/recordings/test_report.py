@@ -18,12 +18,15 @@ def test_everything():
     report = Report('a', 'b', '/image', frames=9, segmented=4, resumed=2, kept=7)
     report.bad = Counter({'dark': 2, 'small': 1, 'odd': 1, 'late': 1})
     report.damage = ['cut short']
+    report.scene.update(black=3, frozen=1)
     assert report.line() == (
         'a -> b: 9 frames read, 4 segmented (2 by an earlier run), 5 bad (2 x dark; 1 x small; '
-        '1 x odd; 1 more reasons), 7 other messages kept, damaged: cut short'
+        '1 x odd; 1 more reasons), 4 not believed (3 x black; 1 x frozen), 7 other '
+        'messages kept, damaged: cut short'
     )
     written = json.loads(json.dumps(report.as_json()))
     assert written['bad'] == {'dark': 2, 'small': 1, 'odd': 1, 'late': 1}
+    assert written['scene'] == {'black': 3, 'frozen': 1}
     assert written['damage'] == ['cut short']
     assert written['complete'] is False
 

@@ -4,6 +4,7 @@ import argparse
 import pickle
 
 import pytest
+from checkout import CONFIG
 
 from linknet_ros.errors import LinknetError
 from linknet_ros.ground.settings import GroundSettings
@@ -115,6 +116,24 @@ def test_parameter_file_of_the_node(model, tmp_path):
         (),
         GroundSettings(height=2.0, pitch=0.25, yaw=-0.5, unknown_classes=('sky',)),
     )
+
+
+def test_files_that_ship_are_read():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, 'labels', extras=True)
+    parse_line(parser, ['--params', str(CONFIG / 'camvid.yaml')])
+    cameras = ['--params', str(CONFIG / 'three_cameras.yaml')]
+    options = parse_line(parser, [*cameras, '--params-camera', 'left'])
+    values = vars(options)
+    # Its own, the common one, and what no line of the file says.
+    assert (values['rotate'], values['ground.pitch']) == (90, 0.4)
+    assert (values['ground.forward'], values['ground.resolution']) == (15.0, 0.1)
+    for camera, message in (
+        ([], 'is of several'),
+        (['--params-camera', 'top'], "camera 'top' in"),
+    ):
+        with pytest.raises(SystemExit, match=f'{message}.*use --params-camera front, left, rear'):
+            parse_line(parser, [*cameras, *camera])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from linknet_ros.errors import FrameError, ModelError, RecordingError
+from linknet_ros.inference.frame_sequence import RECOVERY
 from linknet_ros.inference.model_file import load_model
+from linknet_ros.inference.scene_model import MEASURES, SceneModel
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.recordings.report import Report
@@ -117,3 +119,70 @@ def test_another_work_is_refused(settings, frames, tmp_path, change, half_proto,
 def test_model_that_has_changed(settings, tmp_path, frames):
     with pytest.raises(ModelError, match=r'model\.onnx has changed since the run began'):
         run(replace(settings, sha256='0' * 64), tmp_path / 'journal', frames(1))
+
+
+class Stamped(Frame):
+    """A frame of 10 Hz."""
+
+    def __init__(self, number, frame):
+        super().__init__(frame, OUTPUTS)
+        self.stamp = (number + 1) * 10**8
+
+
+@pytest.mark.parametrize('resumed', [False, True])
+def test_frames_follow_each_other_however_many_are_in_work(
+    channel_proto, with_metadata, write_model, frames, tmp_path, resumed
+):
+    """On several cores, and from a journal, what depends on the frames before is the same."""
+    scene = SceneModel({'black': 0.5}).text()
+    picky = load_model(write_model(with_metadata(channel_proto, scene_check=scene), 'picky.onnx'))
+    inference = InferenceSettings(backend='onnxruntime', precision='fp32', threads=4)
+    settings = Settings.of(picky, OUTPUTS, inference)
+    images = frames(70)
+    for dark in (7, 9, 40, 41):
+        images[dark] = np.full_like(images[0], 4)
+    images[20] = None  # a bad frame has its turn too
+    if resumed:
+        run(settings, tmp_path / 'journal', images[:20])
+    tasks = [Stamped(i, image) for i, image in enumerate(images)]
+    report = Report('a', 'b')
+    with OfflineWorker(
+        settings, tmp_path / 'journal', {'source': 'a'}, report, frames=1000
+    ) as worker:
+        assert list(worker.run(iter(tasks))) == tasks
+    black = MEASURES['black'].fault
+    distrusted = {*range(7, 9 + RECOVERY), *range(40, 41 + RECOVERY)}
+    for number, task in enumerate(tasks):
+        if number != 20:
+            assert task.fault == (black if number in distrusted else ''), number
+            expected = 255 if number in distrusted else images[number].argmax(2)
+            np.testing.assert_array_equal(task.made['labels'], expected)
+    assert dict(report.scene) == {black: len(distrusted)}
+    assert (report.segmented, report.complete) == (69, False)
+
+
+def test_filtered_labels_are_the_same_however_they_are_made(settings, tmp_path):
+    """By one thread, by four, or after a run that was killed; and not what they are without."""
+    rng = np.random.default_rng(1)
+    still = rng.integers(0, 200, (64, 96, 3), np.uint8)
+    images = []
+    for _ in range(40):
+        other = rng.random((64, 96, 1)) < 0.3
+        images.append(np.where(other, rng.integers(0, 256, still.shape, np.uint8), still))
+    inference = replace(settings.inference, temporal_filter=True)
+    filtered = replace(settings, inference=inference)
+    plain, _ = run(settings, tmp_path / 'plain', images)
+    one, _ = run(filtered, tmp_path / 'one', images)
+    run(filtered, tmp_path / 'killed', images[:17])
+    for made, _ in (
+        run(filtered, tmp_path / 'four', images, count=1000),
+        run(filtered, tmp_path / 'killed', images, count=1000),
+    ):
+        for outputs, expected in zip(made, one, strict=True):
+            for name in OUTPUTS:
+                np.testing.assert_array_equal(outputs[name], expected[name])
+
+    def changes(made):
+        return np.count_nonzero(np.diff([outputs['labels'] for outputs in made], axis=0))
+
+    assert changes(one) < changes(plain) / 2

@@ -16,6 +16,7 @@ from headless_browser import Browser, find_browser
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
+from rig import PATIENCE
 
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.system.child_process import start_program, stop
@@ -64,7 +65,7 @@ class Robot:
         with log.open('wb') as file:
             process = subprocess.Popen([*command, '-p', f'port:={port}'], stderr=file)
         self.processes['view'] = process
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while not (found := re.search(r'open (http://\S+) ', log.read_text())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end
@@ -108,16 +109,16 @@ def text(page, selector):
     return page.ask(f'document.querySelector({selector!r}).textContent')
 
 
-def wait_for_text(page, selector, part, seconds=40):
+def wait_for_text(page, selector, part):
     condition = f'document.querySelector({selector!r}).textContent.includes({part!r})'
-    page.wait(condition, seconds)
+    page.wait(condition)
 
 
 def wait_for_pictures(page):
     for channel in ('camera', 'overlay', 'grid'):
-        page.wait(f"'{channel}' in drawn", 60)
+        page.wait(f"'{channel}' in drawn")
     fresh = "['camera', 'overlay', 'grid'].every(c => !$('#' + c).classList.contains('old'))"
-    page.wait(fresh, 120)
+    page.wait(fresh)
 
 
 def pixels(page, channel):
@@ -239,7 +240,7 @@ def test_hidden_tab_costs_the_robot_nothing(page, context):
         }
 
     def wait_until(ready):
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE
         while not ready():
             assert time.monotonic() < end, subscribers()
             time.sleep(0.1)
@@ -330,7 +331,7 @@ def test_node_that_dies_and_comes_back(page, robot):
     page.wait("$('#rates').textContent === ''")
     page.wait('SLIDERS.every(name => $(`#${name} input`).disabled)')
     robot.segmentation()
-    page.wait("$('#note').className === 'ok'", 60)
+    page.wait("$('#note').className === 'ok'")
     wait_for_pictures(page)
 
 
@@ -341,7 +342,7 @@ def test_view_that_ends_and_comes_back(page, robot, url):
     page.wait("$('#overlay_opacity input').disabled")
     page.wait("$('#camera').classList.contains('old')")
     robot.view(port=url.rstrip('/').rpartition(':')[2])
-    page.wait("$('#note').className === 'ok'", 60)
+    page.wait("$('#note').className === 'ok'")
     wait_for_pictures(page)
     assert page.ask("document.body.classList.contains('lost')") is False
 

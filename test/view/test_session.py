@@ -69,7 +69,7 @@ class Page:
         for message in messages:
             await self.socket.send_str(json.dumps(message))
 
-    async def picture(self, seconds=20.0):
+    async def picture(self, seconds=300.0):
         """Header and bytes of the next picture."""
         while True:
             message = await self.socket.receive(seconds)
@@ -81,7 +81,7 @@ class Page:
     async def text(self, kind):
         """The next message of a kind."""
         while True:
-            message = await self.socket.receive_json(timeout=20)
+            message = await self.socket.receive_json(timeout=300)
             if message['type'] == kind:
                 return message
 
@@ -163,7 +163,7 @@ def test_encodes_only_what_is_sent():
 def test_slow_encoder_does_not_block():
     async def work(page):
         release = threading.Event()
-        page.board.put('camera', Picture(lambda: release.wait(30) and b'late'))
+        page.board.put('camera', Picture(lambda: release.wait(300) and b'late'))
         await page.say(VISIBLE, {'next': 'camera'})
         assert await page.text('status')
         # All browsers share the event loop: it must not block.

@@ -17,6 +17,63 @@ _BORDER = (104, 116, 124)
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Which part of a frame is shown, and how.
+
+    :param matrix: (2, 3), from pixel centres of the frame to those of the result.
+    :param size: (width, height) of the result in pixels.
+    :param scale: enlargement in width and height.
+    :param mirrored: the result, left to right.
+    """
+
+    matrix: NDArray[np.float64]
+    size: tuple[int, int]
+    scale: tuple[float, float]
+    mirrored: bool
+
+    def warp(
+        self, frame: NDArray[np.uint8], labels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """See Augment.warp."""
+        blurs = [0.5 * math.sqrt(max(0, 1 / s**2 - 1)) + 1e-3 for s in self.scale]
+        if max(blurs) > 0.05:
+            # A warp samples single points; smoothing first keeps what it skips.
+            frame = cv2.GaussianBlur(frame, (0, 0), blurs[0], sigmaY=blurs[1])
+        matrix, size = self.matrix, self.size
+        warped = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR, borderValue=_BORDER)
+        warped_labels = cv2.warpAffine(
+            labels, matrix, size, flags=cv2.INTER_NEAREST, borderValue=UNLABELED
+        )
+        if self.mirrored:
+            warped = cv2.flip(warped, 1)
+            warped_labels = cv2.flip(warped_labels, 1)
+        return warped, warped_labels
+
+    def warp_planes(
+        self, planes: NDArray[np.float32], frame_size: tuple[int, int], cell: int
+    ) -> NDArray[np.float32]:
+        """Values of the frame, given on a coarser grid, on a coarser grid of the result.
+
+        :param planes: (K, h, w), each value that of a rectangle of the frame.
+        :param frame_size: (width, height) of the frame in pixels.
+        :param cell: sides of the squares of the result that values are wanted of [pixels].
+        :returns: (K, height // cell, width // cell); 0 beyond the frame.
+        """
+        to_frame = _centers(frame_size[0] / planes.shape[2], frame_size[1] / planes.shape[1])
+        to_result = np.vstack([self.matrix, (0, 0, 1)])
+        if self.mirrored:
+            to_result = np.array([[-1, 0, self.size[0] - 1], [0, 1, 0], [0, 0, 1]]) @ to_result
+        matrix = (np.linalg.inv(_centers(cell, cell)) @ to_result @ to_frame)[:2]
+        size = (self.size[0] // cell, self.size[1] // cell)
+        return np.stack([cv2.warpAffine(plane, matrix, size) for plane in planes])
+
+
+def _centers(width: float, height: float) -> NDArray[np.float64]:
+    """(3, 3), from centres of rectangles of that size to those of the pixels below them."""
+    return np.array([[width, 0, (width - 1) / 2], [0, height, (height - 1) / 2], [0, 0, 1]])
+
+
+@dataclass(frozen=True)
 class Augment:
     """Random geometry (rotate, scale, crop, mirror) and random light (colour, blur, noise).
 
@@ -60,6 +117,13 @@ class Augment:
         :param labels: (H, W) uint8, 255 for void.
         :returns: frame (height, width, 3) and labels (height, width); 255 beyond the frame.
         """
+        return self.place(labels, rng).warp(frame, labels)
+
+    def place(self, labels: NDArray[np.uint8], rng: np.random.Generator) -> Placement:
+        """Draw which part of a frame is shown, and how.
+
+        :param labels: (H, W) uint8 of the frame.
+        """
         low, high = np.log(self.scale)
         scale = float(np.exp(rng.uniform(low, high)))
         squeeze = math.exp(rng.uniform(-self.aspect, self.aspect) / 2) if self.aspect else 1.0
@@ -72,25 +136,17 @@ class Augment:
             center_y = self._around(pixel[0], height, self.height / scale_y, rng)
             center_x = self._around(pixel[1], width, self.width / scale_x, rng)
         angle = math.radians(rng.uniform(-self.rotation, self.rotation))
-        blurs = [0.5 * math.sqrt(max(0, 1 / s**2 - 1)) + 1e-3 for s in (scale_x, scale_y)]
-        if max(blurs) > 0.05:
-            # A warp samples single points; smoothing first keeps what it skips.
-            frame = cv2.GaussianBlur(frame, (0, 0), blurs[0], sigmaY=blurs[1])
         cos, sin = math.cos(angle), math.sin(angle)
         turn = np.array([[cos, -sin], [sin, cos]]) * (scale_x, scale_y)
         # From pixel centres of the frame to those of the crop.
         middle = np.array([(self.width - 1) / 2, (self.height - 1) / 2])
         shift = middle - turn @ (center_x, center_y)
-        matrix = np.column_stack([turn, shift])
-        size = (self.width, self.height)
-        warped = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR, borderValue=_BORDER)
-        warped_labels = cv2.warpAffine(
-            labels, matrix, size, flags=cv2.INTER_NEAREST, borderValue=UNLABELED
+        return Placement(
+            np.column_stack([turn, shift]),
+            (self.width, self.height),
+            (scale_x, scale_y),
+            bool(self.mirror and rng.random() < 0.5),
         )
-        if self.mirror and rng.random() < 0.5:
-            warped = cv2.flip(warped, 1)
-            warped_labels = cv2.flip(warped_labels, 1)
-        return warped, warped_labels
 
     def recolor(self, frame: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Change the light of a frame, (H, W, 3) uint8 BGR."""

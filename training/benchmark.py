@@ -11,8 +11,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from linknet_ros.benchmark.cell import timed
 from linknet_ros.classes import CAMVID
 from linknet_ros.errors import LinknetError
 from linknet_ros.inference.model_file import STRIDE, load_model, metadata_of
 from linknet_ros.inference.open_backend import open_backend
+from linknet_ros.system.arguments import size as parse_size
 from linknet_ros.system.child_process import answer, ask
+from linknet_ros.system.temporary_folder import temporary_folder
 from linknet_ros.system.usage import forget_peak, memory_mb
 from training.complexity import count_macs, count_parameters
-from training.data_options import parse_size
 from training.evaluate import labels_of
 from training.export import to_onnx
 from training.networks import NETWORKS, NetworkConfig, build_network
@@ -59,13 +59,7 @@ def measure(network: str, runtime: str, size: tuple[int, int], model: Path, fram
     forget_peak()
     before = memory_mb(os.getpid())['rss_mb']
     run = _runner(network, runtime, model, image)
-    for _ in range(3):
-        run()
-    milliseconds = []
-    for _ in range(frames):
-        start = time.perf_counter()
-        run()
-        milliseconds.append(1e3 * (time.perf_counter() - start))
+    milliseconds = timed(lambda _: run(), frames)
     return {'ms': milliseconds, 'peak_mb': memory_mb(os.getpid())['peak_mb'] - before}
 
 
@@ -115,8 +109,8 @@ def benchmark(
     :returns: one row per network, runtime and size.
     """
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        models = export_all(networks, Path(folder))
+    with temporary_folder() as folder:
+        models = export_all(networks, folder)
         cells = [(r, s, n) for r in runtimes for s in sizes for n in networks]
         results: dict[tuple[Any, ...], list[Any]] = {cell: [] for cell in cells}
         with tqdm(total=len(cells) * rounds, desc='benchmark') as bar:

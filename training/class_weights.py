@@ -8,14 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def class_frequencies(labels: Iterable[NDArray[np.uint8]], classes: int) -> NDArray[np.float64]:
-    """Share of each class among the labelled pixels, shape (classes,), sums to 1.
-
-    :param labels: label images, uint8; ids from `classes` on are void and not counted.
-    """
+def count_labels(labels: Iterable[NDArray[np.uint8]]) -> NDArray[np.int64]:
+    """Pixels of each id, shape (256,), in label images (uint8)."""
     counts = np.zeros(256, np.int64)
     for image in labels:
         counts += np.bincount(image.ravel(), minlength=256)
+    return counts
+
+
+def class_frequencies(counts: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Share of each class among the labelled pixels, shape (classes,), sums to 1.
+
+    :param counts: pixels of each id, (256,); ids from `classes` on are void and not counted.
+    """
     labelled = counts[:classes]
     return labelled / max(1, labelled.sum())
 

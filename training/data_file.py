@@ -18,10 +18,18 @@ from numpy.typing import NDArray
 
 from linknet_ros.classes import CAMVID, CITYSCAPES, UNLABELED, ClassTable
 from linknet_ros.errors import LinknetError, SourceError
+from linknet_ros.frames.files import read_image
 from linknet_ros.metrics import ConfusionMatrix
 from training.datasets import DATASETS, Dataset, open_dataset, select
 from training.datasets.cache import CachedFrames
-from training.datasets.frame_pairs import FramePairs, check_id_image, files_by_name, pair_up
+from training.datasets.dataset import annotation_ids
+from training.datasets.frame_pairs import (
+    FramePairs,
+    annotations_by_name,
+    check_id_image,
+    files_by_name,
+    pair_up,
+)
 from training.label_sets import LabelSets
 from training.samples import Pair, Source
 from training.street_frames import StreetFrames
@@ -35,6 +43,7 @@ _SOURCE_KEYS = {
     'split',
     'frames',
     'labels',
+    'taught',
     'ids',
     'street',
     'slice',
@@ -116,6 +125,7 @@ class MaskFolder(FramePairs):
 
     :param root: for messages and as title.
     :param void_below: pixels whose channels are all darker than this are void.
+    :param part: frames without labels are left out.
     """
 
     def __init__(
@@ -126,6 +136,7 @@ class MaskFolder(FramePairs):
         labels: Path,
         classes: ClassTable,
         void_below: int = 0,
+        part: bool = False,
     ) -> None:
         self.title = name
         self.label_set = 'ids of its files'
@@ -134,12 +145,12 @@ class MaskFolder(FramePairs):
         for folder in (frames, labels):
             if not folder.is_dir():
                 raise SourceError(f'source {name}: no folder {folder}')
-        found: dict[str, Path] = {}
-        for ending in ('.png', '.jpg', '.jpeg'):
-            found |= files_by_name(frames, f'*{ending}', ending)
+        found = files_by_name(frames)
         if not found:
-            raise SourceError(f'source {name}: no .png or .jpg in {frames}')
-        labelled = files_by_name(labels, '*.png', '.png')
+            raise SourceError(f'source {name}: no image in {frames}')
+        labelled = annotations_by_name(labels)
+        if part and labelled:
+            found = {name: found[name] for name in labelled.keys() & found.keys()}
         super().__init__(split, pair_up(found, labelled, f'source {name} is incomplete'))
 
     def _labels(self, path: Path, annotation: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -153,6 +164,39 @@ class MaskFolder(FramePairs):
             labels = labels.copy()
             labels[frame.max(axis=2) < self._void_below] = UNLABELED
         return frame, labels
+
+
+class UnlabelledFrames:
+    """Frames of a folder, all of them void.
+
+    :param name: of the source.
+    """
+
+    split = 'train'
+    label_set = 'none'
+
+    def __init__(self, name: str, folder: Path, classes: ClassTable) -> None:
+        self.title = name
+        self.classes = classes
+        if not folder.is_dir():
+            raise SourceError(f'source {name}: no folder {folder}')
+        found = files_by_name(folder)
+        if not found:
+            raise SourceError(f'source {name}: no image in {folder}')
+        self.names = sorted(found)
+        self._paths = [found[name] for name in self.names]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The frame's."""
+        return (self._paths[index],)
+
+    def __getitem__(self, index: int) -> Pair:
+        """Frame (H, W, 3) uint8 BGR and labels (H, W) uint8, all 255."""
+        frame = read_image(self._paths[index])
+        return frame, np.full(frame.shape[:2], UNLABELED, np.uint8)
 
 
 class _Relabelled:
@@ -170,6 +214,10 @@ class _Relabelled:
 
     def __len__(self) -> int:
         return len(self._frames)
+
+    def annotation_ids(self, index: int) -> list[int]:
+        """Values in the annotation's file."""
+        return annotation_ids(self._frames, index)
 
     def __getitem__(self, index: int) -> Pair:
         frame, ids = self._frames[index]
@@ -215,6 +263,51 @@ def open_data_file(path: Path, root: Path | None = None, cache: Path | None = No
     )
     measured = _measured(reader, said, path)
     return DataFile(path.read_text(), sets, train, measured)
+
+
+def training_sources(
+    path: Path, root: Path | None, sets: LabelSets, cache: Path | None = None
+) -> tuple[Source, ...]:
+    """What a data set file trains on.
+
+    :param sets: get what its labels stand for.
+    :raises LinknetError: see open_data_file; also when its classes are not those of `sets`.
+    """
+    said = read_yaml(path, _FILE_KEYS)
+    if _class_table(said.get('classes'), path).names != sets.classes.names:
+        raise SourceError(
+            f'{path} has the classes {said["classes"]}, not {", ".join(sets.classes.names)}'
+        )
+    reader = _Reader(path, root or path.parent, cache, sets)
+    sources = _sources(said, 'train', path).items()
+    return refuse_unlabelled(path, [reader.training(name, value) for name, value in sources])
+
+
+def refuse_unlabelled(path: Path, sources: Iterable[Source]) -> tuple[Source, ...]:
+    """The sources.
+
+    :param path: of the file that they are from.
+    :raises SourceError: when one of them has no labels.
+    """
+    result = tuple(sources)
+    for source in result:
+        if not source.counted:
+            raise SourceError(
+                f'{path}: source {source.name}: labels is missing',
+                'only training.train with a --teacher learns from frames alone',
+            )
+    return result
+
+
+def labelled_frames(
+    name: str, frames: Path, labels: Path, sets: LabelSets, size: tuple[int, int] | None
+) -> Source:
+    """The frames of a folder that have labels, ids of the network's classes, in another."""
+    found = MaskFolder(name, 'train', frames, labels, sets.classes, part=True)
+    table = np.full(256, -1, np.int16)
+    table[: len(sets.classes)] = np.arange(len(sets.classes))
+    table[UNLABELED] = UNLABELED
+    return Source(name, _Relabelled(name, CachedFrames(found, None, size, _MEMORY), table))
 
 
 def is_data_file(path: Path) -> bool:
@@ -283,6 +376,8 @@ class _Reader:
             _Relabelled(name, frames, table),
             int(said.get('per_epoch', len(frames))),
             None if scale is None else (float(scale[0]), float(scale[1])),
+            counted='labels' in said or 'frames' not in said,
+            taught=bool(said.get('taught', 'street' not in said)),
         )
 
     def measured(self, name: str, said: Any) -> Measured:
@@ -309,9 +404,13 @@ class _Reader:
                 self._root / said.get('root', '.'), said.get('split', part)
             )
         else:
-            missing = {'frames', 'labels'} - said.keys()
+            needed = ('frames', 'labels') if part == 'val' else ('frames',)
+            missing = [key for key in needed if key not in said]
             if missing:
-                raise self._wrong(name, f'{", ".join(sorted(missing))} is missing')
+                raise self._wrong(name, f'{", ".join(missing)} is missing')
+            if 'labels' not in said:
+                frames = self._unlabelled(name, said)
+                return self._cached(frames, said)
             frames = MaskFolder(
                 name,
                 part,
@@ -320,6 +419,15 @@ class _Reader:
                 self._sets.classes,
                 int(said.get('void_below', 0)),
             )
+        return self._cached(frames, said)
+
+    def _unlabelled(self, name: str, said: Mapping[str, Any]) -> Dataset:
+        lost = [key for key in ('ids', 'void_below', 'score') if key in said]
+        if lost:
+            raise self._wrong(name, f'has {", ".join(lost)}, and no labels')
+        return UnlabelledFrames(name, self._root / said['frames'], self._sets.classes)
+
+    def _cached(self, frames: Dataset, said: Mapping[str, Any]) -> CachedFrames:
         if 'slice' in said:
             frames = select(frames, range(len(frames))[slice(*said['slice'])])
         size = said.get('size')

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from linknet_ros.errors import SourceError
+from linknet_ros.system.arguments import size as parse_size
 from training.datasets import DATASETS, Dataset, hold_out_sequence, open_dataset
 
 
@@ -20,12 +21,14 @@ class DataOptions:
     :param size: (width, height) that frames are resized to, None for their own.
     :param hold_out: sequence of train that is validated on instead of val, '' for none.
     :param file: text of the data set file, '' where there was none.
+    :param teachers: what else was learnt from: their names and digests.
     """
 
     dataset: str = 'camvid'
     size: tuple[int, int] | None = None
     hold_out: str = ''
     file: str = ''
+    teachers: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary for a checkpoint."""
@@ -100,14 +103,3 @@ def add_data_options(parser: argparse.ArgumentParser, default: str | None) -> No
         metavar='WxH',
         help='resize frames to this, as 480x360; their own size if left out',
     )
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(width, height) of '480x360', for argparse."""
-    try:
-        width, height = map(int, text.split('x'))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not WIDTHxHEIGHT, as 480x360") from None
-    if width < 32 or height < 32:
-        raise argparse.ArgumentTypeError(f'{text} is too small, use at least 32x32')
-    return width, height

@@ -35,6 +35,7 @@ from linknet_ros.inference.model_file import (
     load_model,
     metadata_of,
 )
+from linknet_ros.inference.scene_model import SceneModel
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.simulation.street import StreetDrive
 from training.batch_norm import fold_batch_norm
@@ -216,6 +217,7 @@ def export(
     precision: str = 'fp32',
     calibration: Sequence[NDArray[np.uint8]] = (),
     temperature: float = 1.0,
+    scene: SceneModel | None = None,
 ) -> float:
     """Write the model file once it has been run and agrees with PyTorch.
 
@@ -224,6 +226,7 @@ def export(
     :param precision: one of FILE_PRECISIONS.
     :param calibration: (H, W, 3) uint8 BGR; for int8 only.
     :param temperature: see to_onnx.
+    :param scene: of the model file that is exported again, see training.fit_scene_check.
     :returns: share of pixels that agree.
     :raises ModelError: when too many labels differ or a runtime would refuse the graph; nothing
         is written then.
@@ -237,6 +240,7 @@ def export(
         accuracy={},
         precision=precision,
         int8_twin=int8_twin_of(out) if precision != 'int8' else '',
+        scene=scene,
     )
     model = to_precision(to_onnx(network, metadata, temperature), precision, calibration)
     lint(model, precision)
@@ -344,6 +348,7 @@ def main(arguments: list[str] | None = None) -> None:
             precision=options.precision,
             calibration=[cv2.resize(frame, (width, height)) for frame in calibration],
             temperature=options.temperature,
+            scene=load_model(options.source).scene if options.source.suffix == '.onnx' else None,
         )
         miou = load_model(options.out).accuracy['val_miou']
     except (LinknetError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,23 +57,32 @@ def network_in(path: Path) -> Network:
     :returns: in evaluation mode; to compute with and export, not to train.
     :raises SourceError: when the file is of an unknown network, or of other options.
     """
+    network = build_network(config_of(path))
+    folded: Network = fold_batch_norm(network)
+    folded.load_state_dict(_weights_of(network, path))
+    return folded
+
+
+def config_of(path: Path) -> NetworkConfig:
+    """What the network of a model file is built from.
+
+    :param path: .onnx of training.export, in fp32 or fp16.
+    :raises SourceError: when the file is of an unknown network, or of other options.
+    """
     model = load_model(path)
     names = [name for name, kind in NETWORKS.items() if kind.title == model.architecture]
     if not names:
         raise SourceError(f'{path} is of {model.architecture}, an unknown network')
-    network = build_network(NetworkConfig(names[0], len(model.classes)))
-    weights = _weights_of(network, path)
+    config = NetworkConfig(names[0], len(model.classes))
+    network = build_network(config)
     first = network.first_convolution
     if isinstance(network, LinkNet) and first is not None:
         # How wide it is stands nowhere but in its weights.
         name = next(n for n, module in network.named_modules() if module is first)
-        channels = len(weights[f'{name}.weight'])
+        channels = len(_weights_of(network, path)[f'{name}.weight'])
         if channels != first.out_channels:
-            width = channels / first.out_channels
-            network = build_network(NetworkConfig(names[0], len(model.classes), width=width))
-    folded: Network = fold_batch_norm(network)
-    folded.load_state_dict(weights)
-    return folded
+            config = replace(config, width=channels / first.out_channels)
+    return config
 
 
 def _keep_unfit(network: Network, weights: dict[str, Tensor]) -> list[str]:

@@ -49,11 +49,16 @@ class Recipe:
     supervision: float = _value(0.0, 'factor of the losses at the decoders (deep supervision)')
     average_decay: float = _value(0.0, 'decay of the moving average of the weights, 0 is off')
     street_frames: int = _value(0, 'frames of the procedural street in every epoch (CamVid)')
+    fixed_norms: bool = _value(False, 'batch norms keep the statistics that they start with')
     loss_stride: int = _value(
         1, 'the loss takes every n-th pixel of every n-th row, from a random start'
     )
     precision: str = _value(
         'auto', 'auto: bf16 where the machine has it', ('auto', 'bf16', 'fp32')
+    )
+    teacher_weight: float = _value(0.5, 'factor of what --teacher says, besides the labels')
+    teacher_temperature: float = _value(
+        2.0, 'that logits of teachers and network are divided by: more shows the less likely'
     )
     seed: int = _value(0, 'of the first weights, the order and every random change')
 
@@ -95,7 +100,7 @@ class Recipe:
         lines = []
         for name, value in asdict(self).items():
             explanation = type(self).__dataclass_fields__[name].metadata['help']
-            lines.append(f'{name:14} {value!s:10} {explanation}')
+            lines.append(f'{name:19} {value!s:10} {explanation}')
         return '\n'.join(lines)
 
 
@@ -194,4 +199,29 @@ _OPEN = Recipe(
     loss_stride=2,
 )
 
-RECIPES = {'paper': _PAPER, 'onecycle': _ONECYCLE, 'best': _BEST, 'finish': _FINISH, 'open': _OPEN}
+#: `adapt`: for training.adapt, from a trained network: a low rate, and batch norms that compute in
+#: training what they will on the robot, since a batch of few places has other statistics.
+_ADAPT = replace(
+    _OPEN,
+    learning_rate=3e-4,
+    encoder_rate=0.5,
+    warm_up=1.0,
+    scale_min=0.7,
+    scale_max=1.5,
+    aspect=0.15,
+    focus=0.2,
+    weight_power=0.0,
+    dice=0.2,
+    average_decay=0.99,
+    frozen=1,
+    fixed_norms=True,
+)
+
+RECIPES = {
+    'paper': _PAPER,
+    'onecycle': _ONECYCLE,
+    'best': _BEST,
+    'finish': _FINISH,
+    'open': _OPEN,
+    'adapt': _ADAPT,
+}

@@ -103,6 +103,18 @@ class Run:
         if self.log:
             self.log.close()
 
+    def _tell_unmeasured(self, matrix: ConfusionMatrix) -> None:
+        empty = [
+            name
+            for id_, name in enumerate(self.val.classes.names)
+            if id_ not in matrix.left_out and not matrix.counts[id_].any()
+        ]
+        if empty:
+            print(
+                f'warning: no pixel of class{"es" * (len(empty) > 1)} {", ".join(empty)} in what '
+                'is validated on; the mIoU is that of the others'
+            )
+
     def _record(self, entry: dict[str, float], matrix: ConfusionMatrix | None) -> None:
         trainer, class_iou = self.trainer, None
         best = False
@@ -114,6 +126,8 @@ class Run:
                 'global_accuracy': scores.global_accuracy,
             }
             class_iou = dict(zip(self.val.classes.names, map(float, scores.iou), strict=True))
+            if trainer.best_miou < 0:
+                self._tell_unmeasured(matrix)
             best = scores.miou > trainer.best_miou
             if best:
                 trainer.best_miou = scores.miou

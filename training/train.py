@@ -12,7 +12,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from linknet_ros.classes import CAMVID
+from linknet_ros.classes import CAMVID, UNLABELED, ClassTable
 from linknet_ros.errors import LinknetError, SourceError
 from training.checkpoint import load_checkpoint
-from training.data_file import is_data_file, open_data_file
+from training.data_file import is_data_file, open_data_file, refuse_unlabelled
 from training.data_options import DataOptions, add_data_options
+from training.datasets import Annotated, ids_in_files
+from training.datasets.folder import CLASS_FILE
 from training.first_weights import load_first_weights
 from training.networks import NETWORKS, Network, NetworkConfig, build_network
 from training.processes import Processes, join_processes
 from training.recipes import RECIPES, Recipe
 from training.run import Run
-from training.samples import Source
+from training.samples import Frames, Source
 from training.street_frames import StreetFrames
+from training.teachers import Teachers, open_teachers, read_map
 from training.trainer import Trainer
 
 #: Frames that a model file's folded batch norms are measured on.
@@ -59,6 +62,24 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--resume', action='store_true', help='continue from OUT/last.pt')
     parser.add_argument(
         '--init', type=Path, help='first weights: a checkpoint, or a model file (.onnx)'
+    )
+    group = parser.add_argument_group('networks to learn from, besides the labels')
+    group.add_argument(
+        '--teacher',
+        type=Path,
+        action='append',
+        default=[],
+        metavar='FILE',
+        help='a model file (.onnx), a teacher file (.yaml), or an OpenVINO file (.xml) with a '
+        'teacher file beside it; can be given several times',
+    )
+    group.add_argument(
+        '--teacher-map',
+        action='append',
+        default=[],
+        metavar='THEIRS=OURS',
+        help="what a model file's class means: a class, several (OURS,OURS), void; or a YAML file "
+        'of such pairs; can be given several times',
     )
     parser.add_argument('--pretrained', action='store_true', help='encoder with ImageNet weights')
     parser.add_argument('--normalization', help="batch, group or none; the network's if left out")
@@ -96,23 +117,33 @@ def make_run(options: argparse.Namespace, processes: Processes) -> Run:
     last = options.out / 'last.pt'
     if last.exists() and not options.resume:
         raise SourceError(f'{last} exists', 'add --resume to continue, or use another --out')
+    if options.teacher_map and not options.teacher:
+        raise SourceError('--teacher-map has no effect without --teacher', 'leave it out')
     recipe = recipe_from(options)
     if is_data_file(options.data):
         return _make_mixed_run(options, processes, recipe)
     data = DataOptions(options.dataset, options.size, options.hold_out)
     train, val = data.open_train_and_val(options.data, options.cache)
+    teachers = _teachers(options, recipe, train.classes)
+    if teachers:
+        data = replace(data, teachers=teachers.identities)
     sources = [Source(train.title, train)]
     if recipe.street_frames:
         if train.classes != CAMVID:
             raise SourceError('--street-frames has the classes of CamVid', 'set it to 0')
-        sources.append(Source('street', StreetFrames(recipe.street_frames, recipe.seed)))
+        street = StreetFrames(recipe.street_frames, recipe.seed)
+        sources.append(Source('street', street, taught=False))
     step = max(1, len(train) // _STATISTICS_FRAMES)
     frames = (train[i][0] for i in range(0, len(train), step))
     network, config = _network(options, processes, recipe, len(train.classes), frames)
-    trainer = Trainer(recipe, network, config, sources, processes, options.workers)
+    if teachers:
+        _ask(teachers, sources, train.classes, processes)
+    trainer = Trainer(
+        recipe, network, config, sources, processes, options.workers, teachers=teachers
+    )
     run = Run(trainer, val, options.out, data, options.eval_every, options.keep_all)
     about = f'{train.title} ({train.label_set}), {len(train)} frames'
-    return _started(options, processes, run, about)
+    return _started(options, processes, run, about, [train])
 
 
 def _make_mixed_run(options: argparse.Namespace, processes: Processes, recipe: Recipe) -> Run:
@@ -127,6 +158,9 @@ def _make_mixed_run(options: argparse.Namespace, processes: Processes, recipe: R
             'add a street source to it',
         )
     mixed = open_data_file(options.data, options.root, options.cache)
+    teachers = _teachers(options, recipe, mixed.classes)
+    if not teachers:
+        refuse_unlabelled(options.data, mixed.train)
     first, *beside = mixed.measured
     frames = (
         source.frames[i][0]
@@ -134,13 +168,47 @@ def _make_mixed_run(options: argparse.Namespace, processes: Processes, recipe: R
         for i in range(0, len(source.frames), max(1, len(source.frames) // 5))
     )
     network, config = _network(options, processes, recipe, len(mixed.classes), frames)
-    trainer = Trainer(recipe, network, config, mixed.train, processes, options.workers, mixed.sets)
-    data = DataOptions(first.dataset, file=mixed.text)
+    if teachers:
+        _ask(teachers, mixed.train, mixed.classes, processes)
+    trainer = Trainer(
+        *(recipe, network, config, mixed.train, processes, options.workers, mixed.sets, teachers)
+    )
+    data = DataOptions(
+        first.dataset, file=mixed.text, teachers=teachers.identities if teachers else ()
+    )
     run = Run(
         trainer, first.frames, options.out, data, options.eval_every, options.keep_all, beside
     )
     sources = (f'{s.samples} of {len(s.frames)} frames of {s.name}' for s in mixed.train)
-    return _started(options, processes, run, f'an epoch of {", ".join(sources)}')
+    opened = [source.frames for source in mixed.train]
+    return _started(options, processes, run, f'an epoch of {", ".join(sources)}', opened)
+
+
+def _teachers(options: argparse.Namespace, recipe: Recipe, classes: ClassTable) -> Teachers | None:
+    """Those of --teacher, if there are any."""
+    if not options.teacher:
+        return None
+    for name in ('teacher_weight', 'teacher_temperature'):
+        if not getattr(recipe, name):
+            raise SourceError(f'--{name.replace("_", "-")} must be above 0')
+    folder = (options.cache or options.out) / 'teachers'
+    return open_teachers(
+        options.teacher,
+        classes,
+        read_map(options.teacher_map),
+        folder,
+        recipe.teacher_temperature,
+    )
+
+
+def _ask(
+    teachers: Teachers, sources: Sequence[Source], classes: ClassTable, processes: Processes
+) -> None:
+    """Let them look at what they have not seen, and say what cannot be learnt from them."""
+    about = teachers.about(classes)
+    if about and processes.first:
+        print(about)
+    teachers.ask(sources, processes)
 
 
 def _network(
@@ -170,8 +238,22 @@ def _network(
     return network, config
 
 
-def _started(options: argparse.Namespace, processes: Processes, run: Run, about: str) -> Run:
-    """The run, continued from its checkpoint if it is resumed."""
+def _started(
+    options: argparse.Namespace,
+    processes: Processes,
+    run: Run,
+    about: str,
+    sources: Sequence[Frames],
+) -> Run:
+    """The run, continued from its checkpoint if it is resumed.
+
+    :param sources: data sets that are trained on.
+    :raises SourceError: when none of their pixels has a class.
+    """
+    absent = [run.val.classes.names[c] for c in run.trainer.absent]
+    lack = _lack(absent, sources) if absent else ''
+    if len(absent) == len(run.val.classes):
+        raise SourceError(lack, 'every pixel would be void')
     if options.resume:
         run.restore(load_checkpoint(options.out / 'last.pt'))
     if options.decay_epochs:
@@ -182,7 +264,24 @@ def _started(options: argparse.Namespace, processes: Processes, run: Run, about:
         _write_json(options.out / 'recipe.json', asdict(recipe))
         print(f'{run.trainer.network.title}, {about}')
         print(f'recipe {options.recipe}:\n{recipe.table()}')
+        if lack:
+            print(f'warning: {lack}')
     return run
+
+
+def _lack(absent: Sequence[str], sources: Sequence[Frames]) -> str:
+    """What is said of classes that have no pixel: which, and what the annotations have instead."""
+    found = sorted({i for s in sources if isinstance(s, Annotated) for i in ids_in_files(s)})
+    several = 'es' * (len(absent) > 1)
+    text = f'no pixel of class{several} {", ".join(absent)} in what is trained on'
+    if found:
+        text += f'; the annotations hold the ids {", ".join(map(str, found))}'
+    if found and set(found) <= {0, UNLABELED}:
+        text += (
+            f'. {UNLABELED} is void unless it is given a meaning: in {CLASS_FILE} by a line '
+            f'{UNLABELED},{absent[0]},..., in a data set file by ids'
+        )
+    return text
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, fields
+from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -16,19 +17,35 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import SourceError
 from training.augment import Augment
-from training.class_weights import class_frequencies, inverse_log_weights
+from training.class_weights import class_frequencies, count_labels, inverse_log_weights
 from training.deep_supervision import SupervisedNetwork, side_loss
+from training.distillation import DistillationLoss
 from training.label_sets import LabelSets
 from training.losses import SegmentationLoss
 from training.networks import Network, NetworkConfig, normalize
 from training.processes import Processes
 from training.recipes import Recipe
 from training.samples import Source, TrainingSamples, batch_positions
+from training.teachers import Teachers
 
-#: Frames and labels of one part of a batch.
-Part = tuple[Tensor, Tensor]
+
+class Part(NamedTuple):
+    """One part of a batch.
+
+    :param frames: (N, H, W, 3) uint8.
+    :param labels: (N, H, W) int64, or every n-th of them.
+    :param answers: of the teachers, see TrainingSamples; None where there are none.
+    """
+
+    frames: Tensor
+    labels: Tensor
+    answers: Tensor | None = None
+
+
+_DEFAULTS = {field.name: field.default for field in fields(Recipe)}
 
 
 class Trainer:
@@ -40,6 +57,7 @@ class Trainer:
     :param processes: this process and the others.
     :param workers: processes that augment, per training process.
     :param sets: what the labels stand for where not all are classes.
+    :param teachers: who have been asked about the frames.
     :raises SourceError: when the recipe does not fit the frames or the processes.
     """
 
@@ -52,6 +70,7 @@ class Trainer:
         processes: Processes,
         workers: int = 1,
         sets: LabelSets | None = None,
+        teachers: Teachers | None = None,
     ) -> None:
         _check(recipe, sources, processes)
         if len(network.encoder) < max(recipe.frozen, recipe.encoder_rate != 1):
@@ -83,10 +102,21 @@ class Trainer:
             model = DistributedDataParallel(model)
         self.model = model
         self.optimizer = _optimizer(recipe, self.model, self.network)
-        frequencies = class_frequencies(
-            (source.frames[i][1] for source in sources for i in range(len(source.frames))),
-            config.classes,
+        counts = count_labels(
+            source.frames[i][1]
+            for source in sources
+            if source.counted
+            for i in range(len(source.frames))
         )
+        frequencies = class_frequencies(counts, config.classes)
+        allowed = np.eye(256, config.classes, dtype=bool) if sets is None else sets.table()
+        known = teachers.known if teachers else frozenset()
+        #: Classes that no label of the sources allows and no teacher knows: nothing teaches them.
+        self.absent = [
+            int(c)
+            for c in np.flatnonzero(counts[:UNLABELED] @ allowed[:UNLABELED] == 0)
+            if c not in known
+        ]
         weights = inverse_log_weights(frequencies, recipe.weight_power)
         self.loss = SegmentationLoss(
             torch.tensor(weights, dtype=torch.float32),
@@ -96,10 +126,14 @@ class Trainer:
             smoothing=recipe.smoothing,
             allowed=None if sets is None else torch.from_numpy(sets.table()),
         ).to(self.device)
+        self.distillation: DistillationLoss | None = None
+        if teachers is not None:
+            self.distillation = DistillationLoss(
+                teachers.statements, config.classes, recipe.teacher_temperature
+            ).to(self.device)
         rare = [c for c, share in enumerate(frequencies) if 0 < share < recipe.rare_below]
-        self.samples = TrainingSamples(
-            sources, _augment(recipe, sources, rare), recipe.seed, recipe.paste, rare
-        )
+        augment = _augment(recipe, sources, rare)
+        self.samples = TrainingSamples(sources, augment, recipe.seed, recipe.paste, rare, teachers)
         positions = batch_positions(
             len(self.samples), recipe.batch, recipe.accumulate, processes.rank, processes.count
         )
@@ -146,6 +180,10 @@ class Trainer:
         self.model.train()
         for part in self._frozen:
             part.eval()
+        if self.recipe.fixed_norms:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         self.samples.start_epoch(self.epoch)
         # What is drawn while training (dropout) depends on the epoch, not on what ran before it.
         torch.manual_seed((self.recipe.seed * 100_003 + self.epoch) * 1_009 + self.processes.rank)
@@ -173,8 +211,9 @@ class Trainer:
 
     def _batches(self) -> Iterator[list[Part]]:
         parts: list[Part] = []
-        for frames, labels in self.loader:
-            parts.append((frames, labels.to(self.device).long()))
+        for frames, labels, *answers in self.loader:
+            said = answers[0].to(self.device) if answers else None
+            parts.append(Part(frames, labels.to(self.device).long(), said))
             if len(parts) == self.recipe.accumulate:
                 yield parts
                 parts = []
@@ -182,18 +221,20 @@ class Trainer:
     def _step(self, parts: list[Part]) -> Tensor:
         """One optimiser step on the parts of a batch that this process has."""
         parts, at = self._thinned(parts)
-        weight = sum(self.loss.weight_of(labels) for _, labels in parts)
+        shares = self.processes.count * len(parts)
+        weight = sum(self.loss.weight_of(part.labels) for part in parts)
         weight = self.processes.sum_tensor(weight)
+        spoken = self._spoken(parts)
         loss = torch.zeros((), device=self.device)
-        if not weight:
+        if not weight and not spoken:
             return loss  # A batch of void only.
-        divisor = weight / (self.processes.count * len(parts))
+        divisors = weight / shares, spoken / shares
         self.optimizer.zero_grad()
         for i, part in enumerate(parts):
             # Gradients of all processes are averaged once, behind the last part.
             wait = self.processes.count > 1 and i + 1 < len(parts)
             with self.model.no_sync() if wait else nullcontext():
-                share = self._loss(*part, divisor, at) / len(parts)
+                share = self._loss(part, divisors, at) / len(parts)
                 share.backward()
             loss += share.detach()
         self.optimizer.step()
@@ -208,18 +249,34 @@ class Trainer:
             return parts, (slice(None), slice(None))
         row, column = torch.randint(stride, (2,)).tolist()
         at = slice(row, None, stride), slice(column, None, stride)
-        return [(frames, labels[:, at[0], at[1]]) for frames, labels in parts], at
+        return [part._replace(labels=part.labels[:, at[0], at[1]]) for part in parts], at
+
+    def _spoken(self, parts: Sequence[Part]) -> Tensor:
+        """Number of squares of a batch of which teachers say anything, of all processes."""
+        if self.distillation is None:
+            return torch.zeros((), device=self.device)
+        spoken = [self.distillation.spoken(p.answers) for p in parts if p.answers is not None]
+        return self.processes.sum_tensor(torch.stack(spoken).sum())
 
     def _loss(
-        self, frames: Tensor, labels: Tensor, divisor: Tensor, at: tuple[slice, slice]
+        self, part: Part, divisors: tuple[Tensor, Tensor], at: tuple[slice, slice]
     ) -> Tensor:
+        """Loss of a part of a batch.
+
+        :param divisors: of the losses of labels and teachers.
+        :param at: where the labels are.
+        """
+        frames, labels, answers = part
         image = normalize(frames, self.network.statistics).to(
             self.device, memory_format=torch.channels_last
         )
         with self.autocast:
             output = self.model(image)
         logits, sides = output if self.recipe.supervision else (output, [])
-        loss: Tensor = self.loss(logits[:, :, at[0], at[1]].float(), labels, divisor)
+        loss: Tensor = self.loss(logits[:, :, at[0], at[1]].float(), labels, divisors[0])
+        if self.distillation is not None and answers is not None:
+            taught = self.distillation(logits.float(), answers, divisors[1])
+            loss = loss + self.recipe.teacher_weight * taught
         if sides:
             loss = loss + self.recipe.supervision * side_loss(sides, labels, self.network.stride)
         return loss
@@ -254,9 +311,11 @@ class Trainer:
         for kind, now in (('config', self.config.to_dict()), ('recipe', asdict(self.recipe))):
             then = state[kind]
             for key, value in now.items():
-                if then.get(key) != value:
+                # A checkpoint from before this value existed had what is now its default.
+                before = then.get(key, _DEFAULTS.get(key))
+                if before != value:
                     raise SourceError(
-                        f'the run was started with {key}={then.get(key)}, not {value}',
+                        f'the run was started with {key}={before}, not {value}',
                         'resume it with its own options or start another with a new --out',
                     )
         _unwrapped(self.model).load_state_dict(state['model'])

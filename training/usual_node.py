@@ -3,7 +3,7 @@
 It copies what research code on GitHub does around a network of its own. Its points, and where they
 were read: weights into an eager PyTorch module in fp32 under `torch.no_grad`, frame to array as in
 cv_bridge, one callback for all (OpenDR's semantic_segmentation_bisenet_node.py);
-`cv2.resize` that stretches the frame to the network's size, mean and deviation of ImageNet on the
+`cv2.resize` that stretches the frame to the network's size, mean and deviation on the
 processor, argmax, labels back with nearest neighbour (VisionPilot's RunModelNode); default QoS,
 which is reliable with a queue of 10, on both sides (rclpy's tutorials). Softmax and argmax are
 NumPy's. Nothing in it is slow on purpose: no list of bytes, no second copy, no gradients.
@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import Image
-from torch import nn
 
 from linknet_ros.errors import LinknetError
 from linknet_ros.inference.model_file import STRIDE, load_model
-from training.first_weights import load_first_weights
-from training.networks import IMAGENET, NetworkConfig, build_network
+from training.first_weights import config_of, load_first_weights
+from training.networks import Network, build_network
 from training.street_frames import StreetFrames
 
 #: Frames that the statistics of the batch norms are measured on.
@@ -60,15 +59,15 @@ class UsualNode(Node):
         self._publisher.publish(result)
 
 
-def load_network(path: Path) -> nn.Module:
+def load_network(path: Path) -> Network:
     """The network of a model file in PyTorch, its batch norms not folded."""
-    network = build_network(NetworkConfig(classes=len(load_model(path).classes)))
+    network = build_network(config_of(path))
     load_first_weights(network, path, [frame for frame, _ in StreetFrames(_FRAMES)])
     return network.eval()
 
 
 def segment(
-    network: nn.Module, frame: NDArray[np.uint8], size: tuple[int, int]
+    network: Network, frame: NDArray[np.uint8], size: tuple[int, int]
 ) -> NDArray[np.uint8]:
     """Labels of a frame.
 
@@ -76,8 +75,9 @@ def segment(
     :param size: (width, height) that the network gets, multiples of 32.
     :returns: (H, W) uint8.
     """
+    of = network.statistics
     image = cv2.cvtColor(cv2.resize(frame, size), cv2.COLOR_BGR2RGB).astype(np.float32)
-    image = (image - np.array(IMAGENET.mean, np.float32)) / np.array(IMAGENET.std, np.float32)
+    image = (image - np.array(of.mean, np.float32)) / np.array(of.std, np.float32)
     batch = torch.from_numpy(image.transpose(2, 0, 1)).unsqueeze(0)
     with torch.no_grad():
         logits = network(batch)[0].numpy()

@@ -28,7 +28,16 @@ SLOW = {
     f'test_{name}'
     for name in (
         *('batch_norm', 'benchmark', 'checkpoint', 'docs', 'evaluate', 'export', 'first_weights'),
-        *('networks', 'networks_published', 'plots', 'run', 'train', 'trainer', 'usual_node'),
+        *(
+            'import_torch',
+            'networks',
+            'networks_published',
+            'plots',
+            'run',
+            'train',
+            'trainer',
+            'usual_node',
+        ),
         'variants',
     )
 }
@@ -45,6 +54,32 @@ def pytest_collection_modifyitems(items):
 def _one_torch_thread():
     """Keep the threads of small networks from waiting for each other on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='module')
+def narrow_networks():
+    """Build networks with few channels, for what does not depend on how many there are."""
+    from training.networks import segnet, unet
+    from training.networks.linknet import LinkNet
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(LinkNet.__init__.__kwdefaults__, 'width', 0.25)
+        patch.setattr(segnet, 'WIDTHS', (16, 16, 32, 32, 32))
+        patch.setattr(unet, 'WIDTHS', (16, 16, 32, 32, 64))
+        yield
+
+
+@pytest.fixture(scope='module')
+def cheap_pictures():
+    """Let a run write its numbers instead of pictures of them, which take most of a small run."""
+    from training import run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, 'plot_curves', lambda history, path: path.write_text(str(len(history))))
+        patch.setattr(
+            run, 'plot_confusion_matrix', lambda counts, _, path: path.write_text(str(counts))
+        )
+        yield
 
 
 #: Blue, green, red and class id of what the frames of camvid_folder show.

@@ -9,6 +9,8 @@ from torch import nn
 from training.batch_norm import convolution_norm_pairs, fold_batch_norm, unfold_batch_norm
 from training.networks import NETWORKS, NetworkConfig, build_network
 
+pytestmark = pytest.mark.usefixtures('narrow_networks')
+
 
 def random_images(*sizes, seed=0):
     generator = torch.Generator().manual_seed(seed)

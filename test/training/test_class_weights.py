@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from checkout import SHARED
 
-from training.class_weights import class_frequencies, inverse_log_weights
+from training.class_weights import class_frequencies, count_labels, inverse_log_weights
 from training.datasets.camvid import CamVid
 
 DATA = SHARED / 'data/camvid'
@@ -16,7 +16,9 @@ def test_frequencies_leave_void_out():
     first = np.array([[0, 0, 0], [1, 255, 255]], np.uint8)
     second = np.array([[2, 3, 255]], np.uint8)
     # Labelled with 3 classes: 0 three times, 1 once, 2 once; 3 and 255 are void.
-    np.testing.assert_allclose(class_frequencies([first, second], 3), [0.6, 0.2, 0.2])
+    np.testing.assert_allclose(
+        class_frequencies(count_labels([first, second]), 3), [0.6, 0.2, 0.2]
+    )
 
 
 def test_weights_by_hand():
@@ -37,7 +39,7 @@ def camvid_frequencies():
     if not DATA.is_dir():
         pytest.skip(f'CamVid is not in {DATA}')
     frames = CamVid(DATA, 'train')
-    return class_frequencies((frames[i][1] for i in range(len(frames))), 11)
+    return class_frequencies(count_labels(frames[i][1] for i in range(len(frames))), 11)
 
 
 def test_camvid_frequencies_as_published(camvid_frequencies):

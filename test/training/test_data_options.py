@@ -33,11 +33,17 @@ def test_options():
     [
         ((), 'required: --data'),
         (('--data', 'x', '--dataset', 'kitti'), "invalid choice: 'kitti'"),
-        (('--data', 'x', '--size', '384'), "'384' is not WIDTHxHEIGHT, as 480x360"),
-        (('--data', 'x', '--size', 'axb'), "'axb' is not WIDTHxHEIGHT"),
-        (('--data', 'x', '--size', '64x32x3'), "'64x32x3' is not WIDTHxHEIGHT"),
-        (('--data', 'x', '--size', '64x31'), '64x31 is too small, use at least 32x32'),
-        (('--data', 'x', '--size=-64x64'), '-64x64 is too small'),
+        (
+            ('--data', 'x', '--size', '384'),
+            "invalid size '384' (expected WIDTHxHEIGHT",
+        ),
+        (('--data', 'x', '--size', 'axb'), "invalid size 'axb' (expected"),
+        (('--data', 'x', '--size', '64x32x3'), "invalid size '64x32x3' (expected"),
+        (
+            ('--data', 'x', '--size', '64x31'),
+            "invalid size '64x31' (each side must be 32",
+        ),
+        (('--data', 'x', '--size=-64x64'), "invalid size '-64x64'"),
     ],
 )
 def test_options_that_are_refused(arguments, text, capsys):
@@ -51,8 +57,8 @@ def test_options_that_are_refused(arguments, text, capsys):
 
 def test_a_checkpoint_says_what_is_not_given():
     data = DataOptions('cityscapes', (512, 256), 'bremen')
-    # A checkpoint of before there were data set files has no 'file'.
-    assert data.to_dict() == {**CHECKPOINT['data'], 'file': ''}
+    # Checkpoints of before there were data set files, or teachers, have neither key.
+    assert data.to_dict() == {**CHECKPOINT['data'], 'file': '', 'teachers': ()}
     assert data_of(CHECKPOINT, None, None) == data
 
 

@@ -1,6 +1,7 @@
 """Data sets on disk: what is read of each, and one clear error for each way it can be wrong."""
 
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from checkout import SHARED
+from PIL import Image
 
 from linknet_ros.classes import CAMVID, CITYSCAPES
 from linknet_ros.errors import FrameError, SourceError
@@ -200,12 +202,12 @@ GREY, COLOUR = np.zeros((2, 2), np.uint8), FRAME
         ('elab', np.zeros((4, 3, 3), np.uint8), r' is 3x4, its frame 2x2'),
         (
             'camvid',
-            GREY.astype(np.uint16),
-            r' has 1 channel\(s\) of uint16, expected one of uint8',
+            GREY.astype(np.uint16) + 256,
+            ' has id 256; ids go from 0 to 255',
         ),
         ('camvid', COLOUR, r' has 3 channel\(s\) of uint8, expected one of uint8'),
         ('cityscapes', COLOUR, r' has 3 channel\(s\) of uint8'),
-        ('folder', COLOUR, r' has 3 channel.* must be ids of classes\.csv: no colours'),
+        ('folder', COLOUR, r' has 3 channel.* must be ids of classes\.csv, not colours'),
         ('elab', GREY, r' is uint8 \(2, 2\), .*--dataset camvid'),
         ('camvid', GREY + np.uint8(12), ' has class id 12, the layout ends at 11'),
         ('cityscapes', GREY + np.uint8(34), ' has label id 34, the table ends at'),
@@ -330,7 +332,17 @@ def clear(folder):
         (
             'folder',
             lambda r: write(r / 'train/a.jpeg', FRAME),
-            r'a\.png and .*a\.jpeg are frames of the same name; keep',
+            r'a\.jpeg and .*a\.png are two files of the same name; keep',
+        ),
+        (
+            'folder',
+            lambda r: write(r / 'trainannot/b.jpg', FRAME),
+            r'b\.jpg is not an annotation: JPEG changes ids; export PNG',
+        ),
+        (
+            'folder',
+            lambda r: (r / 'train/b.png').rename(r / 'train/b.BMP').rename(r / 'train/c.BMP'),
+            r'have no annotation, first .*c\.BMP',
         ),
         (
             'folder',
@@ -372,6 +384,55 @@ def test_files_that_are_missing(make, name, change, message):
 def test_names_that_are_unknown(open_it, message):
     with pytest.raises(SourceError, match=message):
         open_it()
+
+
+# What tools write.
+
+
+@pytest.mark.parametrize('name', ['folder', 'camvid', 'cityscapes'])
+def test_names_in_capitals(make, name):
+    root = make(name)
+    for path in files(root, name):
+        path.rename(path.with_suffix('.PNG'))
+    frames = SETS[name][0](root)
+    assert len(frames) == 2
+    np.testing.assert_array_equal(frames[0][1], SETS[name][3])
+
+
+def palette_png(path, indices, colors):
+    """A PNG of 8 bits with a palette; zeros behind the given colours."""
+    image = Image.fromarray(indices).convert('P')
+    image.putdata(indices.ravel().tolist())
+    image.putpalette([*np.ravel(colors).tolist(), *[0] * (768 - 3 * len(colors))])
+    image.save(path)
+
+
+INDICES = np.array([[0, 1], [2, 7]], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ('colors', 'message'),
+    [
+        # VOC's, and greys for people: the index is the id.
+        ([(0, 0, 0), (128, 0, 0), (0, 128, 0), *[(9, 9, 9)] * 4, (0, 0, 192)], ''),
+        ([(i * 30, i * 30, i * 30) for i in range(8)], ''),
+        # The colours of the table, each at its id.
+        ([(0, 0, 192), (128, 64, 128), (128, 0, 0), *[(9, 9, 9)] * 4, (0, 0, 192)], 'index 0'),
+        ([(128, 64, 128), (128, 0, 0), (0, 0, 192), *[(9, 9, 9)] * 4, (0, 0, 192)], 'index 0'),
+        # Greys that are ids themselves.
+        ([(i, i, i) for i in (0, 2, 7, 9, 9, 9, 9, 9)], 'index 1 looks like id 2'),
+    ],
+    ids=['voc', 'greys', 'void', 'renumbered', 'reduced'],
+)
+def test_palette_whose_indices_are_no_ids_is_refused(make, colors, message):
+    root = make('folder')
+    palette_png(files(root, 'folder')[1], INDICES, colors)
+    frames = Folder(root, 'train')
+    if message:
+        with pytest.raises(SourceError, match=f'a.png has a palette in which {message}'):
+            frames[0]
+    else:
+        np.testing.assert_array_equal(frames[0][1], [[255, 0], [1, 2]])
 
 
 # CamVid.
@@ -527,6 +588,28 @@ def test_published_split():
 
 
 # Cityscapes.
+
+
+@pytest.mark.parametrize('given', ['', 'leftImg8bit_trainvaltest', 'gtFine_trainvaltest'])
+def test_archives_unpacked_into_two_folders(make, given):
+    root = make('cityscapes')
+    for part in ('leftImg8bit', 'gtFine'):
+        (root / f'{part}_trainvaltest').mkdir()
+        (root / part).rename(root / f'{part}_trainvaltest' / part)
+    np.testing.assert_array_equal(Cityscapes(root / given, 'val')[0][1], [[255, 0], [18, 255]])
+    other = root / 'gtFine_copy/gtFine/val'
+    other.mkdir(parents=True)
+    with pytest.raises(SourceError, match=r'gtFine_copy/.* and .*gtFine_trainval.* both be meant'):
+        Cityscapes(root, 'val')
+    shutil.rmtree(root / 'gtFine_copy')
+    shutil.rmtree(root / 'gtFine_trainvaltest')
+    with pytest.raises(SourceError, match=r'no gtFine/val beside it; unpack gtFine_trainvaltest'):
+        Cityscapes(root, 'val')
+
+
+def test_one_of_the_folders_given(make):
+    root = make('cityscapes')
+    assert len(Cityscapes(root / 'gtFine', 'val')) == 2
 
 
 def labels_of(make, ids, label_set):

@@ -10,21 +10,28 @@ import re
 import shlex
 import shutil
 
+import cv2
 import numpy as np
 import openvino
 import openvino.opset13
 import pytest
 import torch
-from doc_commands import ROOT, all_blocks, all_commands, is_training
+from doc_commands import all_blocks, all_commands, is_training
 
+from linknet_ros.classes import CAMVID
+from linknet_ros.inference.model_file import metadata_of
+from linknet_ros.recordings.label_folder import class_file, write_labels
+from linknet_ros.recordings.label_tools import ToolFiles
 from training import export
 from training.datasets.folder import read_class_file
+from training.networks import NetworkConfig, build_network
 
 #: What stands in a page, and what takes its place.
 SUBSTITUTIONS = {
     '/data/CamVid': 'camvid',
     '/data/my_robot': 'my_robot',
     '/data/Cityscapes': 'cityscapes',
+    'KITTI_DRIVE street': 'camvid/val',
     '--size 1024x512': '--size 64x32',
 }
 
@@ -46,7 +53,7 @@ def place(item):
 
 
 @pytest.fixture(scope='module', autouse=True)
-def _in_little():
+def _in_little(narrow_networks, cheap_pictures):
     """A network of one epoch is unsure of every pixel, so the runtimes may differ on some."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, 'is_available', lambda: False)
@@ -63,11 +70,38 @@ def world(camvid_folder, tmp_path_factory):
     for table in TABLES:
         (folder / 'my_robot/classes.csv').write_text(table.text)
     for name, text in FILES.items():
-        (folder / name).write_text(text)
+        (folder / name).write_text(text.replace('/data/CamVid', 'camvid'))
     write_teacher(folder / 'road-segmentation-adas-0001.xml')
     make_cityscapes(camvid_folder, folder / 'cityscapes')
-    shutil.copytree(ROOT / 'models', folder / 'models')
+    (folder / 'models').mkdir()
+    write_shipped(folder / 'models/linknet_camvid.onnx')
+    make_picked(camvid_folder, folder)
     return folder
+
+
+def write_shipped(path):
+    """What stands in for the model that ships: as narrow as the networks that are trained here."""
+    network = build_network(NetworkConfig()).eval()
+    for parameter in network.parameters():
+        if parameter.dim() == 1:  # the exporter would keep equal ones once
+            torch.nn.init.uniform_(parameter, 0.5, 1.0)
+    about = {'dataset': 'CamVid', 'label_set': 'eleven', 'default_size': (64, 48)}
+    metadata = metadata_of(CAMVID, architecture=network.title, accuracy={}, **about)
+    path.write_bytes(export.to_onnx(network, metadata).SerializeToString())
+
+
+def make_picked(camvid, root):
+    """A folder of pick_frames and pre_label, and what CVAT exports of it."""
+    shutil.copytree(camvid / 'train', root / 'picked/frames')
+    tools = ToolFiles(root / 'tools', CAMVID)
+    for path in sorted((root / 'picked/frames').iterdir()):
+        ids = cv2.imread(str(camvid / f'trainannot/{path.name}'), cv2.IMREAD_UNCHANGED)
+        ids[ids == 11] = 255
+        write_labels(root / 'picked', path.stem, ids, CAMVID)
+        tools.add(path, ids)
+    tools.write()
+    (root / 'picked/classes.csv').write_text(class_file(CAMVID))
+    (root / 'tools/cvat_masks.xml').rename(root / 'annotations.xml')
 
 
 def write_teacher(path):
@@ -109,7 +143,9 @@ def test_command(command, world, monkeypatch, capsys):
     name, arguments = words[2], words[3:]
     if name == 'training.train':
         arguments += LITTLE.split()
-    if name == 'training.benchmark':
+    if name == 'training.adapt':
+        arguments += ['--epochs', '1', '--size', '64x32', '--workers', '0']
+    if name in ('training.benchmark', 'training.import_torch'):
         monkeypatch.setattr('argparse.ArgumentParser.parse_args', parse_only)
     code = None
     try:

@@ -2,7 +2,9 @@
 
 import copy
 import io
+import threading
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -15,7 +17,11 @@ from torch import nn
 from linknet_ros.classes import CAMVID, CITYSCAPES
 from linknet_ros.errors import ModelError
 from linknet_ros.inference.model_file import load_model, metadata_of
+from linknet_ros.inference.onnx_graph import set_metadata
 from linknet_ros.inference.open_backend import open_backend
+from linknet_ros.inference.scene_model import SceneModel
+from linknet_ros.inference.tensorrt.build import BuildRequest, build_plan
+from linknet_ros.inference.tensorrt.library import open_library
 from training import export as exporting
 from training.checkpoint import save_checkpoint
 from training.data_options import DataOptions
@@ -24,6 +30,8 @@ from training.evaluate import evaluate_file
 from training.export import MIN_AGREEMENT, DeployedNetwork, agreement, export, main, to_onnx
 from training.networks import NETWORKS, NetworkConfig, build_network, normalize
 from training.variants import to_precision
+
+pytestmark = pytest.mark.usefixtures('narrow_networks')
 
 #: Cells of the pictures, blue, green and red, and the class ids of CamVid that they are.
 COLORS = np.array([(230, 160, 120), (60, 60, 160), (90, 90, 90), (40, 200, 40)], np.uint8)
@@ -246,18 +254,29 @@ def quantised(name):
     return network
 
 
+#: Coloured cells, of a size that no stride divides.
+FRAME = SHADES[np.kron(np.random.default_rng(0).integers(0, 4, (5, 6)), np.ones((10, 10), int))]
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    """Each network, its model file, and on what share of FRAME the two agree: `exported(name)`."""
+
+    @cache
+    def of(name):
+        network, out = quantised(name), tmp_path_factory.mktemp('network') / f'{name}.onnx'
+        share = export(network, out, **DESCRIPTION, frames=[FRAME])
+        return network, load_model(out), share
+
+    return of
+
+
 @pytest.mark.parametrize('name', NETWORKS)
-def test_every_network_is_exported_as_it_is(name, tmp_path):
-    """Both back ends and PyTorch agree on coloured frames of a size that no stride divides."""
-    network = quantised(name)
-    cells = np.random.default_rng(0).integers(0, 4, (5, 6))
-    frame = SHADES[np.kron(cells, np.ones((10, 10), int))]
-    out = tmp_path / 'network.onnx'
-    share = export(network, out, **DESCRIPTION, frames=[frame])
+def test_every_network_is_exported_as_it_is(name, exported):
+    network, record, share = exported(name)
     assert share >= MIN_AGREEMENT['fp32']
-    record = load_model(out)
     assert record.architecture == network.title
-    padded = cv2.copyMakeBorder(frame, 0, 14, 0, 4, cv2.BORDER_REPLICATE)
+    padded = cv2.copyMakeBorder(FRAME, 0, 14, 0, 4, cv2.BORDER_REPLICATE)
     labels, _ = expected(network, padded)
     swapped, _ = expected(network, padded[..., ::-1].copy())
     # Not a degenerate case: some classes, and others where red and blue are taken for each other.
@@ -265,10 +284,21 @@ def test_every_network_is_exported_as_it_is(name, tmp_path):
     assert (labels != swapped).mean() > 0.03
 
 
+@pytest.mark.parametrize('name', NETWORKS)
+def test_every_network_is_fused(name, exported, tmp_path):
+    """NVIDIA's builder, which needs no GPU, takes each whole and puts no change of layout in."""
+    pytest.importorskip('tensorrt_rtx_bindings', reason='needs TensorRT-RTX (pip install .[test])')
+    _, record, _ = exported(name)
+    (tmp_path / 'model').write_bytes(record.data)
+    request = BuildRequest(str(record.path), 'rtx', 64, 96, 'fp16', target='SM86')
+    library = open_library('rtx')
+    _, layers = build_plan(library, request, tmp_path, threading.Event(), lambda line: None)
+    assert {layer.precision for layer in layers if layer.convolves} == {'fp16'}
+    assert not [layer for layer in layers if 'eformat' in layer.name + layer.kind]
+
+
 OPTIONS = [
-    *({'network': name} for name in NETWORKS),
     {'network': 'enet', 'normalization': 'group', 'activation': 'silu'},
-    {'normalization': 'group'},
     *({'activation': name} for name in ('leaky_relu', 'elu', 'prelu')),
 ]
 
@@ -288,7 +318,7 @@ def test_every_option_is_exported_as_a_model_file(tmp_path):
         (tmp_path / 'model.onnx').write_bytes(exported.SerializeToString())
         load_model(tmp_path / 'model.onnx')
         written |= {node.op_type for node in exported.graph.node}
-    assert {'Conv', 'DepthToSpace', 'InstanceNormalization', 'PRelu', 'Resize'} <= written
+    assert {'InstanceNormalization', 'LeakyRelu', 'Elu', 'PRelu', 'Sigmoid'} <= written
 
 
 # Writing the file
@@ -452,9 +482,13 @@ def test_command_makes_another_precision_of_a_model_file(
     monkeypatch.setitem(MIN_AGREEMENT, precision, 0.8)
     out = train / 'variant.onnx'
     options = ['--data', str(train), '--precision', precision, '--size', '96x64']
-    main([str(path), '--out', str(out), *options])
+    scene = SceneModel({'street': 1.0}, (1.0, 2.0, 3.0), ((tuple(range(11)),),))
+    source = onnx.load(path)
+    set_metadata(source, scene_check=scene.text())
+    onnx.save(source, train / 'source.onnx')
+    main([str(train / 'source.onnx'), '--out', str(out), *options])
     record = load_model(out)
-    assert record.precision == precision
+    assert (record.precision, record.scene) == (precision, scene)
     assert record.int8_twin == ('' if precision == 'int8' else f'{out.stem}_int8.onnx')
     val = open_dataset('camvid', train, 'val')
     scores = evaluate_file(record, val, (96, 64)).scores()

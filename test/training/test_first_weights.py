@@ -23,7 +23,7 @@ LAST_LAYER = ['head.6.bias', 'head.6.weight']
 
 @pytest.fixture(scope='module')
 def frames():
-    return [StreetDrive(0).frame(time).bgr for time in (0.0, 7.0)]
+    return [StreetDrive(0, width=320, height=200).frame(time).bgr for time in (0.0, 7.0)]
 
 
 @pytest.fixture(scope='module')
@@ -172,7 +172,7 @@ def test_network_of_a_model_file_computes_as_the_file(frames, model_labels):
     assert not [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert network.title == load_model(MODEL).architecture
     labels = labels_of(network, frames[0])
-    # The file pads 360 rows to 384 on the robot, the network to 368 by itself.
+    # The file pads 200 rows to 224 on the robot, the network to 208 by itself.
     assert (labels == model_labels).mean() > 0.99
     # To the bit, but for the order of the colours.
     weights = {t.name: numpy_helper.to_array(t) for t in onnx.load(MODEL).graph.initializer}

@@ -12,7 +12,7 @@ from linknet_ros.errors import BackendError, ModelError
 from linknet_ros.inference.onnx_graph import fix_size
 from linknet_ros.inference.tensorrt.build import BuildRequest, build_graph
 from linknet_ros.inference.tensorrt.library import open_library
-from linknet_ros.system.package_files import package_file, shipped_model
+from linknet_ros.system.package_files import model_path
 from training import graph_lint
 from training.graph_lint import RULES, Graph, lint
 
@@ -289,9 +289,10 @@ def test_float16_that_is_called_otherwise(fp16_proto, claimed):
         lint(fp16_proto, claimed)
 
 
+@pytest.mark.parametrize('name', ['', 'linknet_lite0'])
 @pytest.mark.parametrize('precision', ['fp32', 'int8'])
-def test_shipped_models(precision):
-    lint(onnx.load(package_file(shipped_model(precision))), precision)
+def test_shipped_models(name, precision):
+    lint(onnx.load(model_path(name, precision)), precision)
 
 
 @pytest.mark.parametrize('broken', BROKEN, ids=lambda function: function.__name__)

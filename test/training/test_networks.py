@@ -12,6 +12,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from linknet_ros.errors import ParameterError
 from training.networks import NETWORKS, NetworkConfig, build_network, layers
 
+pytestmark = pytest.mark.usefixtures('narrow_networks')
+
 every_network = pytest.mark.parametrize('name', NETWORKS)
 
 
@@ -23,6 +25,11 @@ def build(name, **options):
 def build_on_meta(name, **options):
     with torch.device('meta'):
         return build_network(NetworkConfig(name, **options))
+
+
+@cache
+def on_meta(name):
+    return build_on_meta(name, classes=5).eval()
 
 
 def random_image(height, width, count=1):
@@ -124,7 +131,7 @@ def test_config_that_cannot_be_built(network, option, value, message):
     ('height', 'width'), [(360, 480), (360, 640), (359, 641), (47, 33), (32, 32)]
 )
 def test_logits_have_the_size_of_the_image(name, height, width):
-    network = build_on_meta(name, classes=5).eval()
+    network = on_meta(name)
     logits = network(torch.empty(1, 3, height, width, device='meta'))
     assert logits.shape == (1, 5, height, width)
 
@@ -223,7 +230,7 @@ def test_first_convolution_alone_reads_the_image(name):
     expected = logits_of(network, image)
     tolerance = TOLERANCE.get(name, 1e-4) * expected.abs().max().item()
     result = logits_of(turned, image.flip(1))
-    torch.testing.assert_close(result, expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(result, expected, rtol=0, atol=2 * tolerance)
     assert (logits_of(turned, image) - expected).abs().max() > 0.01
 
 
@@ -232,7 +239,7 @@ def test_side_outputs(name):
     network = build_on_meta(name)
     expected = {}
     if name.startswith('linknet'):
-        channels = (96, 64, 48) if name == 'linknet-lite0' else (256, 128, 64)
+        channels = (96, 64, 48) if name == 'linknet-lite0' else (64, 32, 16)
         expected = dict(zip(('decoder4', 'decoder3', 'decoder2'), channels, strict=True))
     assert network.side_outputs == expected
     channels = {}

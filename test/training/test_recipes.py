@@ -85,4 +85,4 @@ def test_table_has_every_value_and_its_meaning(name):
         assert (key, value) == (field.name, str(getattr(RECIPES[name], field.name)))
         assert meaning == field.metadata['help']
         assert line.endswith(meaning)
-        assert len(line) - len(meaning) == 26
+        assert len(line) - len(meaning) == 31

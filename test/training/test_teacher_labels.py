@@ -7,7 +7,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.errors import SourceError
-from training.teacher_labels import Teacher, main
+from linknet_ros.inference.teacher import Teacher
+from training.teacher_labels import main
 
 TEACHER = """
 models: [teacher.onnx]

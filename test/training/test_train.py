@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import asdict, fields
@@ -27,12 +26,6 @@ from training.processes import alone
 from training.recipes import RECIPES, Recipe
 from training.train import main, parse_options, recipe_from
 
-CPU = """
-import os, signal, sys, torch
-torch.set_num_threads(1)
-torch.cuda.is_available = lambda: False
-"""
-
 #: Of the runs that are carried out: ENet, whose dropout makes a wrong seed show.
 COMMAND = (
     *('--network', 'enet', '--recipe', 'onecycle', '--epochs', '3', '--batch', '2'),
@@ -45,7 +38,7 @@ TINY = ('--network', 'tiny', '--recipe', 'paper', '--batch', '2', '--workers', '
 
 
 @pytest.fixture(autouse=True, scope='module')
-def _on_the_processor():
+def _on_the_processor(cheap_pictures):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, 'is_available', lambda: False)
         yield
@@ -142,8 +135,11 @@ OPTIONS = {
     'supervision': ('0.5', 0.5, lambda t: len(t.model.heads) / 2),
     'average_decay': ('0.75', 0.75, lambda t: t.recipe.average_decay),
     'street_frames': ('2', 2, lambda t: len(t.samples) - 6),
+    'fixed_norms': ('true', True, lambda t: t.recipe.fixed_norms),
     'loss_stride': ('2', 2, lambda t: t.recipe.loss_stride),
     'precision': ('bf16', 'bf16', lambda t: 'bf16' if t.autocast._enabled else 'fp32'),
+    'teacher_weight': ('0.75', 0.75, lambda t: t.recipe.teacher_weight),
+    'teacher_temperature': ('3', 3.0, lambda t: t.recipe.teacher_temperature),
     'seed': ('6', 6, lambda t: t.samples._seed),
 }
 
@@ -361,45 +357,48 @@ def test_whole_run(whole_run, camvid_folder):
     assert last['best_miou'] == max(entry['miou'] for entry in history[1:])
 
 
-# In the second of the three steps of epoch 2, after the first epoch's checkpoint.
-IN_AN_EPOCH = """
-from training import train, trainer
-normalize, calls = trainer.normalize, []
+#: Two runs that are killed: in the second of the three steps of epoch 2, after the first epoch's
+#: checkpoint, and when epoch 2 is in the history and the best so far, but not yet in last.pt.
+KILLED = """
+import os, signal, sys, torch
+from training import run, train, trainer
+torch.set_num_threads(1)
+torch.cuda.is_available = lambda: False
+normalize, steps = trainer.normalize, []
+
 def killing(frames, statistics):
-    calls.append(1)
-    if len(calls) == 5:
+    steps.append(1)
+    if len(steps) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return normalize(frames, statistics)
-trainer.normalize = killing
-train.main(sys.argv[1:])
+
+folder, *command = sys.argv[1:]
+for name in ('step', 'epoch'):
+    child = os.fork()
+    if child == 0:
+        if name == 'step':
+            trainer.normalize = killing
+        run.plot_curves = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        train.main([*command, '--out', f'{folder}/{name}'])
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == -signal.SIGKILL, status
 """
 
-# Epoch 2 is in the history and is the best so far, but not yet in last.pt.
-BEFORE_THE_CHECKPOINT = """
-from training import run, train
-run.plot_curves = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-train.main(sys.argv[1:])
-"""
+
+@pytest.fixture(scope='module')
+def killed_runs(camvid_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('killed')
+    command = [sys.executable, '-c', KILLED, str(folder), '--data', str(camvid_folder), *COMMAND]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return folder
 
 
-@pytest.mark.parametrize(
-    ('script', 'epochs'),
-    [(IN_AN_EPOCH, 1), (BEFORE_THE_CHECKPOINT, 2)],
-    ids=['in an epoch', 'before the checkpoint'],
-)
-def test_killed_and_resumed_ends_the_same(whole_run, camvid_folder, out, script, epochs):
-    command = ['--data', str(camvid_folder), '--out', str(out), *COMMAND]
-    killed = subprocess.run(
-        [sys.executable, '-c', CPU + script, *command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+@pytest.mark.parametrize(('name', 'epochs'), [('step', 1), ('epoch', 2)])
+def test_killed_and_resumed_ends_the_same(whole_run, camvid_folder, killed_runs, name, epochs):
+    out = killed_runs / name
     assert load_checkpoint(out / 'last.pt')['epoch'] == 1
     assert len(json.loads((out / 'history.json').read_text())) == epochs
-    main([*command, '--resume'])
+    main(['--data', str(camvid_folder), '--out', str(out), *COMMAND, '--resume'])
     for name in ('last.pt', 'best.pt'):
         ours, theirs = (load_checkpoint(run / name) for run in (out, whole_run))
         for state in (ours, theirs):
@@ -417,14 +416,15 @@ def test_two_processes_are_one(camvid_folder, tmp_path):
     """Batches of four in one part, and by two processes in two parts each.
 
     On whole frames, since beyond their edge all is the same: there rounding decides where the
-    pooling finds its maxima, and ENet puts features back to where they were found.
+    pooling finds its maxima, and ENet puts features back to where they were found. It decides some
+    in frames too, and RMSprop's first step is as long for a small gradient as for a large one: the
+    two ways end 0.08 of their length apart here, but 0.000002 in double precision.
     """
     command = (
         *('--data', str(camvid_folder), '--network', 'enet', '--normalization', 'group'),
         *('--dropout', '0', '--recipe', 'paper', '--batch', '4', '--epochs', '2'),
         *('--paste', '0.5', '--rare-below', '0.3', '--mirror', 'true', '--noise', '0.5'),
-        # With seed 0, a batch has ties that the two ways round differently.
-        *('--precision', 'fp32', '--eval-every', '1', '--workers', '0', '--seed', '1'),
+        *('--precision', 'fp32', '--eval-every', '1', '--workers', '0'),
     )
     one, two = tmp_path / 'one', tmp_path / 'two'
     main([*command, '--out', str(one)])
@@ -454,9 +454,12 @@ def test_two_processes_are_one(camvid_folder, tmp_path):
             torch.cat([x.flatten() for x in s.values()])
             for s in (first[kind], second[kind], start.state_dict())
         )
-        assert (a - b).norm() < 0.05 * (a - c).norm(), kind
-    for ours, theirs in zip(first['history'], second['history'], strict=True):
-        assert theirs['loss'] == pytest.approx(ours['loss'], rel=1e-3)
+        assert (a - b).norm() < 0.2 * (a - c).norm(), kind
+    # Before the first step there is nothing but rounding.
+    for rounding, ours, theirs in zip(
+        (1e-6, 1e-2), first['history'], second['history'], strict=True
+    ):
+        assert theirs['loss'] == pytest.approx(ours['loss'], rel=rounding)
         assert theirs['learning_rate'] == ours['learning_rate']
         for key in ('miou', 'class_accuracy', 'global_accuracy'):
             assert theirs[key] == pytest.approx(ours[key], abs=5e-3), key
@@ -549,3 +552,57 @@ def test_run_that_diverges_stops(camvid_folder, out):
     text = r'the loss became (nan|inf) in epoch 1; use a lower --learning-rate or'
     assert_one_line_error(arguments, text)
     assert not list(out.glob('*.pt'))
+
+
+@pytest.fixture
+def binary_folder(tmp_path):
+    """Masks of 0 and 255, the usual form of one class, and a table that lists 0 and 1."""
+    mask = np.zeros((32, 64), np.uint8)
+    mask[8:] = 255
+    for folder in ('train', 'trainannot', 'val', 'valannot'):
+        (tmp_path / folder).mkdir()
+        for name in ('a_1.png', 'b_1.png'):
+            assert cv2.imwrite(str(tmp_path / folder / name), mask)
+    table = 'id,name,red,green,blue,drivable\n0,other,0,0,0,no\n1,path,1,1,1,yes\n'
+    (tmp_path / 'classes.csv').write_text(table)
+    return tmp_path
+
+
+def started(data, out, *options):
+    arguments = ['--data', data, '--out', out, *TINY, '--epochs', 1, *options]
+    main([str(argument) for argument in arguments])
+
+
+@pytest.mark.usefixtures('tiny_network')
+def test_class_without_a_pixel_is_said(binary_folder, out, capsys):
+    started(binary_folder, out, '--dataset', 'folder')
+    said = capsys.readouterr().out
+    assert 'no pixel of class path in what is trained on; the annotations hold the ids 0, ' in said
+    assert 'by a line 255,path,..., in a data set file by ids' in said
+    assert 'no pixel of class path in what is validated on; the mIoU is that of the others' in said
+    with (binary_folder / 'classes.csv').open('a') as table:
+        table.write('255,path,1,1,1,yes\n')
+    started(binary_folder, out.with_name('mapped'), '--dataset', 'folder')
+    assert 'no pixel' not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures('tiny_network')
+def test_nothing_but_void_is_refused(binary_folder, out):
+    (binary_folder / 'classes.csv').write_text(
+        'id,name,red,green,blue,drivable\n1,path,1,1,1,yes\n0,,,,,\n'
+    )
+    arguments = ['--data', binary_folder, '--dataset', 'folder', '--out', out, *TINY]
+    assert_one_line_error(arguments, 'no pixel of class path in what is trained')
+
+
+@pytest.mark.usefixtures('tiny_network')
+def test_classes_that_no_source_allows_are_said(binary_folder, out, capsys):
+    file = binary_folder / 'a.yaml'
+    (binary_folder / 'classes.csv').unlink()
+    source = '{frames: train, labels: trainannot, ids: {0: road, 255: [tree, sky]}'
+    file.write_text(f'classes: camvid\ntrain:\n  a: {source}}}\nval:\n  a: {{dataset: camvid}}\n')
+    for annotation in (binary_folder / 'valannot').iterdir():
+        assert cv2.imwrite(str(annotation), np.full((32, 64), 3, np.uint8))
+    started(file, out)
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if 'trained on' in x]
+    assert 'classes building, pole, pavement, sign, fence, car, pedestrian, bicyclist in' in line

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from linknet_ros.classes import CAMVID
 from linknet_ros.errors import SourceError
-from training.class_weights import class_frequencies, inverse_log_weights
+from training.class_weights import class_frequencies, count_labels, inverse_log_weights
 from training.datasets import open_dataset
 from training.label_sets import LabelSets
 from training.networks import NetworkConfig, build_network, normalize
@@ -292,7 +292,7 @@ def test_bfloat16_only_where_asked_or_native(frames, monkeypatch, precision, nat
 @pytest.mark.parametrize('power', [0, 0.5, 1])
 def test_loss_weighs_the_classes_and_leaves_void_out(frames, power):
     trainer = make_trainer(frames, weight_power=power)
-    frequencies = class_frequencies((frames[i][1] for i in range(len(frames))), 11)
+    frequencies = class_frequencies(count_labels(frames[i][1] for i in range(len(frames))), 11)
     weights = inverse_log_weights(frequencies, power)
     torch.testing.assert_close(trainer.loss.weights, torch.tensor(weights, dtype=torch.float32))
     logits = torch.zeros(1, 11, 1, 3)

@@ -12,9 +12,11 @@ from training.datasets.camvid_original import CamVidOriginal
 from training.datasets.cityscapes import Cityscapes
 from training.datasets.dataset import (
     SPLITS,
+    Annotated,
     Dataset,
     InstanceDataset,
     hold_out_sequence,
+    ids_in_files,
     select,
     sequence_of,
 )
@@ -23,9 +25,11 @@ from training.datasets.folder import Folder
 __all__ = [
     'DATASETS',
     'SPLITS',
+    'Annotated',
     'Dataset',
     'InstanceDataset',
     'hold_out_sequence',
+    'ids_in_files',
     'open_dataset',
     'select',
     'sequence_of',

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import ParameterError, SourceError
-from training.datasets.dataset import Dataset, DatasetView, InstanceDataset
+from training.datasets.dataset import Dataset, DatasetView, InstanceDataset, annotation_ids
 from training.samples import Pair
 
 #: Bytes of pairs held in memory: all of CamVid at 480x360 (0.7 MB a pair), and a small part of
@@ -25,7 +25,7 @@ from training.samples import Pair
 MEMORY = 512 * 1024**2
 
 #: Raise it when loaders or resizing give other pixels than before: old copies are then not used.
-_VERSION = 1
+_VERSION = 2
 
 _STAMP_BYTES, _CHECKSUM_BYTES = 16, 4
 
@@ -84,6 +84,10 @@ class CachedFrames(DatasetView):
     def files(self, index: int) -> tuple[Path, ...]:
         """Files that the pair is read from; not the copies."""
         return self._frames.files(index)
+
+    def annotation_ids(self, index: int) -> list[int]:
+        """Values in the annotation's file; not in the copy."""
+        return annotation_ids(self._frames, index)
 
     def __getitem__(self, index: int) -> Pair:
         """Frame (H, W, 3) uint8 BGR and labels (H, W) uint8 with 255 for void; read-only.

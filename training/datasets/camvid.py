@@ -13,6 +13,7 @@ from training.datasets import layouts
 from training.datasets.folder import CLASS_FILE
 from training.datasets.frame_pairs import (
     FramePairs,
+    annotations_by_name,
     check_id_image,
     check_split,
     files_by_name,
@@ -46,10 +47,10 @@ class CamVid(FramePairs):
         for folder in (frames, annotations):
             if not folder.is_dir():
                 raise layouts.CAMVID.missing(root, folder)
-        found = files_by_name(frames, '*.png', '.png')
+        found = files_by_name(frames)
         if not found:
             raise SourceError(f'no *.png in {frames}', f'the {self.title} download is incomplete')
-        labelled = files_by_name(annotations, '*.png', '.png')
+        labelled = annotations_by_name(annotations)
         way_out = f'the {self.title} download is incomplete'
         super().__init__(split, pair_up(found, labelled, way_out))
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.classes import CAMVID, UNLABELED
 from linknet_ros.errors import SourceError
+from linknet_ros.frames.files import read_image
 from training.datasets import layouts
 from training.datasets.dataset import SPLITS
 from training.datasets.frame_pairs import FramePair, FramePairs, check_split
@@ -125,6 +126,9 @@ class CamVidOriginal(FramePairs):
         super().__init__(split, pairs)
         self.label_set = MAPPINGS[mapping]
         self._class_of_code = _class_of_code(mapping)
+
+    def _read(self, path: Path) -> NDArray[np.generic]:
+        return read_image(path, color=False)
 
     def _labels(self, path: Path, annotation: NDArray[np.generic]) -> NDArray[np.uint8]:
         if annotation.dtype != np.uint8 or annotation.ndim != 3 or annotation.shape[2] != 3:

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from linknet_ros.classes import CITYSCAPES, UNLABELED, ClassTable
 from linknet_ros.errors import FrameError, SourceError
 from linknet_ros.frames.encode import encode_png
-from linknet_ros.frames.files import read_image
+from linknet_ros.frames.files import check_size, read_ids, read_image
 from training.datasets import layouts
 from training.datasets.frame_pairs import (
     FramePairs,
     check_id_image,
-    check_size,
     check_split,
     files_by_name,
     pair_up,
@@ -105,7 +104,8 @@ class Cityscapes(FramePairs):
     The annotations of split 'test' are not public; its files hold the ego vehicle and the borders,
     which are void in the 19 classes. Train and measure on 'train' and 'val'.
 
-    :param root: folder with `leftImg8bit/<split>/<city>/` and `gtFine/<split>/<city>/`.
+    :param root: folder with `leftImg8bit/<split>/<city>/` and `gtFine/<split>/<city>/`, or with
+        these in folders of their own, as the archives' names are.
     :param split: train, val or test.
     :param label_set: '19', the classes of the benchmark, or '34', every label id.
     :raises SourceError: when the layout is missing, or a frame or annotation is missing.
@@ -120,17 +120,14 @@ class Cityscapes(FramePairs):
                 f"unknown {self.title} label set '{label_set}'",
                 f'use one of {", ".join(LABEL_SETS)}',
             )
-        frames, annotations = root / 'leftImg8bit' / split, root / 'gtFine' / split
-        for folder in (frames, annotations):
-            if not folder.is_dir():
-                raise layouts.CITYSCAPES.missing(root, folder)
-        found = files_by_name(frames, f'*/*{_FRAME}', _FRAME)
+        frames, annotations = _parts(root, split)
+        found = files_by_name(frames, [_FRAME], '*/*')
         if not found:
             raise SourceError(
                 f'no <city>/*{_FRAME} in {frames}',
                 f'the {self.title} download is incomplete (leftImg8bit_trainvaltest.zip)',
             )
-        labelled = files_by_name(annotations, f'*/*{_LABELS}', _LABELS)
+        labelled = files_by_name(annotations, [_LABELS], '*/*')
         way_out = f'the {self.title} download is incomplete'
         super().__init__(split, pair_up(found, labelled, way_out))
         self.label_set = LABEL_SETS[label_set]
@@ -166,7 +163,7 @@ class Cityscapes(FramePairs):
         ids = read_image(path, color=False)
         check_id_image(path, ids, np.uint16, 'this is not the file that cityscapesScripts make')
         # Faster to decode than the frame, and of its size or refused when labels are read.
-        check_size(path, ids, read_image(pair.annotation, color=False))
+        check_size(path, ids, pair.frame, read_ids(pair.annotation).shape)
         labels = np.where(ids < 1000, ids, ids // 1000)
         if labels.max() > _DRAWN[-1].id:
             raise SourceError(
@@ -177,6 +174,44 @@ class Cityscapes(FramePairs):
         result = ids.astype(np.uint16)
         result.setflags(write=False)
         return result
+
+
+def _parts(root: Path, split: str) -> list[Path]:
+    """Folders of a split's frames and annotations.
+
+    The two archives may have been unpacked into one folder, or each into a folder of its own:
+    `root` is then one of the two, or the folder around them.
+
+    :raises SourceError: when one is nowhere, or in two places.
+    """
+    parts = ('leftImg8bit', 'gtFine')
+    found = [_part(root, part, split) for part in parts]
+    for path, other, part in zip(found, reversed(found), parts, strict=True):
+        if path is None and other is not None and not layouts.CITYSCAPES.is_in(root):
+            raise SourceError(
+                f'{Cityscapes.title} {split}: {other} has no {part}/{split} beside it',
+                f'unpack {part}_trainvaltest.zip into {other.parents[2]}',
+            )
+        if path is None:
+            raise layouts.CITYSCAPES.missing(root, root / part / split)
+    return [path for path in found if path is not None]
+
+
+def _part(root: Path, part: str, split: str) -> Path | None:
+    root = root.resolve()
+    places = [[root / part], sorted(root.glob(f'*/{part}'))]
+    if root.name.startswith(('leftImg8bit', 'gtFine')):
+        # One archive's folder: the other's is a neighbour.
+        places += [[root.parent / part], sorted(root.parent.glob(f'{part}*/{part}'))]
+    for level in places:
+        there = [place / split for place in level if (place / split).is_dir()]
+        if len(there) > 1:
+            raise SourceError(
+                f'{there[0]} and {there[1]} may both be meant', 'give the folder of one of them'
+            )
+        if there:
+            return there[0]
+    return None
 
 
 def to_label_ids(train_ids: NDArray[np.uint8]) -> NDArray[np.uint8]:

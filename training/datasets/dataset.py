@@ -50,6 +50,16 @@ class Dataset(Protocol):
 
 
 @runtime_checkable
+class Annotated(Protocol):
+    """Frames that know what is in their annotation files."""
+
+    def __len__(self) -> int: ...
+
+    def annotation_ids(self, index: int) -> list[int]:
+        """Values in the annotation's file, before any of them was given a meaning."""
+
+
+@runtime_checkable
 class InstanceDataset(Dataset, Protocol):
     """A data set that also knows which pixels belong to one car or one person."""
 
@@ -99,6 +109,10 @@ class Selection(DatasetView):
     def files(self, index: int) -> tuple[Path, ...]:
         """Files that the pair is read from."""
         return self._source.files(self._indices[index])
+
+    def annotation_ids(self, index: int) -> list[int]:
+        """Values in the annotation's file."""
+        return annotation_ids(self._source, self._indices[index])
 
 
 class InstanceSelection(Selection):
@@ -150,3 +164,17 @@ def hold_out_sequence(dataset: Dataset, sequence: str) -> tuple[Dataset, Dataset
             'nothing is left to train on, hold out from another split',
         )
     return select(dataset, rest), select(dataset, held)
+
+
+def annotation_ids(frames: object, index: int) -> list[int]:
+    """Values in a frame's annotation file; none where it has none."""
+    return frames.annotation_ids(index) if isinstance(frames, Annotated) else []
+
+
+def ids_in_files(frames: Annotated, most: int = 100) -> list[int]:
+    """Values in the annotation files.
+
+    :param most: files to look into; evenly spread over the frames.
+    """
+    step = -(-len(frames) // most)
+    return sorted({id_ for i in range(0, len(frames), step) for id_ in frames.annotation_ids(i)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import SourceError
-from linknet_ros.frames.files import read_image
+from linknet_ros.frames.files import IMAGE_SUFFIXES, check_size, read_ids, read_image
 from training.datasets.dataset import SPLITS
 from training.samples import Pair
 
@@ -33,16 +33,42 @@ def check_split(title: str, split: str) -> None:
         raise SourceError(f"unknown {title} split '{split}'", f'use one of {", ".join(SPLITS)}')
 
 
-def files_by_name(folder: Path, pattern: str, ending: str) -> dict[str, Path]:
-    """Files that match, by their name without the ending.
+def files_by_name(
+    folder: Path, endings: Sequence[str] = IMAGE_SUFFIXES, pattern: str = '*'
+) -> dict[str, Path]:
+    """Files of a folder by their name without the ending.
 
     Hidden ones are left out: archives packed on a Mac bring a `._name.png` for every frame.
+
+    :param endings: what the names end in, in capitals or not.
+    :param pattern: of the files among which to look, '*/*' for those of all subfolders.
+    :raises SourceError: when two files have one name.
     """
-    return {
-        path.name.removesuffix(ending): path
-        for path in folder.glob(pattern)
-        if not path.name.startswith('.')
-    }
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob(pattern)):
+        ending = next((e for e in endings if path.name.lower().endswith(e.lower())), None)
+        if ending is None or path.name.startswith('.'):
+            continue
+        name = path.name[: -len(ending)]
+        if name in found:
+            raise SourceError(
+                f'{found[name]} and {path} are two files of the same name', 'keep one of them'
+            )
+        found[name] = path
+    return found
+
+
+def annotations_by_name(folder: Path) -> dict[str, Path]:
+    """Annotation files of a folder by name: PNG files, which keep every id.
+
+    :raises SourceError: for a JPEG among them, or two of one name.
+    """
+    lossy = files_by_name(folder, ('.jpg', '.jpeg'))
+    if lossy:
+        raise SourceError(
+            f'{min(lossy.values())} is not an annotation: JPEG changes ids', 'export PNG files'
+        )
+    return files_by_name(folder, ('.png',))
 
 
 def pair_up(
@@ -96,29 +122,25 @@ class FramePairs(ABC):
         """
         pair = self._pairs[index]
         frame = read_image(pair.frame)
-        annotation = read_image(pair.annotation, color=False)
-        check_size(pair.annotation, annotation, frame)
+        annotation = self._read(pair.annotation)
+        check_size(pair.annotation, annotation, pair.frame, frame.shape)
         labels = self._labels(pair.annotation, annotation)
         frame.setflags(write=False)
         labels.setflags(write=False)
         return frame, labels
 
+    def _read(self, path: Path) -> NDArray[np.generic]:
+        """The annotation image, as `_labels` takes it."""
+        return read_ids(path)
+
+    def annotation_ids(self, index: int) -> list[int]:
+        """Values in the annotation's file."""
+        ids: list[int] = np.unique(self._read(self._pairs[index].annotation)).tolist()
+        return ids
+
     @abstractmethod
     def _labels(self, path: Path, annotation: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Class ids (H, W) with 255 for void, from an annotation image as its file has it."""
-
-
-def check_size(path: Path, image: NDArray[np.generic], frame: NDArray[np.uint8]) -> None:
-    """Refuse an annotation that was not made for a frame of this size.
-
-    :raises SourceError: naming both sizes.
-    """
-    if image.shape[:2] != frame.shape[:2]:
-        sizes = [f'{a.shape[1]}x{a.shape[0]}' for a in (image, frame)]
-        raise SourceError(
-            f'{path} is {sizes[0]}, its frame {sizes[1]}',
-            'frames and annotations must be of one size and the same release',
-        )
 
 
 def check_id_image(path: Path, image: NDArray[np.generic], dtype: type, hint: str) -> None:
@@ -128,6 +150,8 @@ def check_id_image(path: Path, image: NDArray[np.generic], dtype: type, hint: st
     :param hint: what to do.
     :raises SourceError: naming what the file holds.
     """
+    if image.ndim == 2 and image.dtype == np.uint16 and dtype is np.uint8:
+        raise SourceError(f'{path} has id {image.max()}', 'ids go from 0 to 255')
     if image.ndim != 2 or image.dtype != dtype:
         channels = 1 if image.ndim == 2 else image.shape[2]
         raise SourceError(

@@ -72,8 +72,8 @@ CAMVID = Layout(
 FOLDER = Layout(
     'a data set of your own',
     'folder',
-    'classes.csv, <split>/*.png or *.jpg, and <split>annot/*.png',
-    CAMVID.signs,
+    'classes.csv, <split>/*.png or *.jpg, and <split>annot/*.png, or frames/ and labels/',
+    (*CAMVID.signs, ('frames', 'labels')),
 )
 
 CAMVID_ORIGINAL = Layout(

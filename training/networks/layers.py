@@ -171,7 +171,7 @@ def max_unpool_2x2(x: Tensor, position: tuple[Tensor, ...]) -> Tensor:
 def window_position(x: Tensor) -> tuple[Tensor, Tensor]:
     """Where the maximum of each 2x2 window is; of equal values the first, as MaxPool2d.
 
-    Told by comparisons and not by equality with the maximum, so that there is exactly one
+    Found by comparisons, not by equality with the maximum, so that there is exactly one
     position whatever a back end rounds on the way.
 
     :param x: (N, C, H, W), H and W even.

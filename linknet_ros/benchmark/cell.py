@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,7 @@ def measure(
         threads=threads,
     )
     ready = time.perf_counter() - start
-    for index in range(_WARM_UP):
-        segmenter.segment(images[index % len(images)])
-    milliseconds = []
-    for index in range(frames):
-        start = time.perf_counter()
-        segmenter.segment(images[index % len(images)])
-        milliseconds.append(1e3 * (time.perf_counter() - start))
+    milliseconds = timed(lambda index: segmenter.segment(images[index % len(images)]), frames)
     memory: dict[str, float | None] = {'peak_mb': None, 'held_mb': None}
     if before is not None:
         after = memory_mb(os.getpid())
@@ -71,6 +66,21 @@ def measure(
         'ready_s': ready,
         **memory,
     }
+
+
+def timed(run: Callable[[int], object], frames: int) -> list[float]:
+    """Milliseconds of each of so many runs, after some that are not counted.
+
+    :param run: gets the number of the run, from 0.
+    """
+    for index in range(_WARM_UP):
+        run(index)
+    milliseconds = []
+    for index in range(frames):
+        start = time.perf_counter()
+        run(index)
+        milliseconds.append(1e3 * (time.perf_counter() - start))
+    return milliseconds
 
 
 def _held_mb() -> float | None:

@@ -11,9 +11,7 @@ import argparse
 import json
 import os
 import random
-import shutil
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +30,8 @@ from linknet_ros.inference.model_file import load_model
 from linknet_ros.system.arguments import count
 from linknet_ros.system.arguments import size as parse_size
 from linknet_ros.system.child_process import isolate
-from linknet_ros.system.package_files import SHIPPED_MODEL, package_file, shipped_model
-from linknet_ros.system.signals import before_end
+from linknet_ros.system.package_files import model_path
+from linknet_ros.system.temporary_folder import temporary_folder
 
 SIZES = ((480, 360), (1280, 720), (1920, 1080))
 
@@ -88,14 +86,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = _options(arguments)
     isolate(options.domain_id)
     try:
-        model = load_model(options.model or package_file(shipped_model(options.precision)))
+        model = load_model(model_path(options.model, options.precision))
         options.out.mkdir(parents=True, exist_ok=True)
         about = machine()
-        with tempfile.TemporaryDirectory() as folder:
-            before_end(partial(shutil.rmtree, folder, ignore_errors=True))
+        with temporary_folder() as folder:
             # PyTorch computes in float, whatever the node does.
-            usual = options.model or package_file(SHIPPED_MODEL)
-            run = NodeBenchmark(options, model.path.resolve(), usual.resolve(), Path(folder))
+            usual = model_path(options.model, 'fp32')
+            run = NodeBenchmark(options, model.path.resolve(), usual.resolve(), folder)
             rounds = {size: run.rounds(size) for size in options.sizes}
     except LinknetError as error:
         sys.exit(f'error: {error}')

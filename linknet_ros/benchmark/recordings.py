@@ -2,19 +2,18 @@
 
 An MCAP file of JPEGs of the procedural street goes through `segment_bag` with labels out, and
 through a loop of OpenCV and ONNX Runtime as it is usually written; both are compared with the
-network alone on all cores. Rounds take turns, so that what else the machine does falls on all.
+network alone on all cores. Rounds take turns, so that what else the machine does falls on all;
+processor time depends least on it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import resource
 import statistics
 import sys
-import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import Any
@@ -30,8 +29,8 @@ from linknet_ros.inference.model_file import load_model
 from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.arguments import count, size
 from linknet_ros.system.child_process import ask, start, stop
-from linknet_ros.system.package_files import package_file, shipped_model
-from linknet_ros.system.signals import before_end, end_quietly
+from linknet_ros.system.package_files import model_path
+from linknet_ros.system.temporary_folder import temporary_folder
 
 #: Topic of the frames.
 TOPIC = '/camera/image_raw/compressed'
@@ -60,11 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, default=Path('out/benchmark'))
     options = parser.parse_args(arguments)
     try:
-        model = load_model(options.model or package_file(shipped_model(options.precision)))
+        model = load_model(model_path(options.model, options.precision))
         options.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            before_end(partial(shutil.rmtree, folder, ignore_errors=True))
-            record = _measure(model.path.resolve(), options, Path(folder))
+        with temporary_folder() as folder:
+            record = _measure(model.path.resolve(), options, folder)
     except LinknetError as error:
         sys.exit(f'error: {error}')
     except OSError as error:
@@ -76,20 +74,26 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def table(record: dict[str, Any]) -> str:
-    """The figures in words: medians of the rounds, and their range."""
+    """The figures in words: medians of the rounds, and their range.
+
+    A share is that of a round, as the machine may have become another one by the next.
+    """
     names = {
         'alone': f'the network alone ({record["ran"]})',
         'segment_bag': 'segment_bag, labels out',
         'usual': 'OpenCV and ONNX Runtime, a frame at a time',
     }
-    alone = statistics.median(record['fps']['alone'])
-    lines = ['| what | frames/s | range | of the network alone |', '|---|---|---|---|']
+    lines = [
+        '| what | frames/s | range | of the network alone | processor time a frame, ms |',
+        '|---|---|---|---|---|',
+    ]
     for name, title in names.items():
         values = record['fps'][name]
-        middle = statistics.median(values)
+        shares = [v / alone for v, alone in zip(values, record['fps']['alone'], strict=True)]
         lines.append(
-            f'| {title} | {middle:.1f} | {min(values):.1f} to {max(values):.1f} '
-            f'| {middle / alone:.2f} |'
+            f'| {title} | {statistics.median(values):.1f} | {min(values):.1f} to '
+            f'{max(values):.1f} | {statistics.median(shares):.2f} | '
+            f'{statistics.median(record["cpu_ms"][name]):.0f} |'
         )
     width, height = record['size']
     lines.append('')
@@ -109,6 +113,7 @@ def _measure(model: Path, options: argparse.Namespace, folder: Path) -> dict[str
     _write(source, [encode_jpeg(picture, _QUALITY) for picture in pictures], options.frames)
     given = (str(model), options.backend, options.precision)
     fps: dict[str, list[float]] = {'alone': [], 'segment_bag': [], 'usual': []}
+    cpu_ms: dict[str, list[float]] = {name: [] for name in fps}
     ran = ''
     for number in range(options.rounds):
         print(f'round {number + 1} of {options.rounds}', file=sys.stderr, flush=True)
@@ -118,9 +123,15 @@ def _measure(model: Path, options: argparse.Namespace, folder: Path) -> dict[str
         )
         ran = f'{alone["backend"]} {alone["precision"]}'
         fps['alone'].append(alone['fps'])
+        cpu_ms['alone'].append(alone['cpu_ms'])
+        used = [_used()]
         fps['segment_bag'].append(options.frames / _segment_bag(source, given, folder))
+        used.append(_used())
         usual = _answer('linknet_ros.benchmark.recordings_usual', str(source), given[0])
         fps['usual'].append(usual['frames'] / usual['seconds'])
+        used.append(_used())
+        for name, seconds in zip(('segment_bag', 'usual'), np.diff(used), strict=True):
+            cpu_ms[name].append(1e3 * float(seconds) / options.frames)
     return {
         'machine': machine(),
         'model': model.name,
@@ -129,7 +140,14 @@ def _measure(model: Path, options: argparse.Namespace, folder: Path) -> dict[str
         'frames': options.frames,
         'rounds': options.rounds,
         'fps': fps,
+        'cpu_ms': cpu_ms,
     }
+
+
+def _used() -> float:
+    """Processor time of the children that have ended [s]."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _segment_bag(source: Path, given: tuple[str, str, str], folder: Path) -> float:
@@ -184,8 +202,3 @@ def _write(path: Path, pictures: list[NDArray[np.uint8]], frames: int) -> None:
             message = types[kind](header, 'jpeg', pictures[number % len(pictures)])
             writer.write(topic, moment, store.serialize_cdr(message, kind))
     (folder / f'{folder.name}.mcap').rename(path)
-
-
-if __name__ == '__main__':
-    end_quietly(endless=False)
-    main()

@@ -30,7 +30,8 @@ def measure(source: str, model: str) -> dict[str, Any]:
     file = load_model(Path(model))
     session = onnxruntime.InferenceSession(file.graph(), providers=['CPUExecutionProvider'])
     width, height = file.default_size
-    width, height = width // 32 * 32, height // 32 * 32
+    across, down = file.steps
+    width, height = width // across * across, height // down * down
     store = get_typestore(Stores.ROS2_JAZZY)
     image = store.types['sensor_msgs/msg/Image']
     out = Path(source).with_name('usual')

@@ -41,6 +41,29 @@ def table(rows: list[dict[str, Any]], reference: str) -> str:
     return '\n'.join(lines)
 
 
+def models_table(rows: list[dict[str, Any]]) -> str:
+    """Markdown table of model files side by side.
+
+    :param rows: of `models.compare`.
+    """
+    first = rows[0]['model']
+    lines = [
+        f'| network | size | parameters, M | GMAC | back end | median, ms | x {first} | frames/s '
+        '| labels as in fp32, % | mIoU | drivable IoU |',
+        '|---|---|---|---|---|---|---|---|---|---|---|',
+    ]
+    for row in rows:
+        cells = [
+            *(row['model'], row['size'], _number(row['parameters'], '.2f', 1e-6)),
+            *(_number(row['macs'], '.2f', 1e-9), row['contender']),
+            *(_number(row['median_ms'], '.1f'), _ratio(row), _number(row['fps'], '.1f')),
+            _number(row['as_fp32'], '.2f', 100),
+            *(_number(row[name], '.3f') for name in ('miou', 'drivable')),
+        ]
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
 def _ratio(row: dict[str, Any]) -> str:
     """The ratio, and where the rounds differ visibly, from where to where."""
     if row['ratio'] is None:

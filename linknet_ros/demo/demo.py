@@ -19,19 +19,20 @@ import cv2
 import numpy as np
 from rclpy.executors import Executor
 
-from linknet_ros.demo.contact_sheet import contact_sheet
 from linknet_ros.demo.listener import BIRDS_EYE, PICTURES, ROWS, DemoNode
 from linknet_ros.errors import LinknetError
 from linknet_ros.inference.backend import BACKENDS, PRECISIONS
 from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.node.statistics import Drop
+from linknet_ros.products.contact_sheet import contact_sheet
 from linknet_ros.ros.process import ros_process, spin_once
 from linknet_ros.simulation.sources import STREET, open_source
 from linknet_ros.system.child_process import Child, isolate, start_program, stop
-from linknet_ros.system.package_files import STREET_PARAMETERS, package_file, shipped_model
+from linknet_ros.system.package_files import STREET_PARAMETERS, model_path, package_file
 
-#: Seconds without anything new after which the demo stops waiting.
-_PATIENCE = 60.0
+#: Seconds without anything new after which the demo stops waiting; on a very busy machine the
+#: first frame took more than 60. A process that ends is noticed at once.
+_PATIENCE = 180.0
 
 #: The street never ends; this many frames are shown of it.
 _STREET_FRAMES = 100
@@ -82,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     try:
-        model = load_model(options.model or package_file(shipped_model(options.precision)))
+        model = load_model(model_path(options.model, options.precision))
         # Fails here, in one line, rather than in the log of another process.
         open_source(options.source)
         report = run(options, model)
@@ -273,6 +274,10 @@ def _summary(report: dict[str, Any]) -> str:
         text += f'; latency {report["latency_ms_p50"]} ms, p99 {report["latency_ms_p99"]} ms'
     if report['miou'] is not None:
         text += f'; mIoU {report["miou"]}, road IoU {report["road_iou"]}'
+        if report['source'] != STREET:
+            text += (
+                ' against the annotations beside the frames, if their ids are those of the model'
+            )
     if report['free_space_iou'] is not None:
         text += (
             f'; free ground IoU {report["free_space_iou"]}, {report["falsely_free"]:.1%} of it '

@@ -22,7 +22,7 @@ _ABOVE = 'mend what is broken above'
 _NO_MODEL_FIX = 'check its path and permissions'
 _IMPORT_ERRORS = ('ImportError', 'ModuleNotFoundError')
 
-#: The back ends, if not even their names can be asked for because NumPy is missing.
+#: The back ends, if even their names cannot be read because NumPy is missing.
 _BACKENDS = ('openvino', 'onnxruntime')
 
 #: What libraries say that were built for NumPy 1 and find NumPy 2.

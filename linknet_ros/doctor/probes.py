@@ -1,6 +1,6 @@
 """What the doctor tries, each in a process of its own: `python -m linknet_ros.doctor.probes NAME`.
 
-Nothing is imported before it is asked for: any of it may be missing or kill the process.
+Nothing is imported before it is needed: any of it may be missing or kill the process.
 """
 
 from __future__ import annotations

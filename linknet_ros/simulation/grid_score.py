@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -22,18 +23,32 @@ class GridScore:
     :param both: cells that are free in the grid and in truth.
     :param found: cells that are free in the grid.
     :param true: cells that are free in truth.
+    :param occupied: cells that are occupied in the grid.
+    :param falsely_occupied: of these, cells that are free in truth together with all cells up to
+        `margin` around them: next to what is real, a contact may be a little off.
     """
 
     both: int = 0
     found: int = 0
     true: int = 0
+    occupied: int = 0
+    falsely_occupied: int = 0
+    margin: ClassVar = 2
 
-    def add(self, cells: Cells, truth: Bools) -> None:
+    def add(self, cells: Cells, truth: Bools, near: Bools | None = None) -> None:
         """Count the cells of a grid.
 
         :param cells: (H, W) int8 cells of an OccupancyGrid.
         :param truth: (H, W) bool, whether a cell is truly free.
+        :param near: (H, W) bool, where cells are counted; None for everywhere.
         """
+        around = np.ones((2 * self.margin + 1, 2 * self.margin + 1), np.uint8)
+        clear = cv2.erode(truth.astype(np.uint8), around) > 0
+        if near is not None:
+            cells, truth = np.where(near, cells, np.int8(UNKNOWN_CELL)), truth & near
+        occupied = cells == OCCUPIED_CELL
+        self.occupied += int(occupied.sum())
+        self.falsely_occupied += int((occupied & clear).sum())
         free = cells == FREE_CELL
         self.both += int((free & truth).sum())
         self.found += int(free.sum())

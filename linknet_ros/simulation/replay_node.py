@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -23,6 +25,8 @@ from linknet_ros.ros.ground_messages import grid_message
 from linknet_ros.ros.images import SUFFIX, array_to_image, bgr_to_jpeg
 from linknet_ros.ros.parameters import declare
 from linknet_ros.ros.process import ros_process, spin_once
+from linknet_ros.simulation.looks import LOOKS
+from linknet_ros.simulation.recorder import Recorder
 from linknet_ros.simulation.sources import STREET, StreetSource, StreetSourceFrame, open_source
 from linknet_ros.simulation.street import PinholeCamera
 from linknet_ros.simulation.truth import FreeGround
@@ -45,8 +49,14 @@ SETTINGS = (
         'Number of subscribers to wait for, of raw and compressed images together.',
         (0, 100),
     ),
+    Setting(
+        'bag',
+        '',
+        'Bag to record compressed images and camera_info in, whoever listens; a new folder.',
+    ),
     Setting('frame_id', 'camera_optical_frame', 'Frame of the camera, in all headers.'),
     Setting('seed', 0, 'Which street.', (0, 1_000_000)),
+    Setting('look', 'town', f'Look of the street: {", ".join(LOOKS)}.'),
     Setting('width', 480, "Width of the street's frames [px].", (16, 8192)),
     Setting('height', 360, "Height of the street's frames [px].", (16, 8192)),
 )
@@ -82,6 +92,8 @@ class ReplayNode(Node):
             OccupancyGrid, 'ground_truth/drivable_grid', **options
         )
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        bag = self._value('bag')
+        self._recorder = Recorder(Path(bag)) if bag else None
         self._waiting = self._value('wait_for') > 0
         self.create_timer(1 / self._value('rate'), self._tick)
         self.create_timer(0.5, self._publish_diagnostics)
@@ -96,7 +108,11 @@ class ReplayNode(Node):
     def _open(self) -> FrameSource:
         size = (self._value('width'), self._value('height'))
         return open_source(
-            self._value('source'), seed=self._value('seed'), size=size, rate=self._value('rate')
+            self._value('source'),
+            seed=self._value('seed'),
+            size=size,
+            rate=self._value('rate'),
+            look=self._value('look'),
         )
 
     def _tick(self) -> None:
@@ -120,13 +136,23 @@ class ReplayNode(Node):
         if ground is not None:
             self._true_grid.publish(true_grid(ground, header))
         camera = self._source.camera if isinstance(self._source, StreetSource) else None
-        self._camera_info.publish(camera_info(camera, header, width, height))
+        info = camera_info(camera, header, width, height)
+        self._camera_info.publish(info)
         if raw:
             self._image.publish(array_to_image(frame.bgr, 'bgr8', header))
-        if compressed:
-            self._compressed.publish(bgr_to_jpeg(frame.bgr, _JPEG_QUALITY, header))
+        if compressed or self._recorder is not None:
+            jpeg = bgr_to_jpeg(frame.bgr, _JPEG_QUALITY, header)
+            self._compressed.publish(jpeg)
+            self._record(self._camera_info.topic_name, 'CameraInfo', info)
+            self._record(self._compressed.topic_name, 'CompressedImage', jpeg)
         self.sent += 1
         self.finished = self.sent == self._value('count')
+
+    def _record(self, topic: str, kind: str, message: CameraInfo | CompressedImage) -> None:
+        if self._recorder is not None:
+            stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+            data = serialize_message(message)
+            self._recorder.write(topic, f'sensor_msgs/msg/{kind}', stamp, data)
 
     def _next_frame(self) -> SourceFrame | None:
         while True:
@@ -162,6 +188,12 @@ class ReplayNode(Node):
         array = DiagnosticArray(status=[status])
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
+
+    def destroy_node(self) -> None:
+        """End the bag as well."""
+        if self._recorder is not None:
+            self._recorder.close()
+        super().destroy_node()
 
     def finish(self) -> None:
         """Publish the last diagnostics, wait until everything has arrived, and log a summary."""

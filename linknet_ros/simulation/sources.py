@@ -33,10 +33,11 @@ class StreetSource:
     :param seed: which street.
     :param size: (width, height) of the frames [px].
     :param rate: frames per second of the drive.
+    :param look: of the street, see StreetDrive.
     """
 
-    def __init__(self, seed: int, size: tuple[int, int], rate: float) -> None:
-        self._drive = StreetDrive(seed, *size)
+    def __init__(self, seed: int, size: tuple[int, int], rate: float, look: str = 'town') -> None:
+        self._drive = StreetDrive(seed, *size, look=look)
         # Half a cell of the grid is fine enough.
         self._truth = StreetTruth(self._drive, self._drive.camera, step=0.05)
         self._rate = rate
@@ -56,7 +57,12 @@ class StreetSource:
 
 
 def open_source(
-    source: str, *, seed: int = 0, size: tuple[int, int] = (480, 360), rate: float = 10.0
+    source: str,
+    *,
+    seed: int = 0,
+    size: tuple[int, int] = (480, 360),
+    rate: float = 10.0,
+    look: str = 'town',
 ) -> StreetSource | FolderSource | VideoSource:
     """Open a source of frames.
 
@@ -64,10 +70,11 @@ def open_source(
     :param seed: of the street, see StreetSource.
     :param size: of the street's frames.
     :param rate: of the street.
+    :param look: of the street.
     :raises SourceError: when there is nothing to replay.
     """
     if source == STREET:
-        return StreetSource(seed, size, rate)
+        return StreetSource(seed, size, rate, look)
     if not os.path.exists(source):
         raise SourceError(f"no folder or video '{source}'", f"use an existing path, or '{STREET}'")
     return open_files(source)

@@ -27,6 +27,7 @@ from linknet_ros.simulation.drawing import (
 )
 from linknet_ros.simulation.facade import FACADE_M, PERIOD_M, TEXELS
 from linknet_ros.simulation.figures import SKY, Bytes, clouds
+from linknet_ros.simulation.looks import LOOKS
 from linknet_ros.simulation.world import Placed, StreetWorld
 
 Doubles = NDArray[np.float64]
@@ -95,11 +96,17 @@ class StreetDrive:
     :param width: width of the frames, at least 16 [px].
     :param height: height of the frames, at least 16 [px].
     :param speed: speed of the camera along the street [m/s].
-    :raises SourceError: for frames that are too small, a negative seed or a negative speed.
+    :param look: one of LOOKS: season, country and place of the camera.
+    :raises SourceError: for frames that are too small, a negative seed or speed, an unknown look.
     """
 
     def __init__(
-        self, seed: int = 0, width: int = 480, height: int = 360, speed: float = 8.0
+        self,
+        seed: int = 0,
+        width: int = 480,
+        height: int = 360,
+        speed: float = 8.0,
+        look: str = 'town',
     ) -> None:
         if min(width, height) < 16:
             raise SourceError(
@@ -109,6 +116,10 @@ class StreetDrive:
             raise SourceError(f'invalid street speed {speed} m/s', 'use 0 or more')
         if seed < 0:
             raise SourceError(f'invalid street seed {seed}', 'use 0 or more')
+        if look not in LOOKS:
+            raise SourceError(f"unknown street look '{look}'", f'use one of {", ".join(LOOKS)}')
+        style = LOOKS[look]
+        self._tint = style.table() if style.tints else None
         self._speed = speed
         self._world = StreetWorld(seed)
         rng = np.random.default_rng((seed, 1))
@@ -122,8 +133,8 @@ class StreetDrive:
             fy=focal,
             cx=(width - 1) / 2 + 0.09 * width * aside,
             cy=(height - 1) / 2,
-            height_m=1.5 + 0.15 * raised,
-            pitch=0.055 + 0.03 * tilt,
+            height_m=style.height_m + 0.15 * raised,
+            pitch=style.pitch + 0.03 * tilt,
         )
         self._bands = [*self._wall_bands(), *self._ground_bands()]
         self._sky = self._painted_sky(rng)
@@ -238,8 +249,10 @@ class StreetDrive:
 
     def _photographed(self, canvas: Bytes, time: float) -> Bytes:
         """The canvas as seen by a slightly soft lens and a noisy sensor, uint8 BGR (H, W, 3)."""
-        bgr = cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR)
-        bgr = cv2.GaussianBlur(bgr, (3, 3), self._blur)
+        bgr = np.asarray(cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR), np.uint8)
+        if self._tint is not None:
+            bgr = self._tint[canvas[..., 3:], bgr, np.arange(3)]
+        bgr = np.asarray(cv2.GaussianBlur(bgr, (3, 3), self._blur), np.uint8)
         top, left = (int(math.fmod(time * prime, 32)) for prime in (7919, 6101))
         noise = self._noise[top : top + bgr.shape[0], left : left + bgr.shape[1]]
         return np.asarray(cv2.add(bgr, noise, dtype=cv2.CV_8U), np.uint8)

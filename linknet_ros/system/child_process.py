@@ -25,7 +25,7 @@ from linknet_ros.system.signals import before_end, held, starting_child
 #: Starts the line with the answer; what libraries print stands before it.
 _MARK = 'linknet_ros answers '
 
-#: Values of Outcome.failure that are no names of exceptions.
+#: Values of Outcome.failure that are not names of exceptions.
 CRASH, TIMEOUT = 'crash', 'timeout'
 
 Child = subprocess.Popen[bytes]

@@ -26,6 +26,22 @@ def shipped_model(precision: str) -> str:
     return SHIPPED_INT8_MODEL if precision == 'int8' else SHIPPED_MODEL
 
 
+def model_path(model: str | Path | None, precision: str) -> Path:
+    """Where a model file is.
+
+    :param model: as it was given: a path, the name of a model that ships, e.g. 'linknet_lite0', or
+        empty or None for the usual one.
+    :param precision: the requested one; int8 has a file of its own, see `shipped_model`.
+    """
+    if not model:
+        return package_file(shipped_model(precision))
+    path = Path(model)
+    if path.suffix or path.name != str(model):
+        return path
+    shipped = package_file(f'models/{model}{"_int8" if precision == "int8" else ""}.onnx')
+    return shipped if shipped.is_file() else path
+
+
 def package_file(relative: str) -> Path:
     """A file of the package, whether it exists or not.
 

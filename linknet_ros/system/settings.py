@@ -28,7 +28,7 @@ class Setting:
     :param default: its type is the setting's type; a tuple stands for a list of strings.
     :param help: sentences.
     :param limits: smallest and largest number, or None.
-    :param choices: allowed values of a string, or () for any.
+    :param choices: allowed values of a string or an integer, or () for any.
     :param unit: of a number, e.g. 'm'.
     :param live: whether it can be changed while the node runs.
     """
@@ -37,7 +37,7 @@ class Setting:
     default: Any
     help: str
     limits: tuple[float, float] | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[Any, ...] = ()
     unit: str = ''
     live: bool = False
 
@@ -46,7 +46,7 @@ def setting(
     default: Any,
     help: str,
     limits: tuple[float, float] | None = None,
-    choices: tuple[str, ...] = (),
+    choices: tuple[Any, ...] = (),
     unit: str = '',
     *,
     live: bool = False,
@@ -97,7 +97,7 @@ def made_of(
             if about.choices and value not in about.choices:
                 raise ParameterError(
                     f"parameter {prefix}{entry.name} is '{value}'",
-                    f'use one of {", ".join(about.choices)}',
+                    f'use one of {", ".join(map(str, about.choices))}',
                 )
             given[entry.name] = value
         elif before is not None:
@@ -120,7 +120,9 @@ def checked(about: Setting, value: Any, where: str) -> Any:
     if good and about.limits:
         good = about.limits[0] <= value <= about.limits[1]
     if not good:
-        allowed = ', '.join(about.choices) or (about.limits and '{} to {}'.format(*about.limits))
+        allowed = ', '.join(map(str, about.choices)) or (
+            about.limits and '{} to {}'.format(*about.limits)
+        )
         raise ParameterError(
             f"invalid value '{value}' of {about.name} in {where}",
             f'use {allowed or kind.__name__}',
@@ -146,7 +148,7 @@ def add_options(
         elif isinstance(about.default, tuple):
             how |= {'type': comma_separated, 'metavar': 'LIST'}
         elif about.choices:
-            how['choices'] = about.choices
+            how |= {'choices': about.choices, 'type': type(about.default)}
         elif about.limits and isinstance(about.default, int):
             low, high = map(int, about.limits)
             how |= {'type': partial(count, least=low, most=high), 'metavar': f'{low}-{high}'}

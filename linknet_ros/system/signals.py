@@ -93,13 +93,15 @@ def exit_code() -> int:
     return 0
 
 
-def before_end(callback: Callable[[], object]) -> None:
+def before_end(callback: Callable[[], object], *, last: bool = False) -> None:
     """Call a function before a signal ends the process.
 
     It is called between any two lines of the main thread, so it must not wait for a lock. It may
     be called though its work is done already.
+
+    :param last: after all others; else before those that are registered already.
     """
-    _callbacks.append(callback)
+    _callbacks.insert(0 if last else len(_callbacks), callback)
 
 
 @contextlib.contextmanager

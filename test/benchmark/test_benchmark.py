@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linknet_ros.benchmark import __main__ as module
-from linknet_ros.benchmark.__main__ import Benchmark, main
+from linknet_ros.benchmark import benchmark as program
+from linknet_ros.benchmark import contest as module
+from linknet_ros.benchmark.benchmark import main
+from linknet_ros.benchmark.contest import Benchmark
 from linknet_ros.errors import LinknetError
 from linknet_ros.system.child_process import Outcome
 from linknet_ros.system.package_files import package_file, shipped_model
@@ -179,11 +181,11 @@ def test_models_of_the_cells(model_path, monkeypatch, tmp_path, named):
     """int8 cells run the model's int8 twin, if it has one."""
     made = []
 
-    def benchmark(model, folder, frames, threads, int8_model):
+    def benchmark(model, folder, frames, threads, int8_model, **_):
         made.extend([model, int8_model])
         raise LinknetError('that is enough')
 
-    monkeypatch.setattr(module, 'Benchmark', benchmark)
+    monkeypatch.setattr(program, 'Benchmark', benchmark)
     with pytest.raises(SystemExit, match='error: that is enough'):
         main((['--model', str(model_path)] if named else []) + ['--out', str(tmp_path / 'o')])
     shipped = [package_file(shipped_model(precision)) for precision in ('auto', 'int8')]

@@ -20,11 +20,12 @@ def test_table():
         'frames': 300,
         'rounds': 3,
         'fps': {'alone': [20.0, 10.0, 40.0], 'segment_bag': [19.0] * 3, 'usual': [8.0, 5.0, 6.0]},
+        'cpu_ms': {'alone': [9.0, 10.0, 12.0], 'segment_bag': [20.0] * 3, 'usual': [30.0] * 3},
     }
     lines = recordings.table(record).splitlines()
-    assert lines[2] == '| the network alone (openvino bf16) | 20.0 | 10.0 to 40.0 | 1.00 |'
-    assert lines[3] == '| segment_bag, labels out | 19.0 | 19.0 to 19.0 | 0.95 |'
-    assert lines[4].endswith('| 6.0 | 5.0 to 8.0 | 0.30 |')
+    assert lines[2] == '| the network alone (openvino bf16) | 20.0 | 10.0 to 40.0 | 1.00 | 10 |'
+    assert lines[3] == '| segment_bag, labels out | 19.0 | 19.0 to 19.0 | 0.95 | 20 |'
+    assert lines[4].endswith('| 6.0 | 5.0 to 8.0 | 0.40 | 30 |')
 
 
 def test_usual_loop_gives_labels(bags, model, frames, tmp_path):
@@ -48,4 +49,6 @@ def test_runs(model, tmp_path, capsys):
     )
     assert 'segment_bag, labels out' in capsys.readouterr().out
     record = json.loads((tmp_path / 'out' / 'recordings.json').read_text())
-    assert all(len(values) == 1 and np.isfinite(values[0]) for values in record['fps'].values())
+    for figures in (record['fps'], record['cpu_ms']):
+        assert set(figures) == {'alone', 'segment_bag', 'usual'}
+        assert all(len(values) == 1 and 0 < values[0] < np.inf for values in figures.values())

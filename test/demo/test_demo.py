@@ -32,6 +32,16 @@ def command(*arguments):
     return [sys.executable, '-m', 'linknet_ros', 'demo', *domain, *map(str, arguments)]
 
 
+@pytest.fixture
+def source(tmp_path):
+    """A folder of three frames."""
+    frames = tmp_path / 'frames'
+    frames.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(frames / f'{i}.png'), np.full((64, 96, 3), 40 * i, np.uint8))
+    return frames
+
+
 def test_folder_with_annotations(model, tmp_path):
     """The tiny model's label is the largest channel, so the truth is known."""
     frames, annotations = tmp_path / 'val', tmp_path / 'valannot'
@@ -65,6 +75,7 @@ def test_folder_with_annotations(model, tmp_path):
     assert sheet is not None
     assert sheet.shape[1] == 4 * 332
     assert 'contact sheet:' in result.stdout
+    assert 'against the annotations beside the frames, if their ids are' in result.stdout
     # Nobody knows the ground of a folder, and nobody asks for it.
     assert 'drivable_grid' not in result.stderr
     assert report['grids_compared'] == 0
@@ -134,18 +145,14 @@ def page_at(url):
         return None
 
 
-def test_view_shows_it_until_a_signal(model, tmp_path):
+def test_view_shows_it_until_a_signal(model, source, tmp_path):
     pytest.importorskip('aiohttp', reason='aiohttp (extra "view") not installed')
-    frames = tmp_path / 'frames'
-    frames.mkdir()
-    for i in range(3):
-        cv2.imwrite(str(frames / f'{i}.png'), np.full((64, 96, 3), 40 * i, np.uint8))
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
     given = ['--out', tmp_path / 'out', '--model', model.path, '--view', '--view-port', port]
     log = tmp_path / 'log'
     with log.open('wb') as file:
-        shown = command('--source', frames, '--rate', 10, *given)
+        shown = command('--source', source, '--rate', 10, *given)
         process = subprocess.Popen(shown, stdout=file, stderr=file)
     try:
         # Far more than the source has: it begins again.
@@ -167,11 +174,12 @@ def test_view_shows_it_until_a_signal(model, tmp_path):
     assert page_at(url) is None
 
 
-def test_port_of_the_view_is_taken(model, tmp_path):
+def test_port_of_the_view_is_taken(model, source, tmp_path):
     pytest.importorskip('aiohttp', reason='aiohttp (extra "view") not installed')
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = taken.getsockname()[1]
-        result = demo('--model', model.path, '--out', tmp_path, '--view', '--view-port', port)
+        given = ['--model', model.path, '--out', tmp_path / 'out', '--view', '--view-port', port]
+        result = demo('--source', source, *given)
     assert result.returncode == 1
     assert f'cannot serve on 127.0.0.1:{port}' in result.stderr
     assert 'error: the view ended; its message is above' in result.stderr

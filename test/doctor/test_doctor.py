@@ -8,7 +8,7 @@ import pytest
 
 from linknet_ros.doctor import checks as doctor_libraries
 from linknet_ros.doctor import ros_checks as doctor_middleware
-from linknet_ros.doctor.__main__ import main
+from linknet_ros.doctor.doctor import main
 from linknet_ros.doctor.finding import Finding, ok
 
 
@@ -171,6 +171,6 @@ def test_help_explains_every_option(help_of):
 
 def test_the_doctor_itself_imports_no_library():
     heavy = "{'numpy', 'cv2', 'onnx', 'openvino', 'onnxruntime', 'rclpy', 'tensorrt'}"
-    source = f'import linknet_ros.doctor.__main__, sys; print({heavy} & set(sys.modules))'
+    source = f'import linknet_ros.doctor.doctor, sys; print({heavy} & set(sys.modules))'
     result = subprocess.run([sys.executable, '-c', source], capture_output=True, text=True)
     assert result.stdout == 'set()\n', result.stderr

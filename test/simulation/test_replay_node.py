@@ -52,6 +52,29 @@ def replay(open_rig):
     return run
 
 
+def test_records_what_nobody_listens_to(replay, tmp_path):
+    pytest.importorskip('rosbags', reason='needs rosbags (pip install .[bags])')
+    from rosbags.highlevel import AnyReader
+
+    bag = tmp_path / 'drive'
+    values = {'bag': bag, 'wait_for': 0, 'rate': 20.0, 'count': 3, 'seed': 3, 'look': 'snow'}
+    _, _, code = replay(topics={}, width=160, height=120, **values)
+    assert code == 0
+    with AnyReader([bag]) as reader:
+        read = [(c.topic, reader.deserialize(raw, c.msgtype)) for c, _, raw in reader.messages()]
+    infos = [message for topic, message in read if topic == '/camera_info']
+    images = [message for topic, message in read if topic == '/image_raw/compressed']
+    assert [image.header for image in images] == [info.header for info in infos]
+    street = StreetDrive(3, 160, 120, look='snow')
+    assert [info.k[0] for info in infos] == [pytest.approx(street.camera.fx)] * 3
+    for i, image in enumerate(images):
+        pixels = cv2.imdecode(image.data, cv2.IMREAD_COLOR).astype(int)
+        assert np.abs(pixels - street.frame(i / 20.0).bgr).mean() < 4
+    _, log, code = replay(topics={}, **values)
+    assert code == 1
+    assert f'{bag} exists already; name another bag, or delete it' in log
+
+
 def test_street_with_camera_info_and_truth_at_one_stamp(replay):
     received, _, code = replay(count=5, rate=20.0, seed=3, width=160, height=120)
     assert code == 0

@@ -10,10 +10,11 @@ import pytest
 
 from linknet_ros.classes import CAMVID, UNLABELED
 from linknet_ros.errors import SourceError
+from linknet_ros.simulation.looks import LOOKS
 from linknet_ros.simulation.sources import open_source
 from linknet_ros.simulation.street import StreetDrive
 
-SKY, BUILDING, ROAD, PAVEMENT = CAMVID.ids(('sky', 'building', 'road', 'pavement'))
+SKY, BUILDING, ROAD, PAVEMENT, CAR = CAMVID.ids(('sky', 'building', 'road', 'pavement', 'car'))
 
 
 @pytest.fixture(scope='module')
@@ -200,3 +201,21 @@ def test_cars_are_where_their_footprints_say(drive):
     points = np.array([[x, y, 0.8] for y in np.linspace(right + 0.2, left - 0.2, 5)])
     cols, rows, _ = np.round(camera.project(points).T).astype(int)
     assert set(labels[rows, cols].tolist()) == {CAMVID.names.index('car')}
+
+
+def test_a_look_covers_classes_and_moves_the_camera(drive):
+    snow = StreetDrive(0, look='snow')
+    assert snow.camera.height_m == 0.75
+    frame, town = snow.frame(2.0), drive.frame(2.0)
+    for id_, lighter in ((ROAD, 50), (PAVEMENT, 50)):
+        means = [one.bgr[one.labels == id_].mean() for one in (frame, town)]
+        assert means[0] > means[1] + lighter
+    table = LOOKS['snow'].table()
+    # Half of nothing and half of white would be 128; cars stay what they are.
+    assert table[ROAD, 0].tolist() == [123, 118, 114]
+    np.testing.assert_array_equal(table[CAR], np.arange(256)[:, None].repeat(3, 1))
+
+
+def test_an_unknown_look_is_refused():
+    with pytest.raises(SourceError, match="look 'rain'; use one of town, snow, sand"):
+        StreetDrive(look='rain')

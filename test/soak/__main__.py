@@ -17,7 +17,7 @@ import rclpy
 from linknet_ros.system.child_process import isolate
 from soak import faults, lifecycle, load
 from soak.rig import rig_in
-from soak.signals import signals
+from soak.signals import FEW, PROGRAMS, signals
 
 
 def trials(scale, seed=0):
@@ -37,7 +37,13 @@ def trials(scale, seed=0):
         'parameter storm': partial(load.parameter_storm, changes=times(5000, 80), seed=seed),
         'stalled subscriber': partial(load.stalled_subscriber, frames=times(1000, 10)),
         'camera killed': partial(faults.camera_killed, rounds=times(5)),
-        'signals': partial(signals, times=times(50, 2), seed=seed, loops=round(min(2, 2 * scale))),
+        'signals': partial(
+            signals,
+            times=times(50, 2),
+            seed=seed,
+            programs=tuple(PROGRAMS) if scale else FEW,
+            loops=round(min(8, 8 * scale)),
+        ),
         'model files': faults.model_files,
         'disk full': faults.disk_full,
         'same name': faults.same_name,

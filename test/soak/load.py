@@ -12,6 +12,7 @@ from rcl_interfaces.srv import GetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 from rig import nanoseconds
 from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool
 from tiny_models import POISON
 
 from linknet_ros.frames.raw import LAYOUTS
@@ -62,8 +63,17 @@ def memory(rig, frames=100_000):
     }
 
 
+def set_parameter(rig, name, value):
+    """Change a live parameter of the node."""
+    asked = [Parameter(name, value=value).to_parameter_msg()]
+    answer = rig.call(
+        SetParametersAtomically, '/linknet/set_parameters_atomically', parameters=asked
+    )
+    assert answer.result.successful, answer.result.reason
+
+
 def every_drop(rig, rounds=40, seed=0):
-    """All six reasons in one run, as a planner sees them in /diagnostics: nothing is missing."""
+    """Every reason in one run, as a planner sees them in /diagnostics: nothing is missing."""
     rng = random.Random(seed)
     # A network large enough that frames wait for it.
     rig.start('labels', max_age=60.0, network_width=1024, network_height=576)
@@ -96,10 +106,20 @@ def every_drop(rig, rounds=40, seed=0):
             rig.spin(0.1)
             rig.subscribe('labels')
             rig.spin(0.1)
+        elif kind == 'BEYOND_RATE':
+            set_parameter(rig, 'max_rate', 0.1)
+            for _ in range(3):
+                rig.send(rig.frame(good))
+                rig.spin(0.1)
+            set_parameter(rig, 'max_rate', 0.0)
         else:
             for _ in range(12):
                 rig.send(large_frame)
-            if kind == 'INACTIVE':
+            if kind == 'DISABLED':
+                for enabled in (False, True):
+                    assert rig.call(SetBool, '/linknet/enable', data=enabled).success
+                rig.until(lambda: rig.camera.get_subscription_count() == 1)
+            elif kind == 'INACTIVE':
                 # Frames are in the network, fitted and waiting now.
                 assert rig.change(4)
                 assert rig.change(3)
@@ -251,6 +271,7 @@ def _match(rig, pairs):
 STALLED = """
 import rclpy
 from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool
 rclpy.init()
 node = rclpy.create_node('stalled')
 node.create_subscription(Image, 'linknet/labels', lambda message: None, 1)

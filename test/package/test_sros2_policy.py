@@ -71,7 +71,10 @@ def unused(rules, used):
 
 
 def used_by(node):
-    """(what, full name) of all topics and services of a node, out of the ROS graph."""
+    """(what, full name) of all topics and services of a node, out of the ROS graph.
+
+    As if the node had no namespace.
+    """
     name, namespace = node.get_name(), node.get_namespace()
     lists = {
         'publish': node.get_publisher_names_and_types_by_node,
@@ -79,7 +82,11 @@ def used_by(node):
         'reply': node.get_service_names_and_types_by_node,
         'request': node.get_client_names_and_types_by_node,
     }
-    return {(what, topic) for what, list_ in lists.items() for topic, _ in list_(name, namespace)}
+    return {
+        (what, topic.removeprefix(namespace))
+        for what, list_ in lists.items()
+        for topic, _ in list_(name, namespace)
+    }
 
 
 @pytest.fixture(scope='module')
@@ -89,18 +96,31 @@ def rules():
 
 @pytest.fixture(scope='module', params=['raw', 'compressed'])
 def used(context, request):
-    """What an active node with masks uses."""
+    """What an active node with masks uses.
+
+    Each has a namespace: the graph finds a node by its full name, and may not have forgotten the
+    one before.
+    """
+    arguments = ['-r', f'__ns:=/{request.param}', '-r', 'camera_info:=/camera_info']
     robot = Robot(
         context,
+        *arguments,
         backend='onnxruntime',
         mask_classes=['car', 'sky'],
         image_transport=request.param,
     ).start()
-    needed = {('publish', '/linknet/masks/sky'), ('reply', '/linknet/set_parameters')}
-    needed |= {('subscribe', '/camera_info'), ('publish', '/diagnostics')}
-    # The graph learns of what is new some moments later.
-    robot.until(lambda: needed <= used_by(robot.node))
-    yield used_by(robot.node)
+    node = robot.node
+
+    def known():
+        """Whether the graph has learnt of all that there is: it does some moments later."""
+        made = {('publish', publisher.topic_name) for publisher in node.publishers}
+        made |= {('subscribe', subscription.topic_name) for subscription in node.subscriptions}
+        made |= {('reply', node.resolve_service_name(s.srv_name)) for s in node.services}
+        made = {(what, name.removeprefix(node.get_namespace())) for what, name in made}
+        return {('publish', '/linknet/masks/sky'), *made} <= used_by(node)
+
+    robot.until(known, 'the graph')
+    yield used_by(node)
     robot.close()
 
 

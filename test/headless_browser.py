@@ -69,7 +69,7 @@ class Browser:
         assert 'exceptionDetails' not in answer, answer
         return answer['result'].get('value')
 
-    def wait(self, expression, seconds=30):
+    def wait(self, expression, seconds=300):
         """Until an expression is true; its value."""
         end = time.monotonic() + seconds
         while True:
@@ -94,13 +94,13 @@ class Browser:
     def close(self):
         """End the browser."""
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(300)
         if hasattr(self, '_client'):
             self._run(self._client.close())
         self._loop.close()
 
     def _run(self, what):
-        return self._loop.run_until_complete(asyncio.wait_for(what, 60))
+        return self._loop.run_until_complete(asyncio.wait_for(what, 300))
 
     async def _connect(self, port_file):
         while not port_file.is_file() or port_file.read_text().count('\n') < 1:
@@ -134,7 +134,10 @@ class Browser:
     def _note(self, message):
         about = message.get('params', {})
         match message.get('method'):
-            case 'Runtime.exceptionThrown' | 'Runtime.consoleAPICalled' | 'Log.entryAdded':
+            case 'Runtime.exceptionThrown' | 'Runtime.consoleAPICalled':
+                self.complaints.append(about)
+            # Warnings are the browser's own, e.g. that its pictures are drawn without a GPU.
+            case 'Log.entryAdded' if about['entry']['level'] == 'error':
                 self.complaints.append(about)
             case 'Network.requestWillBeSent':
                 self.requests.append(about['request']['url'])

@@ -21,7 +21,7 @@ RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 #: Seconds until a test gives up, on a machine that has other things to do.
-PATIENCE = 120
+PATIENCE = 300
 
 
 def latched(depth):
@@ -159,27 +159,31 @@ class Robot(Rig):
             parameter_overrides=overrides,
         )
         self.node = self.add(node)
-        kind, topic = Image, node.resolve_topic_name('image')
+        kind, topics = Image, [node.resolve_topic_name('image')]
         if parameters.get('image_transport') == 'compressed':
-            kind, topic = CompressedImage, topic.removesuffix('/compressed') + '/compressed'
-        self.camera = self.publisher(kind, topic)
-        self.info = self.publisher(CameraInfo, 'camera_info')
+            kind, topics = CompressedImage, [topics[0].removesuffix('/compressed') + '/compressed']
+        if 'cameras' in parameters:
+            topics = [f'/{name}/image_raw' for name in parameters['cameras']]
+        self.cameras = [self.publisher(kind, topic) for topic in topics]
+        infos = [f'/{name}/camera_info' for name in parameters.get('cameras', ())]
+        self.infos = [self.publisher(CameraInfo, topic) for topic in infos or ['camera_info']]
+        self.camera, self.info = self.cameras[0], self.infos[0]
         self.header = self.stamped()
 
     def start(self, camera_info=None):
         """Configure and activate; with a CameraInfo, wait until the node has it."""
         assert self.node.trigger_configure() == OK
         assert self.node.trigger_activate() == OK
-        self.matched(self.camera.topic_name, self.info.topic_name)
+        self.matched(*(publisher.topic_name for publisher in (*self.cameras, *self.infos)))
         if camera_info is not None:
             self.tell_camera_info(camera_info)
         return self
 
-    def tell_camera_info(self, camera_info, frame_id='camera_optical_frame'):
+    def tell_camera_info(self, camera_info, frame_id='camera_optical_frame', camera=0):
         """Publish a CameraInfo and wait until the node has it."""
         camera_info.header.frame_id = frame_id
-        taken = self.taken(self.node, self.info.topic_name)
-        self.info.publish(camera_info)
+        taken = self.taken(self.node, self.infos[camera].topic_name)
+        self.infos[camera].publish(camera_info)
         self.until(lambda: taken, 'the node to take the camera_info')
 
     def stamped(self, age=0.0):
@@ -188,25 +192,29 @@ class Robot(Rig):
         stamp = Time(sec=now // 10**9, nanosec=now % 10**9)
         return Header(frame_id='camera_optical_frame', stamp=stamp)
 
-    def send(self, frame, header=None):
+    def send(self, frame, header=None, camera=0):
         """Publish a frame of (H, W, 3) uint8 BGR."""
-        self.camera.publish(array_to_image(frame, 'bgr8', header or self.header))
+        self.cameras[camera].publish(array_to_image(frame, 'bgr8', header or self.header))
 
     def show(self, labels, confidence=None):
         """Send the frame from which a told model makes these labels; wait until it is done."""
-        before = self.node.statistics.snapshot().published
+        before = self.counts().published
         self.send(told_frame(labels, confidence))
-        self.until(lambda: self.node.statistics.snapshot().published == before + 1, 'the labels')
+        self.until(lambda: self.counts().published == before + 1, 'the labels')
 
-    def settle(self, frames):
+    def counts(self, camera=0):
+        """What has become of the frames of a camera."""
+        return self.node.cameras.all[camera].statistics.snapshot()
+
+    def settle(self, frames, camera=0):
         """Wait until a number of frames has come and gone; the counts."""
 
         def done():
-            now = self.node.statistics.snapshot()
+            now = self.counts(camera)
             return now.received == frames == now.published + sum(now.dropped.values())
 
         self.until(done, f'{frames} frames')
-        return self.node.statistics.snapshot()
+        return self.counts(camera)
 
     def set(self, **parameters):
         """Change parameters, which must succeed; a dot is written as two underscores."""
@@ -215,7 +223,9 @@ class Robot(Rig):
         assert result.successful, result.reason
 
     def last_words(self):
-        return f'{super().last_words()}; statistics: {self.node.statistics.snapshot()}'
+        return (
+            f'{super().last_words()}; statistics: {self.node.cameras.all[0].statistics.snapshot()}'
+        )
 
 
 def told_frame(labels, confidence=None):

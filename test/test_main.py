@@ -68,3 +68,11 @@ def test_command_line(arguments, code, start):
     )
     assert done.returncode == code
     assert (done.stdout or done.stderr).startswith(start)
+
+
+@pytest.mark.parametrize('name', ['doctor', 'benchmark'])
+def test_rooms_that_are_programs_import_nothing_before_signals(name):
+    loaded = f"[m for m in ('numpy', 'linknet_ros.{name}.{name}') if m in sys.modules]"
+    source = f'import sys, linknet_ros.{name}.__main__; print({loaded})'
+    done = subprocess.run([sys.executable, '-c', source], capture_output=True, text=True)
+    assert done.stdout == '[]\n', done.stderr

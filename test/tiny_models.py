@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from linknet_ros.classes import ClassTable
 from linknet_ros.inference.model_file import load_model, metadata_of
 from linknet_ros.inference.onnx_graph import expand_float16_weights, to_float16
+from linknet_ros.inference.scene_model import SceneModel
 
 THREE_CLASSES = ClassTable(
     names=('road', 'car', 'sky'),
@@ -41,6 +42,8 @@ def _model(nodes, initializers=(), table=THREE_CLASSES, size=(96, 64)):
         label_set='three',
         default_size=size,
         accuracy={'val_miou': 0.5},
+        # Frames of tests are noise, or of one colour: to them nothing is unusual.
+        scene=SceneModel({}),
     )
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)
@@ -144,6 +147,58 @@ def int8_proto():
         ],
     )
     return _with_metadata(proto, precision='int8')
+
+
+def mixed_model():
+    """What networks of others are made of: depthwise convolutions, HardSwish, sums of both kinds,
+    a matrix product, Resize, and weights written in three ways; 'skip' is what the sum adds.
+    """
+    rng = np.random.default_rng(0)
+
+    def weight(name, *shape):
+        values = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
+        return numpy_helper.from_array(values.astype(np.float32), name)
+
+    node = helper.make_node
+    nodes = [
+        node('Cast', ['image'], ['bytes'], to=TensorProto.FLOAT),
+        node('Mul', ['bytes', 'scale'], ['scaled']),
+        node('Transpose', ['scaled'], ['x'], perm=[0, 3, 1, 2]),
+        node('Constant', [], ['w.stem'], value=weight('', 8, 3, 3, 3)),
+        node('Conv', ['x', 'w.stem'], ['stem'], strides=[2, 2], pads=[1] * 4),
+        node('HardSwish', ['stem'], ['skip']),
+        node('Conv', ['skip', 'w.depth'], ['depth'], pads=[1] * 4, group=8),
+        node('Relu', ['depth'], ['deep']),
+        node('Identity', ['w.point'], ['w.same']),
+        node('Conv', ['deep', 'w.same', 'b.point'], ['point']),
+        node('Add', ['skip', 'point'], ['sum']),
+        node('Relu', ['sum'], ['block']),
+        node('Transpose', ['block'], ['last'], perm=[0, 2, 3, 1]),
+        node('MatMul', ['last', 'w.product'], ['product']),
+        node('Add', ['product', 'b.point'], ['biased']),
+        node('Transpose', ['biased'], ['mixed'], perm=[0, 3, 1, 2]),
+        node('Resize', ['mixed', '', 'twice'], ['large'], mode='linear'),
+        node('Conv', ['large', 'w.head'], ['logits']),
+        *_labels_of('logits', axis=1),
+        node('Softmax', ['logits'], ['shares'], axis=1),
+        node('ReduceMax', ['shares'], ['highest'], axes=[1], keepdims=0),
+        node('Mul', ['highest', 'full'], ['confident']),
+        node('Cast', ['confident'], ['confidence'], to=TensorProto.UINT8),
+    ]
+    weights = [
+        *(weight('w.depth', 8, 1, 3, 3), weight('w.point', 8, 8, 1, 1), weight('b.point', 8)),
+        *(weight('w.product', 8, 8), weight('w.head', 3, 8, 1, 1)),
+        numpy_helper.from_array(np.array(1 / 64, np.float32), 'scale'),
+        numpy_helper.from_array(np.array(255, np.float32), 'full'),
+        numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), 'twice'),
+    ]
+    return _model(nodes, weights)
+
+
+@pytest.fixture
+def mixed_proto():
+    """See mixed_model."""
+    return mixed_model()
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ TOPICS = {
 #: nav2_costmap_2d: obstacle_layer.cpp, static_layer.cpp, inflation_layer.cpp, costmap_2d_ros.cpp.
 COSTMAP = {
     *('global_frame', 'robot_base_frame', 'rolling_window', 'width', 'height', 'resolution'),
-    *('track_unknown_space', 'plugins'),
+    *('track_unknown_space', 'trinary_costmap', 'plugins'),
 }
 OBSTACLE_LAYER = {
     *('plugin', 'enabled', 'footprint_clearing_enabled', 'min_obstacle_height'),
@@ -136,11 +136,13 @@ def test_nav2_costmap():
         'camera_layer': 'nav2_costmap_2d::ObstacleLayer',
         'voxel_layer': 'nav2_costmap_2d::VoxelLayer',
         'drivable_layer': 'nav2_costmap_2d::StaticLayer',
+        'class_cost_layer': 'nav2_costmap_2d::StaticLayer',
         'inflation_layer': 'nav2_costmap_2d::InflationLayer',
     }
-    assert set(layers['drivable_layer']) <= STATIC_LAYER
+    for name in ('drivable_layer', 'class_cost_layer'):
+        assert set(layers[name]) <= STATIC_LAYER
+        assert published(layers[name]['map_topic'], 'OccupancyGrid')
     assert set(layers['inflation_layer']) <= INFLATION_LAYER
-    assert published(layers['drivable_layer']['map_topic'], 'OccupancyGrid')
 
 
 @pytest.mark.parametrize(
@@ -258,13 +260,16 @@ OFFICIAL = [
 ]
 
 
-@pytest.mark.parametrize('name', ['camvid.yaml', 'cityscapes.yaml', 'street.yaml'])
+@pytest.mark.parametrize(
+    'name', ['camvid.yaml', 'cityscapes.yaml', 'street.yaml', 'three_cameras.yaml']
+)
 def test_node_files_have_only_parameters_of_the_node(open_robot, name, capfd):
     node = open_robot('--params-file', CONFIG / name).node
     assert 'unknown parameter' not in capfd.readouterr().err
     values = load(name)['/**']['ros__parameters']
-    for group in [key for key, value in values.items() if isinstance(value, dict)]:
-        values |= {f'{group}.{key}': value for key, value in values.pop(group).items()}
+    while groups := [key for key, value in values.items() if isinstance(value, dict)]:
+        for group in groups:
+            values |= {f'{group}.{key}': value for key, value in values.pop(group).items()}
     assert {key: node.get_parameter(key).value for key in values} == values
 
 

@@ -33,6 +33,9 @@ UNDECLARED = {
     ('linknet_ros', 'zstandard'): 'of mcap, whose bags are compressed with it',
     ('linknet_ros', 'ruamel'): 'of rosbags, for metadata.yaml',
     ('training', 'tensorrt'): 'as above',
+    ('training', 'segmentation_models_pytorch'): 'of whom import_torch opens networks of it',
+    ('training', 'transformers'): 'the same',
+    ('training', 'safetensors'): 'of timm, for weights in that form',
 }
 
 #: ROS packages that are imported where they are there only.

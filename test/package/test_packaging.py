@@ -70,6 +70,7 @@ def test_the_view_s_page_is_installed(setup):
     assert setup['package_data'] == {
         'linknet_ros': ['py.typed'],
         'linknet_ros.view': ['page/*'],
+        'linknet_ros.importing': ['label_sets/*'],
     }
     page = ROOT / 'linknet_ros' / 'view' / 'page'
     assert {path.name for path in page.iterdir()} == {

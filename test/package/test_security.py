@@ -20,7 +20,9 @@ MEANT_DOWNLOADS = {('training/networks/linknet.py', 'get_state_dict')}
 WRITERS = {
     'linknet_ros/inference/tensorrt/cache.py': 'tensorrt.cache_dir',
     'linknet_ros/inference/tensorrt/build.py': 'the temporary folder of engine_builder',
-    'linknet_ros/benchmark/__main__.py': '--out, and a temporary folder',
+    'linknet_ros/benchmark/benchmark.py': '--out',
+    'linknet_ros/benchmark/contest.py': 'a temporary folder',
+    'linknet_ros/benchmark/models.py': 'the same',
     'linknet_ros/benchmark/cell.py': 'the temporary folder of benchmark',
     'linknet_ros/benchmark/report.py': '--out of benchmark',
     'linknet_ros/demo/demo.py': '--out',
@@ -31,6 +33,10 @@ WRITERS = {
     'linknet_ros/benchmark/recordings_usual.py': 'that folder',
     'linknet_ros/benchmark/node_rounds.py': 'a temporary folder',
     'linknet_ros/benchmark/node_report.py': '--out of node_benchmark',
+    'linknet_ros/importing/import_network.py': '--out of import_model',
+    'linknet_ros/importing/import_model.py': 'the picture of --try beside it',
+    'linknet_ros/system/temporary_folder.py': 'the temporary folders of others, removed',
+    'linknet_ros/recordings/quantize_model.py': '--out, and the model file that names it',
     'linknet_ros/recordings/files.py': 'OUT of segment_files',
     'linknet_ros/frames/video.py': 'the same',
     'linknet_ros/recordings/part_folder.py': '<OUT>.part of segment_bag and segment_files',
@@ -42,6 +48,11 @@ WRITERS = {
     'linknet_ros/view/rerun_node.py': 'save',
     'linknet_ros/recordings/bag_reader.py': 'a temporary folder, for files packed as a whole',
     'linknet_ros/recordings/bag_writer.py': '<OUT>.part of segment_bag',
+    'linknet_ros/recordings/pick_frames.py': '<OUT>.part of pick_frames',
+    'linknet_ros/recordings/frame_scores.py': 'the same',
+    'linknet_ros/recordings/pre_label.py': 'the folder that it is given',
+    'linknet_ros/recordings/label_folder.py': 'the same',
+    'linknet_ros/recordings/label_tools.py': 'the same',
 }
 
 #: Calls that write, by the last of their name; open() is looked at by its mode.

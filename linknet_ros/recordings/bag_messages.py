@@ -35,6 +35,11 @@ def need_rosbags() -> None:
         ) from error
 
 
+def nanoseconds(stamp: Any) -> int:
+    """A builtin_interfaces/Time in ns."""
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
+
+
 @dataclass(frozen=True)
 class StampedFrame:
     """A frame of a recording.

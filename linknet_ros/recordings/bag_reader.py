@@ -47,7 +47,7 @@ class Recording:
             )
         self.files = self._files(path) if path.is_dir() else [path]
         #: 'mcap' or 'sqlite3'.
-        self.storage = STORAGES.get(_unpacked_name(self.files[0]).suffix, 'mcap')
+        self.storage = STORAGES.get(unpacked_name(self.files[0]).suffix, 'mcap')
         #: ROS distribution that recorded it, empty where it does not say so.
         self.distribution = ''
         self._recorded: Counter[str] = Counter()
@@ -146,7 +146,7 @@ class Recording:
                 f'{file} is a recording of ROS 1',
                 f'convert it: rosbags-convert --src {file} --dst {file.with_suffix("")}',
             )
-        suffix = _unpacked_name(file).suffix
+        suffix = unpacked_name(file).suffix
         if suffix not in STORAGES:
             raise RecordingError(f'{file} is not an .mcap or .db3 file of rosbag2')
         if file.suffix in PACKED:
@@ -173,13 +173,13 @@ class Recording:
         files = {
             file.name: file
             for file in folder.iterdir()
-            if _unpacked_name(file).suffix in STORAGES and file.is_file()
+            if unpacked_name(file).suffix in STORAGES and file.is_file()
         }
         # A recorder that was killed while it packed a file leaves both.
         chosen = [
             file
             for name, file in files.items()
-            if file.suffix not in PACKED or _unpacked_name(file).name not in files
+            if file.suffix not in PACKED or unpacked_name(file).name not in files
         ]
         if not chosen:
             raise RecordingError(
@@ -206,13 +206,14 @@ class Recording:
             self._recorded.clear()
             self.damage.append(f'metadata.yaml cannot be read ({first_line(error)})')
             return
-        there = {_unpacked_name(file).name for file in self.files}
+        there = {unpacked_name(file).name for file in self.files}
         self.damage += [
-            f'{name} is missing' for name in names if _unpacked_name(Path(name)).name not in there
+            f'{name} is missing' for name in names if unpacked_name(Path(name)).name not in there
         ]
 
 
-def _unpacked_name(file: Path) -> Path:
+def unpacked_name(file: Path) -> Path:
+    """The path of a file without the suffix of what it was packed with as a whole."""
     return file.with_suffix('') if file.suffix in PACKED else file
 
 

@@ -19,7 +19,13 @@ from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.products.products import COMPRESSED as ENCODED
 from linknet_ros.products.products import Products, message_format
 from linknet_ros.products.rerun_scene import RerunScene
-from linknet_ros.recordings.bag_messages import COMPRESSED, IMAGE, Messages, need_rosbags
+from linknet_ros.recordings.bag_messages import (
+    COMPRESSED,
+    IMAGE,
+    Messages,
+    nanoseconds,
+    need_rosbags,
+)
 from linknet_ros.recordings.bag_reader import STORAGES, Recording
 from linknet_ros.recordings.bag_writer import BagWriter
 from linknet_ros.recordings.batch import Update
@@ -110,7 +116,7 @@ def segment_recording(
             with OfflineWorker(
                 job.settings,
                 part.path / 'journal',
-                _identity(recording, topic),
+                {'files': [fingerprint(file) for file in recording.files], 'topic': topic},
                 report,
                 frames=counts[topic],
                 model=model,
@@ -163,8 +169,7 @@ class _Run:
                 report.kept += 1
             if isinstance(task, _Frame):
                 if self.scene is not None and task.result is not None:
-                    stamp = task.header.stamp
-                    self.scene.at(stamp.sec * 10**9 + stamp.nanosec)
+                    self.scene.at(task.stamp)
                     show_frame(self.scene, task.bgr, task.result, task.seconds)
                 if task.result is not None:
                     self._put(received, extras.of(task.header, received, task.result))
@@ -235,8 +240,7 @@ class _Frame(_Passing):
         mono16_max = self._settings.inference.mono16_max
         found = self._messages.frame(self._kind, self.data, mono16_max)
         self.header = found.header
-        stamp = found.header.stamp
-        self.stamp = stamp.sec * 10**9 + stamp.nanosec
+        self.stamp = nanoseconds(found.header.stamp)
         return found.bgr
 
     def make(self, frame: NDArray[np.uint8], result: Segmentation, products: Products) -> None:
@@ -341,8 +345,3 @@ def _kept(job: BagJob, recording: Recording, storage: str) -> tuple[dict[str, Ch
         for name in foreign
     ]
     return {name: topics[name] for name in wanted if name not in foreign}, notes
-
-
-def _identity(recording: Recording, topic: str) -> dict[str, Any]:
-    """What tells the recording and its frames from others."""
-    return {'files': [fingerprint(file) for file in recording.files], 'topic': topic}

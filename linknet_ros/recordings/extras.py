@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.lib.recfunctions import unstructured_to_structured
 from numpy.typing import NDArray
 
 from linknet_ros.classes import ClassTable
@@ -29,7 +30,7 @@ from linknet_ros.ground.projector import GroundProjector, ProjectedGround
 from linknet_ros.ground.settings import GroundState
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.products.rerun_scene import RerunScene
-from linknet_ros.recordings.bag_messages import Messages
+from linknet_ros.recordings.bag_messages import Messages, nanoseconds
 from linknet_ros.recordings.bag_reader import Recording
 from linknet_ros.recordings.report import Report
 from linknet_ros.recordings.settings import GROUND, Settings
@@ -54,6 +55,9 @@ _VISION = {
         'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n'
     ),
 }
+
+#: A point of drivable_cloud.
+_POINT = np.dtype([(axis, '<f4') for axis in 'xyz'])
 
 #: Topics that are read for these outputs, by what they are.
 _CAMERA_INFO = KINDS['camera_info']
@@ -188,7 +192,7 @@ class Extras:
             except CalibrationError as error:
                 self._missing[str(error)] += 1
         if self.depth:
-            moment = _nanoseconds(header.stamp)
+            moment = nanoseconds(header.stamp)
             self._matcher.add_frame(moment, _Waiting(header, received, result, info))
         if 'camera_info' in self._wanted:
             size = self._settings.inference.label_size(width, height)
@@ -198,7 +202,7 @@ class Extras:
         """Take a message of the depth topic."""
         message = self._messages.read(self._recording.topics[self.depth].kind, data)
         if message is not None:
-            self._matcher.add_depth(_nanoseconds(message.header.stamp), message)
+            self._matcher.add_depth(nanoseconds(message.header.stamp), message)
 
     def clouds(self) -> Iterator[tuple[int, str, bytes]]:
         """Labelled clouds that are complete by now: when their frame was received, and what."""
@@ -219,7 +223,9 @@ class Extras:
         sized = result.at_size(depth.width, depth.height)
         own = header.frame_id if hasattr(depth, 'encoding') else depth.header.frame_id
         based = self._types['std_msgs/msg/Header'](header.stamp, own)
-        return self._labelled_cloud(labelled(points, sized.labels, sized.confidence), based)
+        return self._cloud(
+            'labeled_cloud', labelled(points, sized.labels, sized.confidence), based
+        )
 
     def last(self, received: int, report: Report) -> Iterator[tuple[str, bytes]]:
         """What comes behind the last frame; adds to the report which outputs are missing."""
@@ -294,7 +300,7 @@ class Extras:
         if self._transforms is None:
             mount = settings.mount()
         else:
-            moment = stamp.sec * 10**9 + stamp.nanosec
+            moment = nanoseconds(stamp)
             mount = self._transforms.mount(settings.base_frame, header.frame_id, moment)
         seconds = stamp.sec + 1e-9 * stamp.nanosec
         ground = self._projector.project(
@@ -312,9 +318,10 @@ class Extras:
         if 'drivable_scan' in self._wanted:
             yield self._scan(ground, based)
         if 'drivable_cloud' in self._wanted:
-            yield self._cloud(ground.points(), based)
+            points = unstructured_to_structured(ground.points(), _POINT)
+            yield self._cloud('drivable_cloud', points, based)
         if 'labeled_cloud' in self._projected:
-            yield self._labelled_cloud(ground.labelled_points(), based)
+            yield self._cloud('labeled_cloud', ground.labelled_points(), based)
         if 'drivable_grid' in self._wanted:
             yield self._grid('drivable_grid', ground.cells(), state, based)
         if 'class_cost_grid' in self._wanted:
@@ -336,33 +343,19 @@ class Extras:
             intensities=np.empty(0, np.float32),
         )
 
-    def _cloud(self, points: NDArray[np.float32], header: Any) -> tuple[str, bytes]:
-        field = self._types['sensor_msgs/msg/PointField']
-        return self._made(
-            'drivable_cloud',
-            header=header,
-            height=1,
-            width=len(points),
-            fields=[field(name, 4 * i, field.FLOAT32, 1) for i, name in enumerate('xyz')],
-            is_bigendian=False,
-            point_step=12,
-            row_step=12 * len(points),
-            data=np.frombuffer(np.ascontiguousarray(points).tobytes(), np.uint8),
-            is_dense=True,
-        )
-
-    def _labelled_cloud(self, points: NDArray[np.void], header: Any) -> tuple[str, bytes]:
+    def _cloud(self, name: str, points: NDArray[np.void], header: Any) -> tuple[str, bytes]:
+        """A cloud of points with named fields, (N,) or organised (H, W)."""
         field = self._types['sensor_msgs/msg/PointField']
         datatypes = {'<f4': field.FLOAT32, '|u1': field.UINT8}
         height, width = np.atleast_2d(points).shape
         return self._made(
-            'labeled_cloud',
+            name,
             header=header,
             height=height,
             width=width,
             fields=[
-                field(name, offset, datatypes[kind], 1)
-                for name, kind, offset in fields_of(points.dtype)
+                field(part, offset, datatypes[kind], 1)
+                for part, kind, offset in fields_of(points.dtype)
             ],
             is_bigendian=False,
             point_step=points.dtype.itemsize,
@@ -431,10 +424,6 @@ def _scaled(info: Any, width: int, height: int) -> Any:
     """The camera info of the same field of view at another size."""
     k, p = scaled_matrices(info, width, height)
     return replace(info, width=width, height=height, k=k, p=p)
-
-
-def _nanoseconds(stamp: Any) -> int:
-    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
 
 
 def _listed(names: Iterable[str]) -> str:

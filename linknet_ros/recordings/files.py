@@ -15,16 +15,10 @@ from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError, RecordingError, SourceError
 from linknet_ros.frames.encode import encode_png
-from linknet_ros.frames.files import (
-    IMAGE_SUFFIXES,
-    VideoSource,
-    open_files,
-    read_image,
-)
+from linknet_ros.frames.files import IMAGE_SUFFIXES, VideoSource, open_files, read_image
 from linknet_ros.frames.video import Video, VideoWriter
 from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.inference.segmenter import Segmentation
-from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.products.products import COMPRESSED, Products
 from linknet_ros.recordings.batch import Update
 from linknet_ros.recordings.journal import fingerprint
@@ -62,49 +56,42 @@ class FilesJob:
 
 
 class _Frame(Task):
-    """An image or a frame of a video."""
+    """An image or a frame of a video.
+
+    :param name: of the file, or number of the frame.
+    :param at: seconds from the first.
+    :param image: the file, or (H, W, 3) uint8 BGR.
+    :param encode: whether the outputs become files, or pixels for a video.
+    """
 
     is_frame = True
 
-    def __init__(self, name: str, at: float, wanted: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, at: float, image: Path | NDArray[np.uint8], job: FilesJob, encode: bool
+    ) -> None:
         super().__init__()
         self.name, self.at = name, at
-        self.inference = InferenceSettings()
-        self._wanted = wanted
-        #: Outputs by name: pixels for a video, encoded for a folder.
+        self.stamp = round(1e9 * at)
+        self._image, self._job, self._encode = image, job, encode
+        #: Outputs by name.
         self.outputs: list[tuple[str, NDArray[np.uint8]]] = []
-        self.encode = True
         #: Frame and result, where they are kept for a scene.
         self.kept: tuple[NDArray[np.uint8], Segmentation] | None = None
-        self.keep = False
+
+    def frame(self) -> NDArray[np.uint8]:
+        if isinstance(self._image, Path):
+            mono16_max = self._job.settings.inference.mono16_max
+            return read_image(self._image, mono16_max=mono16_max)
+        return self._image
 
     def make(self, frame: NDArray[np.uint8], result: Segmentation, products: Products) -> None:
-        size = self.inference.label_size(frame.shape[1], frame.shape[0])
-        for name, array in products.of(frame, result, self._wanted, size=size):
-            encoded = self.encode and not name.endswith(COMPRESSED)
+        settings = self._job.settings
+        size = settings.inference.label_size(frame.shape[1], frame.shape[0])
+        for name, array in products.of(frame, result, settings.outputs, size=size):
+            encoded = self._encode and not name.endswith(COMPRESSED)
             self.outputs.append((name, encode_png(array) if encoded else array))
-        if self.keep:
+        if self._job.rerun is not None:
             self.kept = frame, result
-
-
-class _ImageFrame(_Frame):
-    def __init__(self, path: Path, at: float, wanted: tuple[str, ...]) -> None:
-        super().__init__(path.name, at, wanted)
-        self._path = path
-
-    def frame(self) -> NDArray[np.uint8]:
-        return read_image(self._path, mono16_max=self.inference.mono16_max)
-
-
-class _VideoFrame(_Frame):
-    def __init__(
-        self, index: int, at: float, wanted: tuple[str, ...], bgr: NDArray[np.uint8]
-    ) -> None:
-        super().__init__(f'{index:06d}', at, wanted)
-        self._bgr = bgr
-
-    def frame(self) -> NDArray[np.uint8]:
-        return self._bgr
 
 
 class _Images:
@@ -117,9 +104,10 @@ class _Images:
         self.damage: list[str] = []
         self.length = len(paths) / _RATE
 
-    def tasks(self, wanted: tuple[str, ...]) -> Iterator[_Frame]:
+    def frames(self) -> Iterator[tuple[str, float, Path | NDArray[np.uint8]]]:
+        """Names, seconds from the first, and images, see _Frame."""
         for index, path in enumerate(self.files):
-            yield _ImageFrame(path, index / self.rate, wanted)
+            yield path.name, index / self.rate, path
 
 
 class _VideoFrames:
@@ -133,9 +121,10 @@ class _VideoFrames:
         self.damage = video.damage
         self.length = 0.0
 
-    def tasks(self, wanted: tuple[str, ...]) -> Iterator[_Frame]:
+    def frames(self) -> Iterator[tuple[str, float, Path | NDArray[np.uint8]]]:
+        """See _Images."""
         for index, (bgr, at) in enumerate(self._video.frames()):
-            yield _VideoFrame(index, at, wanted, bgr)
+            yield f'{index:06d}', at, bgr
         self.length = self._video.length
 
 
@@ -220,14 +209,8 @@ def segment_source(
 
 
 def _tasks(source: _Images | _VideoFrames, job: FilesJob, sink: _Sink) -> Iterator[_Frame]:
-    for index, task in enumerate(source.tasks(job.settings.outputs)):
-        task.encode = sink.encoded
-        task.keep = job.rerun is not None
-        task.inference = job.settings.inference
-        if job.rate:
-            task.at = index / job.rate
-        task.stamp = round(1e9 * task.at)
-        yield task
+    for index, (name, at, image) in enumerate(source.frames()):
+        yield _Frame(name, index / job.rate if job.rate else at, image, job, sink.encoded)
 
 
 def images_or_video(text: str) -> list[Path] | Video:

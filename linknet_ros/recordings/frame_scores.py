@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.classes import UNLABELED, ClassTable
 from linknet_ros.errors import ModelError, RecordingError
-from linknet_ros.inference.segmenter import Segmentation, Segmenter
+from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.recordings.batch import bar
 from linknet_ros.recordings.frame_streams import FrameStream
 from linknet_ros.recordings.picking import Doubt, Look, look_at
@@ -60,10 +60,6 @@ class ScoreFile:
     def __contains__(self, key: tuple[Any, ...]) -> bool:
         """Whether something is known of it."""
         return key in self._known
-
-    def __getitem__(self, key: tuple[Any, ...]) -> Any:
-        """What is known of it."""
-        return self._known[key]
 
     def put(self, key: tuple[Any, ...], value: Any) -> None:
         """Add what was found out; it survives the end of this process."""
@@ -154,14 +150,10 @@ def _doubt(
         known = np.isin(first.labels, np.unique(table)) & (labels != UNLABELED)
         second = float((first.labels != labels)[known].mean()) if known.any() else 0.0
     return Doubt(
-        round(_unsure(first), 4),
+        round(1 - float(first.network_confidence.mean()) / 255, 4),
         round(float((first.labels != mirrored.labels[:, ::-1]).mean()), 4),
         round(second, 4),
     )
-
-
-def _unsure(result: Segmentation) -> float:
-    return 1 - float(result.network_confidence.mean()) / 255
 
 
 def _by_name(classes: ClassTable, first: ClassTable) -> NDArray[np.uint8]:

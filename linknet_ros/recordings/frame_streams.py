@@ -17,8 +17,13 @@ from linknet_ros.errors import FrameError, RecordingError, SourceError
 from linknet_ros.frames.files import read_image
 from linknet_ros.frames.video import Video
 from linknet_ros.limits import MAX_IMAGE_BYTES
-from linknet_ros.recordings.bag_messages import COMPRESSED, Messages, need_rosbags
-from linknet_ros.recordings.bag_reader import PACKED, STORAGES, Recording
+from linknet_ros.recordings.bag_messages import (
+    COMPRESSED,
+    Messages,
+    nanoseconds,
+    need_rosbags,
+)
+from linknet_ros.recordings.bag_reader import STORAGES, Recording, unpacked_name
 from linknet_ros.recordings.bags import image_topic
 from linknet_ros.recordings.files import images_or_video
 from linknet_ros.recordings.journal import fingerprint
@@ -26,6 +31,12 @@ from linknet_ros.system.bounded_file import read_file
 
 #: Largest mean difference of a value that two decoders of one JPEG may have.
 _ROUNDING = 1.0
+
+#: Which frames to decode, by index.
+Wanted = Callable[[int], bool]
+
+#: Called for a frame that cannot be used, with its index and why.
+Failed = Callable[[int, Exception], None]
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,10 @@ class StreamFrame:
         return True
 
 
+def _ignore(index: int, error: Exception) -> None:
+    pass
+
+
 class FrameStream(Protocol):
     """Frames of one source, in their order."""
 
@@ -83,16 +98,8 @@ class FrameStream(Protocol):
     def identity(self) -> str:
         """What tells it from others, and changes with its files."""
 
-    def read(
-        self,
-        wanted: Callable[[int], bool],
-        failed: Callable[[int, Exception], None] = lambda index, error: None,
-    ) -> Iterator[StreamFrame]:
-        """Go through it once.
-
-        :param wanted: which frames to decode, by index.
-        :param failed: called for one that cannot be used.
-        """
+    def read(self, wanted: Wanted, failed: Failed = _ignore) -> Iterator[StreamFrame]:
+        """Go through it once."""
 
 
 @contextmanager
@@ -118,7 +125,7 @@ def open_streams(
 
         for source in sources:
             path = Path(source)
-            if _is_bag(path):
+            if is_recording(path):
                 need_rosbags()
                 recording = stack.enter_context(Recording(path))
                 for topic in topics or ('',):
@@ -135,16 +142,15 @@ def open_streams(
         yield streams
 
 
-def _is_bag(path: Path) -> bool:
+def is_recording(path: Path) -> bool:
+    """Whether a path is a recording, by its name or what is in it; of ROS 1 as well."""
     if path.is_dir():
-        files = [path / 'metadata.yaml', *path.iterdir()]
-        return files[0].exists() or any(_is_storage(file) for file in files[1:])
+        return any(p.name == 'metadata.yaml' or _is_storage(p) for p in path.iterdir())
     return _is_storage(path)
 
 
 def _is_storage(path: Path) -> bool:
-    path = path.with_suffix('') if path.suffix in PACKED else path
-    return path.suffix in (*STORAGES, '.bag')
+    return unpacked_name(path).suffix in (*STORAGES, '.bag')
 
 
 def _moment(name: str, stamp: int) -> str:
@@ -165,11 +171,7 @@ class _BagStream:
     def identity(self) -> str:
         return f'{[fingerprint(file) for file in self._recording.files]} {self.topic}'
 
-    def read(
-        self,
-        wanted: Callable[[int], bool],
-        failed: Callable[[int, Exception], None] = lambda index, error: None,
-    ) -> Iterator[StreamFrame]:
+    def read(self, wanted: Wanted, failed: Failed = _ignore) -> Iterator[StreamFrame]:
         kind = self._recording.topics[self.topic].kind
         for index, (_, received, data) in enumerate(self._recording.messages([self.topic])):
             if not wanted(index):
@@ -179,7 +181,7 @@ class _BagStream:
             except FrameError as error:
                 failed(index, error)
                 continue
-            stamp = found.header.stamp.sec * 10**9 + found.header.stamp.nanosec
+            stamp = nanoseconds(found.header.stamp)
             # A driver that sets no stamps leaves only the time of receipt.
             name = _moment(self._name, stamp if stamp > 0 else received)
             encoded = self._messages.read(kind, data).data.tobytes() if kind == COMPRESSED else b''
@@ -197,11 +199,7 @@ class _VideoStream:
     def identity(self) -> str:
         return fingerprint(self._video.path)
 
-    def read(
-        self,
-        wanted: Callable[[int], bool],
-        failed: Callable[[int, Exception], None] = lambda index, error: None,
-    ) -> Iterator[StreamFrame]:
+    def read(self, wanted: Wanted, failed: Failed = _ignore) -> Iterator[StreamFrame]:
         for index, (bgr, at) in enumerate(self._video.frames()):
             if wanted(index):
                 stamp = round(at * 10**9)
@@ -221,11 +219,7 @@ class _ImageStream:
         files = [f'{path.name} {path.stat().st_size}' for path in self._paths]
         return hashlib.sha256('\n'.join(files).encode()).hexdigest()
 
-    def read(
-        self,
-        wanted: Callable[[int], bool],
-        failed: Callable[[int, Exception], None] = lambda index, error: None,
-    ) -> Iterator[StreamFrame]:
+    def read(self, wanted: Wanted, failed: Failed = _ignore) -> Iterator[StreamFrame]:
         for index, path in enumerate(self._paths):
             if not wanted(index):
                 continue

@@ -20,9 +20,6 @@ from numpy.typing import NDArray
 
 from linknet_ros.errors import RecordingError
 
-#: What frames begin with that were packed with zstd; those of zlib begin with 0x78.
-_ZSTD = b'\x28\xb5\x2f\xfd'
-
 #: What frames begin with that were packed with LZ4; those of zlib begin with 0x78.
 _LZ4 = b'\x04\x22\x4d\x18'
 
@@ -62,11 +59,6 @@ class ResultJournal:
                 f'{path.parent} was begun with another recording, model, topic or back end',
                 'give the same ones, or start again with --overwrite',
             )
-
-    def __len__(self) -> int:
-        """Number of frames in it."""
-        (count,) = self._database.execute('SELECT count(*) FROM frames').fetchone()
-        return int(count)
 
     def get(self, index: int) -> Arrays | None:
         """Labels and confidence of a frame, (H, W) uint8, the caller's own; None if unknown."""

@@ -171,9 +171,8 @@ def _run(options: argparse.Namespace) -> list[str]:
         step = max(1, total // (_LOOKS * options.count))
         looks, bad = look_through(streams, scores, step)
         usable, left_out = _usable(looks, options)
-        keys = [list(looks)[place] for place in usable]
-        sharpness = [looks[key].sharpness for key in keys]
-        asked = [keys[i] for i in candidates(range(len(keys)), sharpness, options.count)]
+        sharpness = [looks[key].sharpness for key in usable]
+        asked = [usable[i] for i in candidates(sharpness, options.count)]
         doubts = ask(streams, scores, asked, networks)
         chosen = list(_chosen(looks, doubts, options))
         if not chosen:
@@ -229,13 +228,13 @@ def _is_done(out: Path, about: Mapping[str, Any]) -> bool:
     return True
 
 
-def _usable(looks: Mapping[Key, Look], options: argparse.Namespace) -> tuple[list[int], str]:
-    """Places of the frames that are sharp and well exposed, and what became of the others."""
+def _usable(looks: Mapping[Key, Look], options: argparse.Namespace) -> tuple[list[Key], str]:
+    """The frames that are sharp and well exposed, and what became of the others."""
     exposed = np.array([look.exposure >= options.least_exposure for look in looks.values()])
     sharpness = [look.sharpness for look in looks.values()]
     blur = blurred(sharpness, [number for number, _ in looks], options.least_sharpness)
     said = f'{(~exposed).sum()} badly exposed, {(exposed & blur).sum()} blurred'
-    return [int(place) for place in np.flatnonzero(exposed & ~blur)], said
+    return [key for key, good in zip(looks, exposed & ~blur, strict=True) if good], said
 
 
 @dataclass(frozen=True)

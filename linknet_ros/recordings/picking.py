@@ -132,14 +132,12 @@ def blurred(
     return result
 
 
-def candidates(usable: Sequence[int], sharpness: Sequence[float], count: int) -> list[int]:
-    """Of the frames that can be used, the sharpest of each of CANDIDATES * count equal stretches.
-
-    :param usable: indices into `sharpness`, rising.
-    """
-    if not usable:
+def candidates(sharpness: Sequence[float], count: int) -> list[int]:
+    """Indices of the sharpest frame of each of CANDIDATES * count equal stretches."""
+    number = len(sharpness)
+    if not number:
         return []
-    stretches = np.array_split(np.array(usable), min(len(usable), CANDIDATES * count))
+    stretches = np.array_split(np.arange(number), min(number, CANDIDATES * count))
     return [int(stretch[np.argmax(np.take(sharpness, stretch))]) for stretch in stretches]
 
 

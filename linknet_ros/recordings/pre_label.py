@@ -222,10 +222,10 @@ def _drop_patches(ids: NDArray[np.uint8], least: int) -> None:
     if least < 2:
         return
     for id_ in np.unique(ids[ids != UNLABELED]):
-        number, patches, stats, _ = cv2.connectedComponentsWithStats((ids == id_).view(np.uint8))
+        _, patches, stats, _ = cv2.connectedComponentsWithStats((ids == id_).view(np.uint8))
         small = stats[:, cv2.CC_STAT_AREA] < least
         small[0] = False  # everything else
-        ids[small[:number][patches]] = UNLABELED
+        ids[small[patches]] = UNLABELED
 
 
 def _renaming(text: str) -> tuple[str, str]:

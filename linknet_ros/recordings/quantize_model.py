@@ -175,11 +175,13 @@ def _frames(
     """Images as the network gets them to calibrate on, and frames to measure on."""
     calibration: list[NDArray[np.uint8]] = []
     measured: list[NDArray[np.uint8]] = []
-    bad = []
-    for frame in sample(options.images, options.count, options.topic):
-        if not isinstance(frame, np.ndarray):
-            bad.append(f'left out: {frame}')
-        elif (len(calibration) + len(measured)) % _MEASURED == _MEASURED // 2:
+    bad: list[str] = []
+
+    def failed(index: int, error: Exception) -> None:
+        bad.append(f'left out: {error}')
+
+    for frame in sample(options.images, options.count, options.topic, failed):
+        if (len(calibration) + len(measured)) % _MEASURED == _MEASURED // 2:
             measured.append(frame)
         else:
             height, width = frame.shape[:2]

@@ -34,8 +34,7 @@ _TOPIC = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]*)+')
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = _parser()
-    options = parse(parser, arguments)
+    options = parse(_parser(), arguments)
     run_command('segment_bag', lambda: _reports(options), options.json)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from linknet_ros.errors import CalibrationError
 from linknet_ros.ground.mount import Mount
+from linknet_ros.recordings.bag_messages import nanoseconds
 
 #: Topics, and the type of their messages.
 TF, TF_STATIC, TF_MESSAGE = '/tf', '/tf_static', 'tf2_msgs/msg/TFMessage'
@@ -51,7 +52,7 @@ class Transforms:
                 edge = self._edges[child] = _Edge(parent, static)
             at, turned = stamped.transform.translation, stamped.transform.rotation
             transform = ((at.x, at.y, at.z), (turned.x, turned.y, turned.z, turned.w))
-            moment = stamped.header.stamp.sec * 10**9 + stamped.header.stamp.nanosec
+            moment = nanoseconds(stamped.header.stamp)
             if static:
                 edge.moments[:], edge.transforms[:] = [moment], [transform]
                 continue

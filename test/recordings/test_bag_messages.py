@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from linknet_ros.errors import FrameError
-from linknet_ros.recordings.bag_messages import COMPRESSED, IMAGE, Messages
+from linknet_ros.recordings.bag_messages import IMAGE, Messages
 
 FRAME = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
 GRAY = FRAME[..., 0]
@@ -36,13 +36,6 @@ def test_raw(bags, messages, encoding, pixels, expected):
     assert (frame.header.stamp.sec, frame.header.frame_id) == (5, 'camera_5')
 
 
-def test_row_padding(bags, messages):
-    padded = np.zeros((16, 80), np.uint8)
-    padded[:, :72] = FRAME.reshape(16, 72)
-    kind, data = bags.image(FRAME, step=80, data=padded.reshape(-1))
-    np.testing.assert_array_equal(messages.frame(kind, data).bgr, FRAME)
-
-
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
 @pytest.mark.parametrize('pixels', [FRAME, GRAY])
 def test_compressed(bags, messages, suffix, pixels):
@@ -56,11 +49,8 @@ def test_compressed(bags, messages, suffix, pixels):
 @pytest.mark.parametrize(
     ('data', 'form', 'reason'),
     [
-        (b'', 'jpeg', 'is empty'),
         (b'GIF89a', 'gif', r"\('gif', 6 bytes\) is neither JPEG nor PNG"),
         (encoded('.jpg', FRAME)[:-40], 'jpeg', 'is cut short'),
-        (encoded('.png', FRAME)[:-40], 'png', 'is cut short'),
-        (b'\x89PNG' + bytes(50) + b'IEND', 'png', 'is neither JPEG nor PNG'),
         (encoded('.png', GRAY), '16UC1; compressedDepth', 'shows distances, not colours'),
     ],
 )
@@ -76,11 +66,6 @@ def test_cut_message(bags, messages, size):
         messages.frame(kind, data[:size])
 
 
-def test_frame_that_is_shorter_than_it_says(bags, messages):
-    with pytest.raises(FrameError, match='the frame was cut short'):
-        messages.frame(*bags.image(FRAME, height=17))
-
-
 @pytest.mark.parametrize('distribution', ['', 'humble', 'jazzy', 'rosbags', 'Rolling'])
 @pytest.mark.parametrize(('pixels', 'encoding'), [(FRAME, 'bgr8'), (GRAY, 'mono8')])
 def test_writes_what_reads(bags, distribution, pixels, encoding):
@@ -91,13 +76,3 @@ def test_writes_what_reads(bags, distribution, pixels, encoding):
     assert found.step * found.height == len(found.data)
     assert (found.header.stamp.sec, found.header.frame_id) == (7, 'camera_7')
     np.testing.assert_array_equal(found.data, pixels[:, 2:].reshape(-1))
-
-
-def test_writes_compressed(bags, messages):
-    data = messages.compressed(np.array([1, 2, 3], np.uint8), 'png', bags.header(7))
-    found = bags.store.deserialize_cdr(data, COMPRESSED)
-    assert (found.format, bytes(found.data), found.header.frame_id) == (
-        'png',
-        b'\1\2\3',
-        'camera_7',
-    )

@@ -34,6 +34,14 @@ def expected(bags, count, size=2000):
     return [(topic, at, data) for topic, at, (_, data) in texts(bags, count, size)]
 
 
+def write_parts(bags, folder, messages, storage='mcap'):
+    """A folder without metadata.yaml, with a file for each message; by their numbers."""
+    folder.mkdir()
+    for number, message in messages.items():
+        name = f'bag_{number}.{storage}'
+        bags.write(folder.parent / name, [(A, number, message)]).rename(folder / name)
+
+
 @STORAGES
 @pytest.mark.parametrize('shape', ['file', 'folder'])
 def test_whole(bags, tmp_path, storage, shape):
@@ -62,14 +70,18 @@ def test_packed(bags, tmp_path, storage, mode):
 @STORAGES
 @pytest.mark.parametrize('share', [0.3, 0.6, 0.9])
 def test_cut_short(bags, tmp_path, storage, share):
-    path = bags.write(tmp_path / f'bag.{storage}', texts(bags, 400, 4000))
-    data = path.read_bytes()
-    path.write_bytes(data[: int(share * len(data))])
-    counts, messages, damage = read(path)
+    """The file alone, and in its folder, which says how much is missing."""
+    path = bags.write(tmp_path / f'bag_{storage}', texts(bags, 400, 4000))
+    file = next(path.glob(f'*.{storage}'))
+    data = file.read_bytes()
+    file.write_bytes(data[: int(share * len(data))])
+    counts, messages, damage = read(file)
     assert messages == expected(bags, 400, 4000)[: len(messages)]
     # A chunk or a page more or less.
     assert abs(counts[A] - share * 400) < 60
     assert 'cut short' in damage[-1]
+    assert read(path)[:2] == (counts, messages)
+    assert f'400 messages of {A} were recorded, {counts[A]} are there' in read(path)[2]
 
 
 @pytest.mark.parametrize('mode', [None, 'storage'])
@@ -104,7 +116,7 @@ def pack(file, suffix):
     return packed
 
 
-@pytest.mark.parametrize('metadata', ['there', 'missing', 'of the unpacked file'])
+@pytest.mark.parametrize('metadata', ['there', 'missing'])
 @pytest.mark.parametrize('pack_as', [None, 'message', '.zstd', '.zst', '.lz4'])
 @STORAGES
 def test_packed_or_without_metadata_is_not_damaged(bags, tmp_path, storage, pack_as, metadata):
@@ -126,23 +138,19 @@ def test_packed_or_without_metadata_is_not_damaged(bags, tmp_path, storage, pack
 def test_packed_parts_of_a_recorder_that_was_killed(bags, tmp_path, storage):
     """It packs a file when the next one is begun; the plain one goes when the packed is whole."""
     folder = tmp_path / 'bag'
-    folder.mkdir()
-    for number in range(4):
-        name = f'bag_{number}.{storage}'
-        message = (A, number, bags.text(f'{number} ' * 2000))
-        bags.write(tmp_path / name, [message]).rename(folder / name)
+    write_parts(bags, folder, {n: bags.text(f'{n} ' * 2000) for n in range(4)}, storage)
     for number in (0, 1):
         pack(folder / f'bag_{number}.{storage}', '.zstd')
-    half = pack(folder / f'bag_2.{storage}', '.zstd')
+    plain = folder / f'bag_2.{storage}'
+    whole = plain.read_bytes()
+    half = pack(plain, '.zstd')
     half.write_bytes(half.read_bytes()[:30])
-    bags.write(tmp_path / f'bag_2.{storage}', [(A, 2, bags.text('2'))]).rename(
-        folder / f'bag_2.{storage}'
-    )
+    plain.write_bytes(whole)
     with Recording(folder) as recording:
         assert recording.survey([A]) == {A: 4}
         assert [at for _, at, _ in recording.messages([A])] == [0, 1, 2, 3]
         assert recording.damage == []
-    (folder / f'bag_2.{storage}').unlink()
+    plain.unlink()
     with Recording(folder) as recording:
         assert recording.survey([A]) == {A: 3}
         assert any(f'bag_2.{storage}' in line for line in recording.damage)
@@ -151,27 +159,13 @@ def test_packed_parts_of_a_recorder_that_was_killed(bags, tmp_path, storage):
 def test_topic_of_two_types(bags, tmp_path):
     """Only the first is read, and the other is named: neither is taken for the other."""
     folder = tmp_path / 'bag'
-    folder.mkdir()
     other = bags.serialize('std_msgs/msg/Int8', data=5)
-    for number, message in enumerate([bags.text('x'), other]):
-        name = f'bag_{number}.mcap'
-        bags.write(tmp_path / name, [(A, number, message)]).rename(folder / name)
+    write_parts(bags, folder, {0: bags.text('x'), 1: other})
     with Recording(folder) as recording:
         assert recording.survey([A]) == {A: 1}
         assert [m[2] for m in recording.messages([A])] == [bags.text('x')[1]]
         assert recording.topics == {A: Channel(A, 'std_msgs/msg/String')}
         assert f'{A} also has messages of std_msgs/msg/Int8, which are left out' in recording.notes
-
-
-@STORAGES
-def test_folder_says_what_is_missing(bags, tmp_path, storage):
-    path = bags.write(tmp_path / f'bag_{storage}', texts(bags, 400, 4000))
-    file = next(path.glob(f'*.{storage}'))
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    counts, messages, damage = read(path)
-    assert 0 < counts[A] < 400
-    assert messages == expected(bags, 400, 4000)[: len(messages)]
-    assert f'400 messages of {A} were recorded, {counts[A]} are there' in damage
 
 
 def test_metadata_that_promises_more(bags, tmp_path):
@@ -183,10 +177,7 @@ def test_metadata_that_promises_more(bags, tmp_path):
 
 def test_several_files_in_their_order(bags, tmp_path):
     folder = tmp_path / 'bag'
-    folder.mkdir()
-    for number in (10, 2, 1):
-        name = f'bag_{number}.mcap'
-        bags.write(tmp_path / name, [(A, number, bags.text(str(number)))]).rename(folder / name)
+    write_parts(bags, folder, {number: bags.text(str(number)) for number in (10, 2, 1)})
     (folder / 'bag_2.mcap').write_bytes(b'nothing')
     _, messages, damage = read(folder)
     assert [at for _, at, _ in messages] == [1, 10]

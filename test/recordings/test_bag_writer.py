@@ -93,14 +93,3 @@ def test_compress(bags, messages, tmp_path):
     assert sizes[1] < sizes[0] / 10
     with pytest.raises(RecordingError, match=r'--compress needs an \.mcap output'):
         BagWriter(tmp_path / 'other', 'sqlite3', messages, compress=True)
-
-
-def test_error_leaves_no_metadata(bags, messages, tmp_path):
-    def fail():
-        with BagWriter(tmp_path / 'out', 'mcap', messages) as writer:
-            writer.add('/a', 'std_msgs/msg/String')
-            raise OSError('full')
-
-    with pytest.raises(OSError, match='full'):
-        fail()
-    assert not (tmp_path / 'out' / 'metadata.yaml').exists()

@@ -43,11 +43,22 @@ def at(index):
     return 10**18 + index * 10**8 + 7
 
 
-def drive(bags, images):
-    """Messages of a drive: an image, and a text behind it."""
-    for index, image in enumerate(images):
-        yield IMAGE, at(index), image
-        yield CHATTER, at(index) + 1, bags.text(str(index))
+@pytest.fixture
+def record(bags, tmp_path):
+    """`record(frames, name, more)`: a bag of a drive.
+
+    It has frames, or their messages, a text behind each, and more messages.
+    """
+
+    def write(images, name='in.mcap', more=()):
+        messages = list(more)
+        for index, image in enumerate(images):
+            image = image if isinstance(image, tuple) else bags.image(image, index)
+            messages.append((IMAGE, at(index), image))
+            messages.append((CHATTER, at(index) + 1, bags.text(str(index))))
+        return bags.write(tmp_path / name, messages)
+
+    return write
 
 
 def pixels(message):
@@ -70,17 +81,11 @@ def check(found, frames, topic='/linknet/labels'):
         np.testing.assert_array_equal(pixels(message), labels)
 
 
-def gray(frame):
-    return np.dstack([frame[..., 0]] * 3)
-
-
 @pytest.mark.parametrize('source', ['in.mcap', 'in.db3', 'in_mcap', 'in_db3'])
 @pytest.mark.parametrize('out', ['out.mcap', 'out.db3', 'out'])
-def test_every_storage(bags, frames, job, tmp_path, source, out):
+def test_every_storage(bags, frames, record, job, tmp_path, source, out):
     images = frames(5)
-    path = bags.write(
-        tmp_path / source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)])
-    )
+    path = record(images, source)
     job = replace(job, source=path, out=tmp_path / out)
     report = segment_recording(job)
     found = bags.read(job.out)
@@ -95,34 +100,17 @@ def test_every_storage(bags, frames, job, tmp_path, source, out):
     assert {p.name for p in tmp_path.iterdir()} <= left
 
 
-@pytest.mark.parametrize('encoding', ['bgr8', 'rgb8', 'mono8', 'yuv422_yuy2', 'png', 'jpg'])
-def test_every_kind_of_image(bags, frames, job, encoding):
-    shown, messages = [], []
-    for index, frame in enumerate(frames(3)):
-        if encoding in ('png', 'jpg'):
-            data = cv2.imencode(f'.{encoding}', frame)[1]
-            shown.append(cv2.imdecode(data, cv2.IMREAD_COLOR))
-            messages.append(bags.compressed(data.tobytes(), index, encoding))
-        elif encoding == 'yuv422_yuy2':
-            sent = np.ascontiguousarray(frame[..., :2])
-            shown.append(cv2.cvtColor(sent, cv2.COLOR_YUV2BGR_YUY2))
-            messages.append(bags.image(sent, index, encoding))
-        else:
-            sent, seen = {
-                'bgr8': (frame, frame),
-                'rgb8': (frame, frame[..., ::-1]),
-                'mono8': (frame[..., 0], gray(frame)),
-            }[encoding]
-            shown.append(seen)
-            messages.append(bags.image(sent, index, encoding))
-    bags.write(job.source, drive(bags, messages))
-    assert segment_recording(job).complete
-    check(bags.read(job.out), shown)
-
-
-def test_every_output(bags, frames, job, model, class_table):
+def test_compressed_images(bags, frames, job, record):
     images = frames(3)
-    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    encoded = [cv2.imencode('.png', frame)[1].tobytes() for frame in images]
+    record([bags.compressed(data, index, 'png') for index, data in enumerate(encoded)])
+    assert segment_recording(job).complete
+    check(bags.read(job.out), images)
+
+
+def test_every_output(bags, frames, record, job, model, class_table):
+    images = frames(3)
+    record(images)
     outputs = (*OUTPUTS, *(f'{name}/compressed' for name in OUTPUTS))
     segment_recording(replace(job, prefix='/robot/seg', settings=Settings.of(model, outputs, ON)))
     found = bags.read(job.out)
@@ -152,9 +140,9 @@ def test_every_output(bags, frames, job, model, class_table):
     assert form == 'mono8; png compressed '
 
 
-def test_size_of_the_frame_and_confidence(bags, frames, job, settings):
+def test_size_of_the_frame_and_confidence(bags, frames, record, job, settings):
     images = frames(2, 200, 90)
-    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    record(images)
     inference = replace(ON, min_confidence=0.6)
     segment_recording(replace(job, settings=replace(settings, inference=inference)))
     for _, message in bags.read(job.out)['/linknet/labels']:
@@ -162,12 +150,11 @@ def test_size_of_the_frame_and_confidence(bags, frames, job, settings):
         assert {*np.unique(message.data)} == {0, 1, 2, UNLABELED}
 
 
-def test_labels_like_a_topic(bags, frames, job, settings):
+def test_labels_like_a_topic(bags, frames, record, job, settings):
     images = frames(2)
     like = replace(settings, inference=replace(ON, labels_like='/depth'))
     depth = [('/depth', at(1) + 5, bags.image(np.zeros((32, 48), np.uint8), 1, 'mono8'))]
-    drawn = list(drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
-    bags.write(job.source, [*drawn, *depth])
+    record(images, more=depth)
     assert segment_recording(replace(job, topic=IMAGE, settings=like)).complete
     for (_, message), frame in zip(bags.read(job.out)['/linknet/labels'], images, strict=True):
         np.testing.assert_array_equal(pixels(message), frame.argmax(2)[1::2, 1::2])
@@ -180,10 +167,9 @@ def test_labels_like_a_topic(bags, frames, job, settings):
 @pytest.mark.parametrize(
     ('keep', 'expected'), [((ALL,), {IMAGE, CHATTER}), ((CHATTER,), {CHATTER}), ((), set())]
 )
-def test_original_topics(bags, frames, job, tmp_path, source, keep, expected):
+def test_original_topics(bags, frames, record, job, source, keep, expected):
     images = frames(4)
-    messages = list(drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
-    path = bags.write(tmp_path / source, messages)
+    path = record(images, source)
     report = segment_recording(replace(job, source=path, keep=keep))
     found = bags.read(job.out)
     check(found, images)
@@ -194,12 +180,12 @@ def test_original_topics(bags, frames, job, tmp_path, source, keep, expected):
         assert repr(found[topic]) == repr(before[topic])
 
 
-def test_bad_frames_are_counted_and_left_out(bags, frames, job):
+def test_bad_frames_are_counted_and_left_out(bags, frames, record, job):
     images = frames(4)
     messages = [bags.image(frame, i) for i, frame in enumerate(images)]
     messages[1] = bags.image(images[1], 1, encoding='32FC3')
     messages[2] = (messages[2][0], messages[2][1][:-9])
-    bags.write(job.source, drive(bags, messages))
+    record(messages)
     report = segment_recording(replace(job, keep=(ALL,)))
     assert (report.frames, report.segmented, sum(report.bad.values())) == (4, 2, 2)
     unknown, damaged = report.bad
@@ -210,11 +196,9 @@ def test_bad_frames_are_counted_and_left_out(bags, frames, job):
 
 
 @pytest.mark.parametrize('source', ['in.mcap', 'in.db3'])
-def test_damaged_recording(bags, frames, job, tmp_path, source):
+def test_damaged_recording(bags, frames, record, job, source):
     images = frames(40)
-    path = bags.write(
-        tmp_path / source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)])
-    )
+    path = record(images, source)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     report = segment_recording(replace(job, source=path))
     assert 10 < report.segmented < 30
@@ -241,9 +225,9 @@ def test_topic_is_chosen(bags, frames, job):
             segment_recording(replace(job, topic=topic, overwrite=True))
 
 
-def test_own_output_can_be_a_source(bags, frames, job, tmp_path):
+def test_own_output_can_be_a_source(bags, frames, record, job, tmp_path):
     images = frames(2)
-    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    record(images)
     segment_recording(replace(job, keep=(ALL,)))
     again = replace(job, source=job.out, out=tmp_path / 'again.mcap')
     assert segment_recording(again).topic == IMAGE
@@ -264,8 +248,8 @@ def test_own_output_can_be_a_source(bags, frames, job, tmp_path):
         ({'source': Path('nothing.mcap')}, "no recording 'nothing.mcap'"),
     ],
 )
-def test_what_is_not_there(bags, frames, job, changes, message):
-    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(frames(1))]))
+def test_what_is_not_there(frames, record, job, changes, message):
+    record(frames(1))
     with pytest.raises(RecordingError, match=message):
         segment_recording(replace(job, **changes))
     assert not job.out.exists()
@@ -277,9 +261,8 @@ def test_no_image(bags, job):
         segment_recording(job)
 
 
-def test_resume_and_overwrite(bags, frames, job):
-    images = frames(2)
-    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+def test_resume_and_overwrite(frames, record, job):
+    record(frames(2))
     segment_recording(job)
     first = job.out.read_bytes()
     with pytest.raises(LinknetError, match='already exists; add --overwrite'):
@@ -327,20 +310,16 @@ bag_job.segment_recording(job)
     ],
 )
 def test_killed_and_resumed_equals_a_single_run(
-    bags, frames, job, tmp_path, source, where, count, resumed
+    frames, record, job, tmp_path, source, where, count, resumed
 ):
-    images = frames(12)
-    path = bags.write(
-        tmp_path / source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)])
-    )
+    path = record(frames(12), source)
     job = replace(job, source=path, keep=(CHATTER,))
     single = replace(job, out=tmp_path / 'single' / 'out.mcap')
     segment_recording(single)
     (tmp_path / 'job').write_bytes(pickle.dumps((job, where, count)))
-    root = ROOT
     killed = subprocess.run(
         [sys.executable, '-c', KILLED, tmp_path / 'job'],
-        env={**os.environ, 'PYTHONPATH': str(root)},
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
         check=False,
     )
     assert killed.returncode == -9
@@ -353,9 +332,9 @@ def test_killed_and_resumed_equals_a_single_run(
     assert not job.out.with_name('out.mcap.part').exists()
 
 
-def test_full_disk_leaves_what_is_done(bags, frames, job, monkeypatch):
+def test_full_disk_leaves_what_is_done(bags, frames, record, job, monkeypatch):
     images = frames(6)
-    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    record(images)
     write = BagWriter.write
     done = []
 
@@ -374,13 +353,13 @@ def test_full_disk_leaves_what_is_done(bags, frames, job, monkeypatch):
     check(bags.read(job.out), images)
 
 
-def test_other_readers_understand_the_mcap(bags, frames, job, model, tmp_path):
+def test_other_readers_understand_the_mcap(frames, record, job, model):
     """The library of MCAP, and its decoder of ROS 2 messages, which knows nothing of rosbags."""
     pytest.importorskip('mcap_ros2', reason='needs mcap-ros2-support (pip install .[test])')
     from mcap_ros2.reader import read_ros2_messages
 
     images = frames(2)
-    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(images)]))
+    record(images)
     outputs = ('labels', 'overlay/compressed', 'label_info', 'diagnostics')
     settings = Settings.of(model, outputs, ON, None, GroundSettings())
     segment_recording(replace(job, settings=settings, keep=(ALL,), compress=True))
@@ -403,8 +382,8 @@ def test_other_readers_understand_the_mcap(bags, frames, job, model, tmp_path):
     ]
 
 
-def test_progress(bags, frames, job):
-    bags.write(job.source, drive(bags, [bags.image(f, i) for i, f in enumerate(frames(3))]))
+def test_progress(frames, record, job):
+    record(frames(3))
     seen = []
     segment_recording(job, lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]

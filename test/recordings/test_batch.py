@@ -23,11 +23,8 @@ from linknet_ros.recordings.report import Report
 OUT = Path('out')
 
 
-def test_one_input():
+def test_outputs():
     assert pair_up(['a.mcap', 'b.mcap'], None) == [('a.mcap', Path('b.mcap'))]
-
-
-def test_several_inputs(tmp_path):
     assert pair_up(['a.mcap', 'x/drive/'], OUT) == [
         ('a.mcap', OUT / 'a.mcap'),
         ('x/drive/', OUT / 'drive'),

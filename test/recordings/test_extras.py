@@ -5,7 +5,6 @@ That they equal the node's is in test/contracts/test_recording_equals_node.py.
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -245,7 +244,7 @@ def test_turns_between_two_moments(made):
 
 def test_sqlite_has_them_too(run, bags, made, model, tmp_path):
     run([(INFO, 0, made.info(1))], ['labels'])
-    settings = Settings.of(model, [*GROUND, 'label_info'], ON, None, replace(GROUND_SETTINGS))
+    settings = Settings.of(model, [*GROUND, 'label_info'], ON, None, GROUND_SETTINGS)
     job = BagJob(tmp_path / 'in.mcap', tmp_path / 'out.db3', settings)
     assert segment_recording(job).complete
     with Recording(tmp_path / 'out.db3') as recording:

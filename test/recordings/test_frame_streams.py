@@ -6,7 +6,7 @@ import pytest
 
 from linknet_ros.errors import LinknetError
 from linknet_ros.frames.video import VideoWriter
-from linknet_ros.recordings.frame_streams import StreamFrame, open_streams
+from linknet_ros.recordings.frame_streams import is_recording, open_streams
 
 
 def everything(_):
@@ -142,6 +142,12 @@ def test_bad_frames_are_told_and_left_out(bags, frames, tmp_path):
     assert 'neither JPEG nor PNG' in str(failed[0][1])
 
 
-def test_an_image_of_another_format_becomes_png(frames):
-    frame = frames(1)[0]
-    assert StreamFrame(0, 'a', None, frame, b'').file()[0] == '.png'
+@pytest.mark.parametrize(
+    ('name', 'is_one'),
+    [('a.mcap', True), ('a.db3.zstd', True), ('a.bag', True), ('a.mp4', False), ('none', False)],
+)
+def test_what_a_recording_is_called(tmp_path, name, is_one):
+    assert is_recording(tmp_path / name) == is_one
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'folder' / name).touch()
+    assert is_recording(tmp_path / 'folder') == is_one

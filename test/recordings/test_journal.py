@@ -46,7 +46,6 @@ def test_reads_what_was_put(path):
     journal = ResultJournal(path, 'mine')
     journal.put(7, *arrays(7))
     journal.get(0)[0][:] = 99  # the caller's own
-    assert len(journal) == 4
     journal.close()
     assert known(path) == [0, 2, 5, 7]
 

@@ -18,20 +18,9 @@ def scene(seed, brightness=1.0):
 
 
 @pytest.fixture
-def run(model, tmp_path, monkeypatch, capsys):
-    """`run(*arguments)`: exit code and stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-    settings = ('--model', str(model.path), '--backend', 'onnxruntime', '--precision', 'fp32')
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            pick_frames.main([*arguments, *settings])
-        code = stop.value.code
-        shown = capsys.readouterr()
-        text = shown.out + shown.err
-        return (code, text) if isinstance(code, int) else (1, code)
-
-    return run
+def run(command, on_model):
+    """`run(*arguments)`; see command."""
+    return command(pick_frames.main, *on_model)
 
 
 def drive(bags, path):
@@ -55,7 +44,7 @@ def contents(out):
 
 def test_picks_sharp_unsure_different_frames(run, bags, tmp_path):
     made = drive(bags, tmp_path / 'a.mcap')
-    code, text = run('a.mcap', 'out', '--count', '20')
+    code, text, _ = run('a.mcap', 'out', '--count', '20')
     assert code == 0
     assert 'a.mcap -> out: 11 frames of 24 (1 badly exposed, 2 blurred)\n' in text
     assert '--least-distance 0.05 takes more' in text
@@ -79,9 +68,9 @@ def test_the_same_command_changes_nothing(run, bags, tmp_path):
     drive(bags, tmp_path / 'a.mcap')
     assert run('a.mcap', 'out', '--count', '3')[0] == 0
     before = contents('out')
-    assert run('a.mcap', 'out', '--count', '3') == (0, 'out: already there, kept\n')
+    assert run('a.mcap', 'out', '--count', '3') == (0, 'out: already there, kept\n', '')
     assert contents('out') == before
-    code, text = run('a.mcap', 'out', '--count', '4')
+    code, _, text = run('a.mcap', 'out', '--count', '4')
     assert (code, contents('out')) == (1, before)
     assert text.startswith('pick_frames: out was picked with another count; name another output')
 
@@ -120,13 +109,13 @@ def test_a_killed_run_goes_on(run, bags, tmp_path, monkeypatch, stop_at):
     (tmp_path / 'out').rename('moved')
     Path('out.part').mkdir()
     Path('out.part/scores.jsonl').write_text('another\n')
-    assert 'was begun with other recordings' in run('a.mcap', 'out', '--count', '6')[1]
+    assert 'was begun with other recordings' in run('a.mcap', 'out', '--count', '6')[2]
 
 
 def test_second_model(run, bags, tmp_path, half_proto, write_model):
     drive(bags, tmp_path / 'a.mcap')
     second = write_model(half_proto, 'second.onnx')
-    assert run('a.mcap', 'out', '--count', '4', '--second-model', str(second))[0] == 0
+    assert run('a.mcap', 'out', '--count', '4', '--second-model', second)[0] == 0
     row = rows('out')[0]
     frame = cv2.imread(f'out/{row["file"]}')
     other = np.stack([frame[..., 2], frame[..., 1] / 2, frame[..., 0] / 4], 2).argmax(2)
@@ -140,7 +129,7 @@ def test_several_sources_share_the_count(run, bags, tmp_path):
     for seed in range(30, 42):
         cv2.imwrite(f'photos/{seed}.jpg', scene(seed))
     (tmp_path / 'photos' / '35.jpg').write_bytes(b'no image')
-    code, text = run('a.mcap', 'photos', 'out', '--count', '8')
+    code, _, text = run('a.mcap', 'photos', 'out', '--count', '8')
     assert code == 3
     assert 'photos/35.jpg is not a readable image' in text
     sources = [row['source'] for row in rows('out')]
@@ -172,6 +161,6 @@ def test_mistakes(run, tmp_path, arguments, message):
     for folder in ('drive', 'other'):
         (tmp_path / folder).mkdir()
         cv2.imwrite(f'{folder}/0.png', np.full((64, 96, 3), 255, np.uint8))
-    code, text = run(*arguments)
+    code, _, text = run(*arguments)
     assert code == 1
     assert text.startswith(f'pick_frames: {message}')

@@ -60,9 +60,9 @@ def test_a_frame_is_blurred_among_its_neighbours():
 
 def test_candidates_are_the_sharpest_of_equal_stretches():
     sharpness = np.arange(100) % 10
-    assert candidates(range(100), sharpness, 1) == list(range(9, 100, 10))
-    assert candidates([3, 8], sharpness, 1) == [3, 8]
-    assert candidates([], sharpness, 1) == []
+    assert candidates(sharpness, 1) == list(range(9, 100, 10))
+    assert candidates([3, 8], 1) == [0, 1]
+    assert candidates([], 1) == []
 
 
 def test_unsureness_is_1_on_average_and_needs_no_second_model():

@@ -32,24 +32,12 @@ def labels():
 
 
 @pytest.fixture
-def run(model, tmp_path, monkeypatch, capsys):
-    """`run(*arguments)`: exit code and stdout and stderr, where out/frames has two frames."""
-    monkeypatch.chdir(tmp_path)
+def run(command, on_model):
+    """`run(*arguments)`, where out/frames has two frames; see command."""
     Path('out/frames').mkdir(parents=True)
     cv2.imwrite('out/frames/a_1.png', frame())
     cv2.imwrite('out/frames/b_2.png', frame()[:, ::-1])
-    settings = ('--model', str(model.path), '--backend', 'onnxruntime', '--precision', 'fp32')
-
-    def run(*arguments):
-        try:
-            pre_label.main([*arguments, *settings])
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        shown = capsys.readouterr()
-        return (0, shown.out + shown.err) if code == 0 else (1, code)
-
-    return run
+    return command(pre_label.main, *on_model)
 
 
 def contents():
@@ -57,7 +45,7 @@ def contents():
 
 
 def test_labels_what_the_model_is_sure_of(run):
-    code, text = run('out')
+    code, text, _ = run('out')
     assert code == 0
     assert text.startswith('out: 2 frames labelled\n')
     np.testing.assert_array_equal(read_labels(Path('out/labels/a_1.png')), labels())
@@ -84,14 +72,14 @@ def test_labels_what_the_model_is_sure_of(run):
 def test_a_class_without_pixels_is_named(run):
     for path in Path('out/frames').iterdir():
         cv2.imwrite(str(path), np.full((64, 96, 3), BLUE, np.uint8))
-    _, text = run('out')
+    _, text, _ = run('out')
     assert '  1  car   no pixel\n' in text
 
 
 def test_the_same_command_changes_nothing(run):
     run('out')
     before = contents()
-    code, text = run('out')
+    code, text, _ = run('out')
     assert (code, contents()) == (0, before)
     assert text.startswith('out: 0 frames labelled, 2 had labels, kept\n')
 
@@ -101,7 +89,7 @@ def test_what_a_person_corrected_is_kept(run, model):
     corrected = labels()
     corrected[corrected == 255] = 0
     write_labels(Path('out'), 'a_1', corrected, model.classes)
-    _, text = run('out', '--overwrite', '--least-area', '0')
+    _, text, _ = run('out', '--overwrite', '--least-area', '0')
     assert text.startswith('out: 1 frames labelled, 1 had labels, kept\n')
     np.testing.assert_array_equal(read_labels(Path('out/labels/a_1.png')), corrected)
     assert read_labels(Path('out/labels/b_2.png'))[3, -4] == 1
@@ -118,7 +106,7 @@ def test_teachers_vote(run, half_proto, write_model, with_metadata):
     ]
     second = write_model(with_metadata(half_proto, classes=json.dumps(rows)), 'second.onnx')
     # It calls red sky (logit 230), green car (115) and blue street (57), with these confidences.
-    options = ('--least-confidence', '0.2', '--teacher', str(second))
+    options = ('--least-confidence', '0.2', '--teacher', second)
     assert run('out', *options)[0] == 0
     found = read_labels(Path('out/labels/a_1.png'))
     assert found[10, 50] == 2
@@ -137,7 +125,7 @@ def test_teachers_vote(run, half_proto, write_model, with_metadata):
     ],
 )
 def test_mistakes(run, arguments, message):
-    code, text = run(*arguments)
+    code, _, text = run(*arguments)
     assert code == 1
     assert text.startswith(f'pre_label: {message}')
     assert not Path('out/labels').exists()
@@ -145,8 +133,8 @@ def test_mistakes(run, arguments, message):
 
 def test_labels_of_other_classes_are_not_mixed(run):
     Path('out/classes.csv').write_text('id,name,red,green,blue,drivable\n0,floor,1,2,3,yes\n')
-    code, text = run('out')
+    code, _, text = run('out')
     assert code == 1
     assert "out/classes.csv has other classes than the model's road, car, sky" in text
     cv2.imwrite('out/frames/a_1.jpg', frame())
-    assert 'are two frames of one name' in run('out')[1]
+    assert 'are two frames of one name' in run('out')[2]

@@ -11,31 +11,17 @@ from linknet_ros.recordings import segment_bag
 
 
 @pytest.fixture
-def run(model, bags, frames, tmp_path, monkeypatch, capsys):
-    """`run(*arguments)`: exit code, stdout and stderr, where four recordings lie."""
-    monkeypatch.chdir(tmp_path)
+def run(command, on_model, bags, frames, tmp_path):
+    """`run(*arguments)`, where four recordings lie; see command."""
     for seed, name in enumerate(['a.mcap', 'b.mcap', 'c.mcap', 'd_db3']):
         messages = [
             ('/camera', i, bags.image(frame, i)) for i, frame in enumerate(frames(3, seed=seed))
         ]
         bags.write(tmp_path / name, [*messages, ('/chatter', 9, bags.text('x'))])
-    settings = ('--model', str(model.path), '--backend', 'onnxruntime', '--precision', 'fp32')
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            segment_bag.main([*arguments, *settings])
-        code = stop.value.code
-        shown = capsys.readouterr()
-        return (code, shown.out, shown.err) if isinstance(code, int) else (1, '', code)
-
-    return run
+    return command(segment_bag.main, *on_model)
 
 
-def labels(bags, path, topic='/linknet/labels'):
-    return [m.data.reshape(m.height, m.width) for _, m in bags.read(path)[topic]]
-
-
-def test_one(run, bags, frames, tmp_path):
+def test_one(run, bags, tmp_path):
     code, out, err = run('a.mcap', 'out.mcap')
     assert (code, out) == (0, 'a.mcap -> out.mcap: 3 frames read, 3 segmented, 0 bad\n')
     assert '100%' in err
@@ -43,8 +29,6 @@ def test_one(run, bags, frames, tmp_path):
         '/linknet/labels',
         '/linknet/overlay/compressed',
     ]
-    for found, frame in zip(labels(bags, tmp_path / 'out.mcap'), frames(3), strict=True):
-        np.testing.assert_array_equal(found, frame.argmax(2))
 
 
 def test_options(run, bags, tmp_path):
@@ -56,8 +40,9 @@ def test_options(run, bags, tmp_path):
     assert out.endswith('4 other messages kept\n')
     found = bags.read(tmp_path / 'out')
     assert set(found) == {'/seg/labels', '/seg/masks/car', '/camera', '/chatter'}
-    assert {*np.unique(labels(bags, tmp_path / 'out', '/seg/labels'))} <= {0, 1, 2, 255}
-    assert np.mean(np.array(labels(bags, tmp_path / 'out', '/seg/labels')) == 255) > 0.9
+    labels = np.array([message.data for _, message in found['/seg/labels']])
+    assert {*np.unique(labels)} <= {0, 1, 2, 255}
+    assert np.mean(labels == 255) > 0.9
 
 
 def test_many_in_shards(run, tmp_path):

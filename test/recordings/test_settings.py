@@ -10,15 +10,15 @@ from linknet_ros.errors import LinknetError
 from linknet_ros.ground.settings import GroundSettings
 from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.products.products import ProductSettings
-from linknet_ros.recordings.settings import Settings, add_arguments, chosen_settings
-from linknet_ros.recordings.settings import parse as parse_line
+from linknet_ros.recordings import settings as line
+from linknet_ros.recordings.settings import Settings, chosen_settings
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 
 
-def parse(*arguments):
+def parse(*arguments, extras=False):
     parser = argparse.ArgumentParser()
-    add_arguments(parser, 'labels,overlay')
-    return parser.parse_args(arguments)
+    line.add_arguments(parser, 'labels,overlay', extras=extras)
+    return line.parse(parser, [*map(str, arguments)])
 
 
 def test_defaults_are_those_of_the_node():
@@ -57,10 +57,8 @@ def test_all(model):
     ('arguments', 'message'),
     [
         (('--min-confidence', '2'), "invalid share '2' (expected a number from 0 to 1)"),
-        (('--overlay-opacity', 'nan'), "invalid share 'nan'"),
         (('--jpeg-quality', '0'), "invalid count '0' (expected a whole number from 1 to 100)"),
         (('--threads', '-1'), "invalid count '-1' (expected a whole number from 0 to 256)"),
-        (('--network-size', '64'), "invalid size '64' (expected WIDTHxHEIGHT, e.g. 640x360)"),
         (('--network-size', '16x64'), "invalid size '16x64' (each side must be 32 to 4096)"),
         (('--backend', 'magic'), "invalid choice: 'magic'"),
     ],
@@ -82,7 +80,7 @@ def test_wrong(capsys, arguments, message):
 )
 def test_fails_before_anything_is_read(model, arguments, message):
     with pytest.raises(LinknetError, match=message):
-        chosen_settings(parse('--model', str(model.path), *arguments))
+        chosen_settings(parse('--model', model.path, *arguments))
 
 
 def test_parameter_file_of_the_node(model, tmp_path):
@@ -103,14 +101,12 @@ def test_parameter_file_of_the_node(model, tmp_path):
     ground: {{height: 2, unknown_classes: [sky]}}
     ground.pitch: 0.25
 """)
-    parser = argparse.ArgumentParser()
-    add_arguments(parser, 'labels', extras=True)
-    arguments = ['--params', str(path), '--jpeg-quality', '50', '--ground-yaw', '-0.5']
-    settings, _ = chosen_settings(parse_line(parser, arguments))
+    arguments = ('--params', path, '--jpeg-quality', '50', '--ground-yaw', '-0.5')
+    settings, _ = chosen_settings(parse(*arguments, extras=True))
     assert settings == Settings(
         model.path,
         model.sha256,
-        ('labels',),
+        ('labels', 'overlay'),
         InferenceSettings(str(model.path), 'onnxruntime', network_width=64, network_height=32),
         ProductSettings(('road',), (), 1.0, jpeg_quality=50),
         (),
@@ -119,12 +115,9 @@ def test_parameter_file_of_the_node(model, tmp_path):
 
 
 def test_files_that_ship_are_read():
-    parser = argparse.ArgumentParser()
-    add_arguments(parser, 'labels', extras=True)
-    parse_line(parser, ['--params', str(CONFIG / 'camvid.yaml')])
-    cameras = ['--params', str(CONFIG / 'three_cameras.yaml')]
-    options = parse_line(parser, [*cameras, '--params-camera', 'left'])
-    values = vars(options)
+    parse('--params', CONFIG / 'camvid.yaml', extras=True)
+    cameras = ('--params', CONFIG / 'three_cameras.yaml')
+    values = vars(parse(*cameras, '--params-camera', 'left', extras=True))
     # Its own, the common one, and what no line of the file says.
     assert (values['rotate'], values['ground.pitch']) == (90, 0.4)
     assert (values['ground.forward'], values['ground.resolution']) == (15.0, 0.1)
@@ -133,7 +126,7 @@ def test_files_that_ship_are_read():
         (['--params-camera', 'top'], "camera 'top' in"),
     ):
         with pytest.raises(SystemExit, match=f'{message}.*use --params-camera front, left, rear'):
-            parse_line(parser, [*cameras, *camera])
+            parse(*cameras, *camera, extras=True)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +144,5 @@ def test_files_that_ship_are_read():
 def test_wrong_parameter_file(tmp_path, text, message):
     path = tmp_path / 'robot.yaml'
     path.write_text(text)
-    parser = argparse.ArgumentParser()
-    add_arguments(parser, 'labels', extras=True)
     with pytest.raises(SystemExit, match=message):
-        parse_line(parser, ['--params', str(path)])
+        parse('--params', path, extras=True)

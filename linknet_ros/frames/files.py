@@ -68,16 +68,19 @@ def open_files(source: str) -> FolderSource | VideoSource:
     raise SourceError(f"no folder or video '{source}'", 'give an existing path')
 
 
-class ImageSource:
-    """Image files, with labels from `<folder>annot` where that exists.
+class FolderSource:
+    """The images of a folder by name, with labels from `<folder>annot` where that exists.
 
-    :raises SourceError: when there is none.
+    :raises SourceError: when the folder has no image.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        if not paths:
-            raise SourceError('no image was given')
-        self.paths = list(paths)
+    def __init__(self, folder: Path) -> None:
+        self.paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not self.paths:
+            raise SourceError(
+                f'no image in folder {folder}',
+                f'it should hold {", ".join(IMAGE_SUFFIXES)} files',
+            )
 
     def frames(self) -> Iterator[SourceFrame | SourceError]:
         """See FrameSource."""
@@ -104,22 +107,6 @@ class ImageSource:
             )
         check_size(annotation, labels, path, shape)
         return labels.astype(np.uint8, copy=False)
-
-
-class FolderSource(ImageSource):
-    """The images of a folder by name; see ImageSource.
-
-    :raises SourceError: when the folder has no image.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not paths:
-            raise SourceError(
-                f'no image in folder {folder}',
-                f'it should hold {", ".join(IMAGE_SUFFIXES)} files',
-            )
-        super().__init__(paths)
 
 
 class VideoSource:

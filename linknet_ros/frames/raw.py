@@ -212,14 +212,11 @@ def _check(message: Any, layout: _Layout | None) -> None:
     size = f'{message.encoding!r} image of {width} x {height}'
     if min(width, height) < 1:
         raise FrameError(f'{size}: width and height must be at least 1', 'check the camera driver')
-    if max(width, height) > MAX_SIDE:
+    too_long = max(width, height) > MAX_SIDE
+    if too_long or width * height > MAX_PIXELS:
+        limit = f'{MAX_SIDE} pixels a side' if too_long else f'{MAX_PIXELS} pixels'
         raise FrameError(
-            f'{size} is over the limit of {MAX_SIDE} pixels a side: the message is damaged',
-            'otherwise set the camera to a smaller size',
-        )
-    if width * height > MAX_PIXELS:
-        raise FrameError(
-            f'{size} is over the limit of {MAX_PIXELS} pixels: the message is damaged',
+            f'{size} is over the limit of {limit}: the message is damaged',
             'otherwise set the camera to a smaller size',
         )
     if layout is not None:

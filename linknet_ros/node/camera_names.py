@@ -9,6 +9,9 @@ from rclpy.node import Node
 
 from linknet_ros.node.parameters import Parameters
 
+#: A fault that repeats with every frame is logged once in this many seconds.
+LOG_PERIOD = 5.0
+
 
 @dataclass(frozen=True)
 class CameraNames:

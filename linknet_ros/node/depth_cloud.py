@@ -18,7 +18,7 @@ from linknet_ros.ground.depth import DEPTH_TYPES, DepthPoints, StampMatcher, che
 from linknet_ros.ground.labelled import labelled
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.ros.ground_messages import labelled_cloud_message
-from linknet_ros.ros.images import camera_info_for, scaled_camera_info
+from linknet_ros.ros.images import camera_info_for, nanoseconds, scaled_camera_info
 
 _TYPES = dict(zip(DEPTH_TYPES, (Image, PointCloud2), strict=True))
 
@@ -84,7 +84,7 @@ class DepthCloud:
         :raises CalibrationError: when depth is missing or does not fit.
         """
         frame = _Waiting(header, result, camera_info, rectified)
-        self._matcher.add_frame(_nanoseconds(header), frame)
+        self._matcher.add_frame(nanoseconds(header), frame)
         pairs, lost = self._matcher.matched()
         if pairs:
             yield self._cloud(*pairs[-1])
@@ -102,7 +102,7 @@ class DepthCloud:
             self._matcher = StampMatcher()
 
     def _take(self, message: Any) -> None:
-        self._matcher.add_depth(_nanoseconds(message.header), message)
+        self._matcher.add_depth(nanoseconds(message.header), message)
 
     def _cloud(self, frame: _Waiting, depth: Any) -> PointCloud2:
         header, result = frame.header, frame.result
@@ -122,7 +122,3 @@ class DepthCloud:
             labelled(points, sized.labels, sized.confidence),
             Header(stamp=header.stamp, frame_id=frame_id),
         )
-
-
-def _nanoseconds(header: Header) -> int:
-    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)

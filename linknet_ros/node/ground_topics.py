@@ -18,7 +18,7 @@ from linknet_ros.ground.camera_info import camera_model_of, check_camera_info
 from linknet_ros.ground.projector import GroundProjector, ProjectedGround
 from linknet_ros.ground.settings import GroundState
 from linknet_ros.inference.segmenter import Segmentation
-from linknet_ros.node.camera_names import ONLY_CAMERA, CameraNames
+from linknet_ros.node.camera_names import LOG_PERIOD, ONLY_CAMERA, CameraNames
 from linknet_ros.node.depth_cloud import DepthCloud
 from linknet_ros.node.merged_ground import MergedGround
 from linknet_ros.ros.camera import TfMounts
@@ -30,9 +30,6 @@ from linknet_ros.ros.ground_messages import (
 )
 from linknet_ros.ros.images import camera_info_for
 from linknet_ros.ros.qos import create_publisher
-
-#: A fault that repeats with every frame is logged once in this many seconds.
-_LOG_PERIOD = 5.0
 
 #: Type of each topic.
 _TOPICS = {
@@ -160,7 +157,7 @@ class GroundTopics:
         except CalibrationError as error:
             listed = ', '.join(f'~/{name}' for name in _TOPICS if name in names)
             problem = self._problems[kind] = f'no {listed}: {error}'
-            self._log.warning(problem, throttle_duration_sec=_LOG_PERIOD)
+            self._log.warning(problem, throttle_duration_sec=LOG_PERIOD)
         else:
             self._problems.pop(kind, None)
         return sending

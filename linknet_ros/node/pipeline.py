@@ -9,21 +9,18 @@ from collections.abc import Callable
 from functools import partial
 
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage, Image
 
 from linknet_ros.errors import FrameError
 from linknet_ros.inference.scene_check import look_at
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.node.camera import Frame
+from linknet_ros.node.camera_names import LOG_PERIOD
 from linknet_ros.node.clock_watch import status_line
 from linknet_ros.node.frame_pace import FramePace
 from linknet_ros.node.frame_slots import FrameSlots
 from linknet_ros.node.statistics import Drop
 from linknet_ros.node.topics import Topics
-from linknet_ros.ros.images import image_to_bgr
-
-#: A fault that repeats with every frame is logged once in this many seconds.
-_LOG_PERIOD = 5.0
+from linknet_ros.ros.images import image_to_bgr, nanoseconds
 
 #: What becomes of a frame with a fault, by scene_check.
 _BELIEVED = {'unlabel': 'left unlabelled', 'warn': 'doubtful'}
@@ -97,7 +94,7 @@ class Pipeline:
                 work(frame)
             except FrameError as error:
                 statistics.drop(Drop.BAD_FRAME)
-                log.warning(f'frame skipped: {error}', throttle_duration_sec=_LOG_PERIOD)
+                log.warning(f'frame skipped: {error}', throttle_duration_sec=LOG_PERIOD)
             except Exception as error:
                 if not self._node.context.ok():
                     # The process is being stopped; there is nobody left to publish to.
@@ -107,7 +104,7 @@ class Pipeline:
                 statistics.drop(Drop.FAILED)
                 log.error(
                     f'frame failed: {type(error).__name__}: {error}',
-                    throttle_duration_sec=_LOG_PERIOD,
+                    throttle_duration_sec=LOG_PERIOD,
                 )
             else:
                 pass_on(frame)
@@ -155,11 +152,11 @@ class Pipeline:
         # Parameters may change meanwhile: the frame shows those of now.
         state = topics.state
         inference, model = state.parameters.inference, self._segmenter.model
-        sequence, stamp = frame.camera.sequence, _nanoseconds(frame.message)
+        sequence, stamp = frame.camera.sequence, nanoseconds(frame.message.header)
         if fault := sequence.take(model, frame.look, frame.inferred, stamp, inference):
             frame.camera.log.warning(
                 f'frame {_BELIEVED[inference.scene_check]}: {fault}',
-                throttle_duration_sec=_LOG_PERIOD,
+                throttle_duration_sec=LOG_PERIOD,
             )
         result = self._segmenter.finish(frame.inferred, inference.min_confidence)
         status = partial(self._status, frame)
@@ -176,9 +173,9 @@ class Pipeline:
 
     def _age(self, frame: Frame) -> float | None:
         """Seconds since the frame's stamp by the node's clock; None for a frame without one."""
-        nanoseconds = _nanoseconds(frame.message)
+        stamp = nanoseconds(frame.message.header)
         now = self._node.get_clock().now().nanoseconds
-        return (now - nanoseconds) * 1e-9 if nanoseconds else None
+        return (now - stamp) * 1e-9 if stamp else None
 
 
 def _topics(frame: Frame) -> Topics:
@@ -186,9 +183,3 @@ def _topics(frame: Frame) -> Topics:
     topics = frame.camera.topics
     assert topics is not None
     return topics
-
-
-def _nanoseconds(message: Image | CompressedImage) -> int:
-    """Its stamp; rclpy's Time raises for one below 0, which a message can hold."""
-    stamp = message.header.stamp
-    return int(stamp.sec * 10**9 + stamp.nanosec)

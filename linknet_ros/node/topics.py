@@ -20,7 +20,7 @@ from linknet_ros.classes import ClassTable
 from linknet_ros.errors import CalibrationError, first_line
 from linknet_ros.ground.camera_info import SAME_SHAPE, check_camera_info
 from linknet_ros.inference.segmenter import Segmentation
-from linknet_ros.node.camera_names import ONLY_CAMERA, CameraNames
+from linknet_ros.node.camera_names import LOG_PERIOD, ONLY_CAMERA, CameraNames
 from linknet_ros.node.ground_topics import GroundTopics
 from linknet_ros.node.labels_like import LabelsLike
 from linknet_ros.node.merged_ground import MergedGround
@@ -33,9 +33,6 @@ from linknet_ros.ros.images import (
     scaled_camera_info,
 )
 from linknet_ros.ros.qos import create_publisher
-
-#: A fault that repeats with every frame is logged once in this many seconds.
-_LOG_PERIOD = 5.0
 
 #: Outputs that go out encoded as well.
 _ENCODED = ('labels', 'overlay')
@@ -179,7 +176,7 @@ class Topics:
         log = self._log
         if size is None:
             problem = self._like.problem()
-            log.warning(f'no labels: {problem}', throttle_duration_sec=_LOG_PERIOD)
+            log.warning(f'no labels: {problem}', throttle_duration_sec=LOG_PERIOD)
         elif abs(size[0] / size[1] * height / width - 1) > SAME_SHAPE:
             log.warning(
                 f'labels are {size[0]}x{size[1]} like {inference.labels_like}, which is not the '
@@ -200,7 +197,7 @@ class Topics:
             check_camera_info(camera_info, topic, header.frame_id)
             fitting = scaled_camera_info(camera_info_for(camera_info, header, *frame), *size)
         except CalibrationError as error:
-            self._log.warning(f'no ~/camera_info: {error}', throttle_duration_sec=_LOG_PERIOD)
+            self._log.warning(f'no ~/camera_info: {error}', throttle_duration_sec=LOG_PERIOD)
             return 0.0
         return _send(self._camera_info, fitting)
 

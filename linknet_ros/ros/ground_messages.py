@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-from typing import Any
-
 import numpy as np
 from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
@@ -14,6 +11,7 @@ from std_msgs.msg import Header
 from linknet_ros.ground.grid import GridArea
 from linknet_ros.ground.labelled import fields_of
 from linknet_ros.ground.merge import ScanRanges
+from linknet_ros.ros.images import wire_data
 
 
 def grid_message(
@@ -26,7 +24,7 @@ def grid_message(
     :param plane_z: height of the ground in the base frame [m].
     :param header: the frame's stamp, the base frame.
     """
-    message = OccupancyGrid(header=header, data=_array('b', cells))
+    message = OccupancyGrid(header=header, data=wire_data(cells, 'b'))
     message.info.map_load_time = header.stamp
     message.info.resolution = area.resolution
     message.info.width, message.info.height = area.columns, area.rows
@@ -50,7 +48,7 @@ def scan_message(scan: ScanRanges, header: Header) -> LaserScan:
         angle_increment=scan.increment,
         range_min=scan.range_min,
         range_max=scan.range_max,
-        ranges=_array('f', scan.ranges),
+        ranges=wire_data(scan.ranges, 'f'),
     )
 
 
@@ -60,21 +58,8 @@ def cloud_message(points: NDArray[np.float32], header: Header) -> PointCloud2:
     :param points: (n, 3) float32 x, y, z [m]; copied.
     :param header: see grid_message.
     """
-    fields = [
-        PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
-        for i, name in enumerate('xyz')
-    ]
-    return PointCloud2(
-        header=header,
-        height=1,
-        width=len(points),
-        fields=fields,
-        is_bigendian=False,
-        point_step=12,
-        row_step=12 * len(points),
-        data=_array('B', points),
-        is_dense=True,
-    )
+    xyz = np.dtype([(axis, '<f4') for axis in 'xyz'])
+    return labelled_cloud_message(np.ascontiguousarray(points).view(xyz)[:, 0], header)
 
 
 #: Type of a field of a point, by that of NumPy.
@@ -82,9 +67,9 @@ _DATATYPES = {'<f4': PointField.FLOAT32, '|u1': PointField.UINT8}
 
 
 def labelled_cloud_message(points: NDArray[np.void], header: Header) -> PointCloud2:
-    """Points with their classes.
+    """Points with what is known of each, e.g. its class.
 
-    :param points: (n,) or, organised, (H, W) of LABELLED; copied.
+    :param points: (n,) or, organised, (H, W) of LABELLED, or of other fields; copied.
     :param header: the frame's stamp, the points' frame.
     """
     height, width = np.atleast_2d(points).shape
@@ -101,13 +86,6 @@ def labelled_cloud_message(points: NDArray[np.void], header: Header) -> PointClo
         is_bigendian=False,
         point_step=step,
         row_step=step * width,
-        data=_array('B', points),
+        data=wire_data(points),
         is_dense=not np.isnan(points['x']).any(),
     )
-
-
-def _array(code: str, values: NDArray[np.generic]) -> array[Any]:
-    # An array.array is the one type that rosidl takes as it is.
-    data = array(code)
-    data.frombytes(np.ascontiguousarray(values).tobytes())
-    return data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from array import array as byte_array
+from array import array as wire_array
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def array_to_image(array: NDArray[np.uint8], encoding: str, header: Header) -> I
         encoding=encoding,
         is_bigendian=0,
         step=width * (channels or (1,))[0],
-        data=_bytes_of(array),
+        data=wire_data(array),
     )
 
 
@@ -74,7 +74,7 @@ def encoded_to_message(
     :param message_format: see products.message_format.
     :param header: see array_to_image.
     """
-    return CompressedImage(header=header, format=message_format, data=_bytes_of(encoded))
+    return CompressedImage(header=header, format=message_format, data=wire_data(encoded))
 
 
 def bgr_to_jpeg(image: NDArray[np.uint8], quality: int, header: Header) -> CompressedImage:
@@ -119,10 +119,19 @@ def scaled_camera_info(info: CameraInfo, width: int, height: int) -> CameraInfo:
     return result
 
 
-def _bytes_of(array: NDArray[np.uint8]) -> byte_array[int]:
-    # An array.array is the one type that rosidl takes as it is; bytes are checked one by one.
-    data = byte_array('B')
-    data.frombytes(np.ascontiguousarray(array).data)
+def nanoseconds(header: Header) -> int:
+    """The stamp of a header; rclpy's Time raises for one below 0, which a message can hold."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
+def wire_data(values: NDArray[np.generic], code: str = 'B') -> wire_array[Any]:
+    """An array as the one type that rosidl takes as it is; bytes are checked one by one.
+
+    :param values: copied; any strides.
+    :param code: of array.array.
+    """
+    data = wire_array(code)
+    data.frombytes(np.ascontiguousarray(values).view(np.uint8).data)
     return data
 
 

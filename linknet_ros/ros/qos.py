@@ -87,22 +87,12 @@ def qos_faults(node: Node) -> list[str]:
     for topic in sorted({s.topic_name for s in node.subscriptions}):
         mine = _of(node, node.get_subscriptions_info_by_topic(topic))
         others = node.get_publishers_info_by_topic(topic)
-        faults += _misfits(topic, 'subscription', mine, others, _subscribes)
+        faults += _misfits(topic, 'subscription', mine, others)
     for topic in sorted({p.topic_name for p in node.publishers}):
         mine = _of(node, node.get_publishers_info_by_topic(topic))
         others = node.get_subscriptions_info_by_topic(topic)
-        faults += _misfits(topic, 'publisher', mine, others, _publishes)
+        faults += _misfits(topic, 'publisher', mine, others)
     return faults
-
-
-def _subscribes(mine: Any, other: Any) -> tuple[QoSCompatibility, str]:
-    fit: tuple[QoSCompatibility, str] = qos_check_compatible(other, mine)
-    return fit
-
-
-def _publishes(mine: Any, other: Any) -> tuple[QoSCompatibility, str]:
-    fit: tuple[QoSCompatibility, str] = qos_check_compatible(mine, other)
-    return fit
 
 
 def _of(node: Node, endpoints: Iterable[Any]) -> list[Any]:
@@ -110,18 +100,15 @@ def _of(node: Node, endpoints: Iterable[Any]) -> list[Any]:
     return [e for e in endpoints if (e.node_name, e.node_namespace) == name]
 
 
-def _misfits(
-    topic: str,
-    side: str,
-    mine: Iterable[Any],
-    others: Iterable[Any],
-    check: Callable[[Any, Any], tuple[QoSCompatibility, str]],
-) -> list[str]:
+def _misfits(topic: str, side: str, mine: Iterable[Any], others: Iterable[Any]) -> list[str]:
     faults = []
     for other in others:
         peer = f'{topic} and {other.node_namespace.rstrip("/")}/{other.node_name}'
         for endpoint in mine:
-            compatible, reason = check(endpoint.qos_profile, other.qos_profile)
+            publisher, subscription = endpoint.qos_profile, other.qos_profile
+            if side == 'subscription':
+                publisher, subscription = subscription, publisher
+            compatible, reason = qos_check_compatible(publisher, subscription)
             if other.topic_type != endpoint.topic_type:
                 faults.append(
                     f'{peer}: it is {other.topic_type} there and {endpoint.topic_type} here; '

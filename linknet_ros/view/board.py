@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from linknet_ros.view.pictures import Picture
-from linknet_ros.view.status import CHANNELS, Facts
+from linknet_ros.view.status import Facts
 
 
 class Board:
@@ -28,12 +28,7 @@ class Board:
         self._callback = callback
 
     def put(self, channel: str, picture: Picture) -> None:
-        """Replace the picture of a channel.
-
-        :raises ValueError: for an unknown channel.
-        """
-        if channel not in CHANNELS:
-            raise ValueError(f'unknown channel {channel!r} (expected one of {CHANNELS})')
+        """Replace the picture of one of CHANNELS."""
         with self._lock:
             self._pictures[channel] = picture
         self._callback()

@@ -29,7 +29,7 @@ from linknet_ros.view.status import SLIDERS, Diagnostics, LegendEntry
 _POLL_PERIOD = 1.0
 
 #: Of images. A reliable subscriber would slow the node down, and only the newest image counts.
-_NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 #: Types of the camera's topic, by their names in the ROS graph.
 _CAMERA_TYPES = {
@@ -87,7 +87,7 @@ class NodeListener:
 
         def request() -> None:
             if self._watched:
-                self._parameters.set({name: value}, done)
+                self._parameters.set(name, value, done)
             else:
                 done('no page is visible')
 
@@ -117,8 +117,8 @@ class NodeListener:
         self._watched = True
         self._board.clear(watched_since=time.monotonic())
         for kind, topic, callback, qos in (
-            (CompressedImage, f'{self._target}/overlay{SUFFIX}', self._on_overlay, _NEWEST),
-            (OccupancyGrid, f'{self._target}/drivable_grid', self._on_grid, _NEWEST),
+            (CompressedImage, f'{self._target}/overlay{SUFFIX}', self._on_overlay, NEWEST),
+            (OccupancyGrid, f'{self._target}/drivable_grid', self._on_grid, NEWEST),
             (DiagnosticArray, '/diagnostics', self._on_diagnostics, 10),
         ):
             self._subscriptions.append(self._node.create_subscription(kind, topic, callback, qos))
@@ -139,15 +139,12 @@ class NodeListener:
 
     def _poll(self) -> None:
         """Find the topic that the node takes frames from, its publishers, and the parameters."""
-        namespace, _, name = self._target.rpartition('/')
         try:
-            topics = self._node.get_subscriber_names_and_types_by_node(name, namespace or '/')
+            topic, kind = camera_of(self._node, self._target)
         except NodeNameNonExistentError:
             self._board.update(present=False)
         else:
-            found = [(t, k) for t, kinds in topics for k in kinds if k in _CAMERA_TYPES]
-            topic, kind = found[0] if found else ('', '')
-            self._subscribe_to_camera(topic, _CAMERA_TYPES.get(kind))
+            self._subscribe_to_camera(topic, kind)
             publishers = self._node.count_publishers(topic) if topic else 0
             self._board.update(present=True, publishers=publishers)
         self._parameters.forget_unanswered()
@@ -165,7 +162,7 @@ class NodeListener:
             self._node.destroy_subscription(self._camera)
             self._camera = None
         if kind is not None:
-            self._camera = self._node.create_subscription(kind, topic, self._on_frame, _NEWEST)
+            self._camera = self._node.create_subscription(kind, topic, self._on_frame, NEWEST)
         self._board.update(camera=topic)
 
     def _on_frame(self, message: Image | CompressedImage) -> None:
@@ -208,6 +205,19 @@ class NodeListener:
             sliders = {name: values[name] for name in SLIDERS if name in values}
             self._board.update(parameters=sliders)
             self._legend.update(values)
+
+
+def camera_of(node: Node, target: str) -> tuple[str, type | None]:
+    """Topic and type of the images that another node takes; '' and None while it takes none.
+
+    :param node: any; it asks the ROS graph.
+    :param target: full name of the other node.
+    :raises NodeNameNonExistentError: when it is not in the graph.
+    """
+    namespace, _, name = target.rpartition('/')
+    topics = node.get_subscriber_names_and_types_by_node(name, namespace or '/')
+    found = [(t, _CAMERA_TYPES[k]) for t, kinds in topics for k in kinds if k in _CAMERA_TYPES]
+    return found[0] if found else ('', None)
 
 
 class _Legend:
@@ -260,4 +270,6 @@ class _Legend:
         except Exception as error:
             # Nobody waits for this thread: a bug must show on the page.
             problem = f'{type(error).__name__}: {first_line(error)}'
-        self._board.update(legend=entries, legend_problem=problem)
+        # Else the board was cleared meanwhile, or another legend is on its way.
+        if self._shown == (path, drivable):
+            self._board.update(legend=entries, legend_problem=problem)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.errors import FrameError
+from linknet_ros.frames.encode import encode_jpeg, encode_png
 from linknet_ros.products.colors import grid_picture
 
 #: Wider camera frames are reduced to this width [px]; the overlay keeps the frame's size.
@@ -62,8 +63,7 @@ def frame_jpeg(frame: NDArray[np.uint8]) -> bytes:
     if width > MAX_WIDTH:
         size = (MAX_WIDTH, max(1, round(height * MAX_WIDTH / width)))
         frame = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
-    _, encoded = cv2.imencode('.jpg', frame, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return bytes(encoded.data)
+    return encode_jpeg(frame, JPEG_QUALITY).tobytes()
 
 
 def grid_png(cells: NDArray[np.int8]) -> bytes:
@@ -79,5 +79,4 @@ def grid_png(cells: NDArray[np.int8]) -> bytes:
             'set ground.resolution, ground.forward and ground.sideways',
         )
     scale = max(1, _GRID_SIDE // max(cells.shape))
-    _, encoded = cv2.imencode('.png', grid_picture(cells, scale))
-    return bytes(encoded.data)
+    return encode_png(grid_picture(cells, scale)).tobytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
@@ -58,21 +58,16 @@ class RemoteParameters:
 
         self._call(self._get, GetParameters.Request(names=list(names)), on_response)
 
-    def set(self, values: Mapping[str, float], done: Callable[[str], None]) -> None:
-        """Set numbers, all or none.
+    def set(self, name: str, value: float, done: Callable[[str], None]) -> None:
+        """Set a number.
 
         :param done: called with the reason of a refusal, or ''.
         """
         if not self._set.service_is_ready():
             done(f'{self._target} is not running')
             return
-        kind = ParameterType.PARAMETER_DOUBLE
-        request = SetParametersAtomically.Request(
-            parameters=[
-                Parameter(name=name, value=ParameterValue(type=kind, double_value=value))
-                for name, value in values.items()
-            ]
-        )
+        number = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
+        request = SetParametersAtomically.Request(parameters=[Parameter(name=name, value=number)])
 
         def on_response(response: SetParametersAtomically.Response) -> None:
             result = response.result

@@ -6,6 +6,7 @@ Subscribes to the node's topics and to its camera while it runs, so the node com
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,7 @@ from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node, NodeNameNonExistentError
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
-from std_msgs.msg import Header
 
 from linknet_ros.errors import CalibrationError, FrameError, LinknetError
 from linknet_ros.ground.camera_info import scaled_matrices
@@ -27,11 +26,12 @@ from linknet_ros.inference.fitting import nearest
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.products.rerun_scene import RerunScene
 from linknet_ros.ros.camera import TfMounts
-from linknet_ros.ros.images import image_to_bgr
+from linknet_ros.ros.images import image_to_bgr, nanoseconds
 from linknet_ros.ros.parameters import declare
 from linknet_ros.ros.process import ros_process
 from linknet_ros.system.package_files import model_path
 from linknet_ros.system.settings import Setting
+from linknet_ros.view.listener import NEWEST, camera_of
 from linknet_ros.view.remote_parameters import RemoteParameters
 
 SETTINGS = (
@@ -47,14 +47,6 @@ SETTINGS = (
 
 #: Seconds between two attempts to find the node, its parameters and its camera.
 _POLL_PERIOD = 1.0
-
-#: Of pictures: a viewer that is slow must not slow the node down.
-_NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-_CAMERA_TYPES = {
-    'sensor_msgs/msg/Image': Image,
-    'sensor_msgs/msg/CompressedImage': CompressedImage,
-}
 
 #: Parameters of the node that decide what is shown, and how.
 _GROUND = ('base_frame', 'use_tf', 'height', 'x', 'y', 'roll', 'pitch', 'yaw', 'plane_z')
@@ -146,27 +138,20 @@ class RerunNode(Node):
     ) -> None:
         def received(message: Any) -> None:
             if self._scene is not None:
-                self._scene.at(_nanoseconds(message.header))
+                self._scene.at(nanoseconds(message.header))
                 callback(self._scene, message)
                 self.shown.add(name)
 
-        self.create_subscription(kind, f'{self._target}/{name}', received, _NEWEST)
+        self.create_subscription(kind, f'{self._target}/{name}', received, NEWEST)
 
     def _find_camera(self) -> None:
         """Subscribe to the topic that the node takes frames from."""
         if self._camera is not None:
             return
-        namespace, _, name = self._target.rpartition('/')
-        try:
-            topics = self.get_subscriber_names_and_types_by_node(name, namespace or '/')
-        except NodeNameNonExistentError:
-            return
-        found = [(t, k) for t, kinds in topics for k in kinds if k in _CAMERA_TYPES]
-        if found:
-            topic, kind = found[0]
-            self._camera = self.create_subscription(
-                _CAMERA_TYPES[kind], topic, self._on_frame, _NEWEST
-            )
+        with suppress(NodeNameNonExistentError):
+            topic, kind = camera_of(self, self._target)
+            if kind is not None:
+                self._camera = self.create_subscription(kind, topic, self._on_frame, NEWEST)
 
     def _on_frame(self, message: Image | CompressedImage) -> None:
         if self._scene is None:
@@ -176,7 +161,7 @@ class RerunNode(Node):
         except FrameError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=5.0)
             return
-        self._scene.at(_nanoseconds(message.header))
+        self._scene.at(nanoseconds(message.header))
         self._size = bgr.shape[1], bgr.shape[0]
         self._scene.picture(bgr)
 
@@ -224,13 +209,9 @@ class RerunNode(Node):
                     if entry.key.endswith(_MS) and _is_number(entry.value)
                 }
                 if stages:
-                    self._scene.at(_nanoseconds(message.header))
+                    self._scene.at(nanoseconds(message.header))
                     self._scene.seconds(stages)
                     self.shown.add('stages')
-
-
-def _nanoseconds(header: Header) -> int:
-    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
 
 
 def _plane(message: Image) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from png_files import chunk, png_of
 
 from linknet_ros.errors import FrameError
 from linknet_ros.frames.encoded import decode_image
@@ -60,22 +61,9 @@ def png(image):
     return cv2.imencode('.png', image)[1].tobytes()
 
 
-def chunk(kind, data):
-    return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-
-
-def png_of(width, height, rows, depth=8, color=2, *, before=b'', compressed=None):
-    header = struct.pack('>IIBBBBB', width, height, depth, color, 0, 0, 0)
-    data = (
-        zlib.compress(b''.join(b'\0' + row for row in rows)) if compressed is None else compressed
-    )
-    return (
-        b'\x89PNG\r\n\x1a\n'
-        + chunk(b'IHDR', header)
-        + before
-        + chunk(b'IDAT', data)
-        + chunk(b'IEND', b'')
-    )
+def with_exif(data, exif):
+    """A JPEG with a segment at its beginning."""
+    return data[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + data[2:]
 
 
 def sized(data, width, height):
@@ -140,9 +128,8 @@ def test_fill_bytes_and_comments_in_a_jpeg(street):
 def test_orientation_in_exif_is_left_to_the_driver(street, decoder):
     # Orientation 6, a quarter turn; camera_info is of the picture as it is stored.
     tiff = b'II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0'
-    exif = b'Exif\0\0' + tiff
     data = jpeg(street)
-    turned = data[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + data[2:]
+    turned = with_exif(data, b'Exif\0\0' + tiff)
     np.testing.assert_array_equal(decode_image(turned), decode_image(data))
 
 
@@ -169,9 +156,18 @@ def test_jpeg_cut_anywhere(street, decoder, options):
 def test_end_marker_of_a_thumbnail_is_not_the_end(street, decoder):
     data = jpeg(street)
     thumbnail = b'Exif\0\0' + jpeg(street[:16, :16])
-    whole = data[:2] + b'\xff\xe1' + struct.pack('>H', len(thumbnail) + 2) + thumbnail + data[2:]
+    whole = with_exif(data, thumbnail)
     np.testing.assert_array_equal(decode_image(whole), decode_image(data))
     assert 'cut short' in refusal(whole[: len(thumbnail) + 1000])
+
+
+def assert_a_missing_piece_is_seen(data):
+    """Refused whichever 1400 bytes of the scan are lost."""
+    first = data.index(b'\xff\xda') + 20
+    rng = random.Random(0)
+    for _ in range(60):
+        start = rng.randrange(first, len(data) - 1402)
+        assert DAMAGED in refusal(data[:start] + data[start + 1400 :])
 
 
 @pytest.mark.parametrize('options', KINDS)
@@ -179,13 +175,10 @@ def test_end_marker_of_a_thumbnail_is_not_the_end(street, decoder):
 def test_jpeg_with_a_piece_missing_and_both_ends_there(street, options, color):
     # A lost packet: libjpeg fills the bottom of the picture with grey.
     data = jpeg(street if color else street[..., 0], *options)
-    first = data.index(b'\xff\xda') + 20
-    rng = random.Random(0)
     # A progressive JPEG that has lost whole scans is one of less detail.
-    for _ in range(60 if options != PROGRESSIVE else 0):
-        start = rng.randrange(first, len(data) - 1402)
-        assert DAMAGED in refusal(data[:start] + data[start + 1400 :])
-    assert DAMAGED in refusal(data[: first + 500] + b'\xff\xd9')
+    if options != PROGRESSIVE:
+        assert_a_missing_piece_is_seen(data)
+    assert DAMAGED in refusal(data[: data.index(b'\xff\xda') + 520] + b'\xff\xd9')
 
 
 @pytest.mark.parametrize('lost', [1, 8, 16])
@@ -238,12 +231,8 @@ def test_odd_camera_is_accepted_with_one_warning(street, warnings, oddity, warni
     (record,) = warnings.records
     assert (record.levelname, warning in record.getMessage()) == ('WARNING', True)
     # What is missing is still seen behind the oddity.
-    rng = random.Random(0)
-    first = odd.index(b'\xff\xda') + 20
-    for _ in range(60):
-        start = rng.randrange(first, len(odd) - 1402)
-        assert DAMAGED in refusal(odd[:start] + odd[start + 1400 :])
-    assert DAMAGED in refusal(odd[: first + 4000] + b'\xff\xd9')
+    assert_a_missing_piece_is_seen(odd)
+    assert DAMAGED in refusal(odd[: odd.index(b'\xff\xda') + 4020] + b'\xff\xd9')
 
 
 def test_two_oddities_at_once(street, warnings):

@@ -1,11 +1,9 @@
 """Ids out of PNG files of every depth, with palettes, and of equal channels."""
 
-import struct
-import zlib
-
 import cv2
 import numpy as np
 import pytest
+from png_files import chunk, png_of
 
 from linknet_ros.errors import SourceError
 from linknet_ros.frames.files import read_ids, read_palette
@@ -16,25 +14,14 @@ GREY, RGB, PALETTE, RGBA = 0, 2, 3, 6
 def png(path, samples, depth, kind, *chunks):
     """Write a PNG of samples (H, W) or (H, W, channels)."""
     height, width = samples.shape[:2]
-    rows = b''
+    rows = []
     for row in samples.reshape(height, -1):
         if depth == 16:
-            data = row.astype('>u2').tobytes()
+            rows.append(row.astype('>u2').tobytes())
         else:
             bits = np.unpackbits(row.astype(np.uint8)[:, None], axis=1)[:, 8 - depth :]
-            data = np.packbits(bits.ravel()).tobytes()
-        rows += b'\0' + data
-    data = b'\x89PNG\r\n\x1a\n'
-    header = struct.pack('>IIBBBBB', width, height, depth, kind, 0, 0, 0)
-    for name, body in (
-        (b'IHDR', header),
-        *chunks,
-        (b'IDAT', zlib.compress(rows)),
-        (b'IEND', b''),
-    ):
-        crc = struct.pack('>I', zlib.crc32(name + body))
-        data += struct.pack('>I', len(body)) + name + body + crc
-    path.write_bytes(data)
+            rows.append(np.packbits(bits.ravel()).tobytes())
+    path.write_bytes(png_of(width, height, rows, depth, kind, before=b''.join(chunks)))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +32,8 @@ def test_ids_of_every_depth(tmp_path, depth, kind):
     # 13 pixels: the last byte of a row is not full.
     ids = np.random.default_rng(depth).integers(0, min(256, 2**depth), (5, 13))
     colors = np.random.default_rng(1).integers(0, 256, (min(256, 2**depth), 3), np.uint8)
-    chunks = [(b'PLTE', colors.tobytes()), (b'tRNS', b'\0\x80')] if kind == PALETTE else []
+    palette = [chunk(b'PLTE', colors.tobytes()), chunk(b'tRNS', b'\0\x80')]
+    chunks = palette if kind == PALETTE else []
     path = tmp_path / 'a.png'
     png(path, ids, depth, kind, *chunks)
     read = read_ids(path)
@@ -88,7 +76,7 @@ def test_transparent_pixels_are_refused(tmp_path):
 
 def test_damaged_palette_file(tmp_path):
     path = tmp_path / 'a.png'
-    png(path, IDS & 3, 2, PALETTE, (b'PLTE', bytes(12)))
+    png(path, IDS & 3, 2, PALETTE, chunk(b'PLTE', bytes(12)))
     data = path.read_bytes()
     path.write_bytes(data[:60] + data[62:])
     with pytest.raises(SourceError, match=r'a\.png'):

@@ -1,4 +1,4 @@
-"""Conversion of what has the fields of an image message; test_ros_images.py has each encoding."""
+"""What has the fields of an image message to BGR; test/ros/test_images.py has each encoding."""
 
 from types import SimpleNamespace
 
@@ -26,30 +26,8 @@ def test_any_buffer_will_do(kind):
     assert not frame.flags.writeable
 
 
-def test_rgb():
-    frame = image_to_bgr(image('rgb8'))
-    np.testing.assert_array_equal(frame, np.array(BGR)[..., ::-1])
-
-
 def test_unknown_encoding_is_refused():
     with pytest.raises(
         FrameError, match=r"^image encoding '32FC3' cannot be converted to BGR; set the camera"
     ):
         image_to_bgr(image('32FC3'))
-
-
-def test_unknown_encoding_goes_to_the_other_converter():
-    message = image('32FC3')
-    asked = []
-
-    def convert(message):
-        asked.append(message)
-        return 'pixels'
-
-    assert image_to_bgr(message, convert) == 'pixels'
-    assert asked == [message]
-
-
-def test_other_converter_gets_no_damaged_message():
-    with pytest.raises(FrameError, match='width and height must be at least 1'):
-        image_to_bgr(image('32FC3', width=0), lambda message: pytest.fail('asked'))

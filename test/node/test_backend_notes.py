@@ -3,13 +3,10 @@
 from linknet_ros.node.backend_notes import BackendNotes
 
 
-def test_nothing_was_said():
-    assert BackendNotes(print).values() == {}
-
-
 def test_diagnostics_show_the_last_line_about_the_engine_and_every_reason():
     logged = []
     notes = BackendNotes(logged.append)
+    assert notes.values() == {}
     notes.step_down('no GPU')
     notes.report('building 10 %')
     notes.report('building 20 %')

@@ -68,6 +68,7 @@ def test_each_camera_has_topics_values_and_counts_of_its_own(pair):
     assert (front.published, front.dropped) == (1, {Drop.BEYOND_RATE: 1})
     assert rear.received == 2
     robot.until(lambda: all(robot.received.values()))
+    robot.until(lambda: len(robot.received['rear/drivable']) == rear.published)
     last = {topic: robot.received[topic][-1] for topic in ('front/drivable', 'rear/drivable')}
     assert last['front/drivable'].header == header(10)
     assert last['rear/drivable'].header == header(21, frame='rear')
@@ -80,9 +81,7 @@ def test_each_camera_has_topics_values_and_counts_of_its_own(pair):
     topics = {topic for topic, _ in robot.node.get_topic_names_and_types()}
     assert {'/linknet/drivable_grid', '/linknet/front/drivable_grid'} <= topics
     assert '/linknet/labels' not in topics
-    robot.received['/diagnostics'].clear()
-    robot.until(lambda: robot.received['/diagnostics'])
-    statuses = {status.name: status for status in robot.received['/diagnostics'][-1].status}
+    statuses = {status.name: status for status in robot.new_diagnostics()}
     names = ('linknet', 'linknet/front', 'linknet/rear')
     assert list(statuses) == [f'{name}: segmentation' for name in names]
     node, front, rear = (

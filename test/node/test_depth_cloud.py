@@ -14,9 +14,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from linknet_ros.ground.labelled import LABELLED
 
 SIZE = (96, 64)
-INFO = CameraInfo(
-    width=96, height=64, k=[80.0, 0, 47.5, 0, 80, 31.5, 0, 0, 1], distortion_model='plumb_bob'
-)
+INFO = CameraInfo(width=96, height=64, k=[80.0, 0, 47.5, 0, 80, 31.5, 0, 0, 1])
 
 
 def depth_image(header, metres=2.0, size=(48, 32)):

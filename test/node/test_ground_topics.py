@@ -1,8 +1,6 @@
 """The topics of the ground projection: what goes out, when, and what is said when nothing does."""
 
 import math
-import time
-from functools import partial
 from types import SimpleNamespace
 
 import cv2
@@ -14,10 +12,8 @@ pytest.importorskip('nav_msgs', reason='ROS 2 (ros-jazzy-nav-msgs) not installed
 
 from builtin_interfaces.msg import Time
 from fake_node import FakeNode
-from nav_msgs.msg import OccupancyGrid
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from linknet_ros.errors import CalibrationError
@@ -28,7 +24,6 @@ from linknet_ros.node import ground_topics as module
 from linknet_ros.node.ground_topics import GroundTopics
 from linknet_ros.node.parameters import Parameters
 from linknet_ros.node.state import State
-from linknet_ros.node.topics import Topics
 
 HEADER = Header(stamp=Time(sec=1234, nanosec=56789), frame_id='camera_optical')
 NAMES = (
@@ -147,13 +142,6 @@ def test_qos(node, open_ground, latched):
     assert {p.qos.depth for p in node.publishers} == {1}
     lasting = {p.name for p in node.publishers if p.qos.durability != DurabilityPolicy.VOLATILE}
     assert lasting == ({'drivable_grid', 'class_cost_grid'} if latched else set())
-
-
-def test_destroy(node, open_ground):
-    ground = open_ground()
-    ground.topics.destroy()
-    assert node.names() == set()
-    assert not ground.topics.has_subscribers()
 
 
 # What is missing is said.
@@ -385,44 +373,3 @@ def test_tf_is_listened_to_while_it_is_used(open_ground, tf):
     ground.show(use_tf=True)
     ground.topics.destroy()
     assert tf.open == 0
-
-
-# Beside the other topics, over the wire.
-
-
-def test_beside_the_other_topics(context, open_node, class_table, no_vision_msgs):
-    robot, planner, received = open_node(), open_node(node_name='planner'), {}
-    parameters = Parameters().changed(
-        {
-            'ground.height': 1.0,
-            'ground.max_range': 10.0,
-            'ground.resolution': 0.2,
-            'ground.latched': True,
-        }
-    )
-    topics = Topics(robot, State.prepare(class_table, parameters))
-    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    kinds = (OccupancyGrid, LaserScan, PointCloud2, OccupancyGrid, PointCloud2)
-    for name, kind, qos in zip(NAMES, kinds, (latched, 5, 5, latched, 5), strict=True):
-        take = partial(received.__setitem__, name)
-        planner.create_subscription(kind, f'/linknet/{name}', take, qos)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(planner)
-
-    def wait(condition):
-        end = time.monotonic() + 300
-        while not condition():
-            assert time.monotonic() < end
-            executor.spin_once(timeout_sec=0.01)
-
-    publishers = [p for p in robot.publishers if 'drivable_' in p.topic_name]
-    wait(lambda: all(p.get_subscription_count() for p in publishers))
-    assert topics.has_subscribers()
-    frame = np.zeros((61, 81, 3), np.uint8)
-    assert topics.publish(topics.state, frame, wall(), HEADER, INFO) > 0
-    wait(lambda: set(received) == set(NAMES))
-    assert received['drivable_grid'].data[50 * 100 + 14] == 100
-    assert received['drivable_scan'].header.stamp == HEADER.stamp
-    assert received['drivable_cloud'].width > 50
-    topics.destroy()
-    executor.shutdown()

@@ -60,11 +60,6 @@ def test_what_depends_on_a_change_is_made_of_it(state, class_table):
 @pytest.mark.parametrize(
     ('changes', 'error', 'message'),
     [
-        (
-            {'drivable_classes': ['lamp', 'road'], 'mask_classes': ['car+tram']},
-            ClassNameError,
-            "unknown class 'lamp', 'tram'; the model knows: road, car, sky",
-        ),
         ({'ground.unknown_classes': ['moon']}, ClassNameError, "unknown class 'moon'"),
         ({'ground.overhanging_classes': ['moon']}, ClassNameError, "unknown class 'moon'"),
         ({'ground.sideways': 0.0}, ParameterError, 'make 0 cells'),

@@ -107,11 +107,6 @@ def test_latency_is_the_mean_of_the_frames_that_have_a_stamp(statistics):
     assert statistics.snapshot().latency_ms == pytest.approx(-2000)
 
 
-def test_every_stage_must_be_given(statistics):
-    with pytest.raises(KeyError, match='infer'):
-        statistics.publish({'wait': 0.0, 'fit': 0.0}, 0.0)
-
-
 def test_input_age(statistics, clock):
     statistics.receive()
     clock.now += 1.5

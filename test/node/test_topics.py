@@ -2,7 +2,6 @@
 
 import re
 import sys
-import time
 from types import ModuleType
 
 import cv2
@@ -15,14 +14,13 @@ pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 from builtin_interfaces.msg import Time
 from fake_node import FakeNode
 from rclpy.exceptions import InvalidHandle
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rig import OK, latched
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from linknet_ros.classes import ClassTable
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.node.parameters import Parameters
 from linknet_ros.node.segment_node import SegmentNode
@@ -81,8 +79,6 @@ GROUND = (
     *('class_cost_grid', 'labeled_cloud'),
 )
 MASKS = ('car', 'sky')
-
-OK = TransitionCallbackReturn.SUCCESS
 
 
 @pytest.fixture
@@ -160,15 +156,6 @@ def test_private_topics_follow_the_node_and_qos_can_be_overridden(
     unreliable = {n for n in expected if qos[n].reliability != ReliabilityPolicy.RELIABLE}
     assert unreliable == {f'{below}color'}
     assert {qos[name].depth for name in expected} == {1}
-
-
-def test_mask_of_a_class_whose_name_is_not_a_topic(node):
-    classes = ClassTable(('ego', '2 wheels'), ((0, 0, 0), (1, 1, 1)), (True, False))
-    state = State.prepare(classes, Parameters().changed({'mask_classes': ['2 wheels']}))
-    topics = Topics(node, state)
-    node.subscribe('masks/class_2_wheels')
-    publish(topics)
-    np.testing.assert_array_equal(pixels(node.newest('masks/class_2_wheels')), CAR)
 
 
 def test_nothing_is_left_of_topics_that_cannot_be(node, class_table, state_of, monkeypatch):
@@ -445,26 +432,16 @@ def test_label_info_is_left_out_with_one_warning(real_node, monkeypatch, capfd, 
     assert line.endswith('install ros-$ROS_DISTRO-vision-msgs')
 
 
-def test_label_info_reaches_who_comes_later(context, open_node, class_table, state_of):
+def test_label_info_reaches_who_comes_later(open_rig, state_of):
     pytest.importorskip('vision_msgs', reason='needs vision_msgs, which is not on PyPI')
     from vision_msgs.msg import LabelInfo
 
-    topics = Topics(open_node(), state_of(min_confidence=0.25))
+    rig = open_rig('planner')
+    topics = Topics(rig.new_node('linknet'), state_of(min_confidence=0.25))
     topics.show(state_of(min_confidence=0.5))
-    planner, received = open_node(node_name='planner'), []
     # As the kiwicampus layer subscribes, nav2::qos::LatchedSubscriptionQoS(5).
-    latched = QoSProfile(
-        depth=5,
-        reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL,
-    )
-    planner.create_subscription(LabelInfo, '/linknet/label_info', received.append, latched)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(planner)
-    deadline = time.monotonic() + 300
-    while not received:
-        assert time.monotonic() < deadline
-        executor.spin_once(timeout_sec=0.02)
-    executor.shutdown()
+    rig.subscribe('label_info', kind=LabelInfo, qos=latched(5))
+    received = rig.received['label_info']
+    rig.until(lambda: received, 'the names')
     assert names_of(received[0]) == [(0, 'road'), (1, 'car'), (2, 'sky')]
     assert received[0].threshold == 0.5

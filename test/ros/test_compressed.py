@@ -124,25 +124,12 @@ def test_grey_jpeg(street, encoding):
 
 # What is refused.
 
-JPEG = cv2.imencode('.jpg', np.tile(COLORS, (8, 8, 1)))[1].tobytes()
-
 
 @pytest.mark.parametrize(
     ('form', 'data', 'reason'),
     [
         ('jpeg', b'', "('jpeg', 0 bytes) is empty; see the log of the camera driver"),
-        (
-            'jpeg',
-            JPEG[:1500],
-            "('jpeg', 1500 bytes) is cut short: the end of the JPEG is missing;",
-        ),
-        ('jpeg', JPEG[:1500] + b'\xff\xd9', 'is a damaged JPEG (premature end of data segment)'),
         ('h264', b'\0\0\0\1g', "('h264', 5 bytes) is neither JPEG nor PNG (it starts with 00 00"),
-        (
-            'bgr8; tiff compressed ',
-            b'II*\0',
-            'is neither JPEG nor PNG (it starts with 49 49 2a 00',
-        ),
         (
             '16UC1; compressedDepth png',
             bytes(12) + b'\x89PNG',

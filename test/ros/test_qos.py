@@ -8,29 +8,17 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (pip install .[ros])')
 
 import rclpy
 from rclpy.context import Context
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rig import BEST_EFFORT, RELIABLE, latched
 from std_msgs.msg import Empty, String
 
 from linknet_ros.ros.qos import create_publisher, qos_faults, subscribe
 
-BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
-
 
 @pytest.fixture
-def nodes(context):
-    made = [
-        rclpy.create_node('mine', context=context),
-        rclpy.create_node('driver', namespace='/front', context=context),
-    ]
-    yield made
-    for node in made:
-        node.destroy_node()
+def nodes(open_rig):
+    rig = open_rig('mine')
+    return rig.peer, rig.new_node('driver', '/front')
 
 
 def known(node, topic, publishers, subscriptions):
@@ -59,7 +47,7 @@ def test_peers_whose_qos_does_not_fit(nodes):
     mine.create_subscription(Empty, '/a', print, RELIABLE)
     driver.create_publisher(Empty, '/a', BEST_EFFORT)
     mine.create_publisher(Empty, '/b', RELIABLE)
-    driver.create_subscription(Empty, '/b', print, LATCHED)
+    driver.create_subscription(Empty, '/b', print, latched(1))
     driver.create_subscription(Empty, '/b', print, RELIABLE)
     known(mine, '/a', 1, 1)
     known(mine, '/b', 1, 2)
@@ -114,6 +102,6 @@ def test_latched_topic_reaches_who_comes_later(open_rig):
     publisher.publish(String(data='first'))
     publisher.publish(String(data='second'))
     taken = []
-    rig.peer.create_subscription(String, '/grid', taken.append, LATCHED)
+    rig.peer.create_subscription(String, '/grid', taken.append, latched(1))
     rig.until(lambda: taken, 'the latched message')
     assert [message.data for message in taken] == ['second']

@@ -13,7 +13,6 @@ pytest.importorskip('aiohttp', reason='aiohttp (extra "view") not installed')
 pytest.importorskip('onnxruntime', reason='ONNX Runtime (extra "cpu") not installed')
 
 from headless_browser import Browser, find_browser
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
 from rig import PATIENCE
@@ -228,34 +227,25 @@ def test_refusal_is_shown_and_the_slider_goes_back(page, remote):
     assert remote()[1] == 0.0
 
 
-def test_hidden_tab_costs_the_robot_nothing(page, context):
-    node = Node('graph', context=context)
+def test_hidden_tab_costs_the_robot_nothing(page, open_rig):
+    rig = open_rig('graph')
     wait_for_pictures(page)
 
     def subscribers():
         return {
             info.node_name
             for topic in ('/linknet/overlay/compressed', '/linknet/drivable_grid', '/image')
-            for info in node.get_subscriptions_info_by_topic(topic)
+            for info in rig.peer.get_subscriptions_info_by_topic(topic)
         }
 
-    def wait_until(ready):
-        end = time.monotonic() + PATIENCE
-        while not ready():
-            assert time.monotonic() < end, subscribers()
-            time.sleep(0.1)
-
-    try:
-        wait_until(lambda: 'view' in subscribers())
-        hide = "Object.defineProperty(document, 'hidden', {{value: {}, configurable: true}}); "
-        hide += "document.dispatchEvent(new Event('visibilitychange'))"
-        page.ask(hide.format('true'))
-        wait_until(lambda: 'view' not in subscribers())
-        page.ask(hide.format('false'))
-        wait_until(lambda: 'view' in subscribers())
-        wait_for_pictures(page)
-    finally:
-        node.destroy_node()
+    rig.until(lambda: 'view' in subscribers())
+    hide = "Object.defineProperty(document, 'hidden', {{value: {}, configurable: true}}); "
+    hide += "document.dispatchEvent(new Event('visibilitychange'))"
+    page.ask(hide.format('true'))
+    rig.until(lambda: 'view' not in subscribers())
+    page.ask(hide.format('false'))
+    rig.until(lambda: 'view' in subscribers())
+    wait_for_pictures(page)
 
 
 def test_nothing_is_run_or_loaded_from_elsewhere(page, url):

@@ -35,18 +35,6 @@ def test_large_frame_is_reduced_in_proportion(size):
     assert (width, height) == (MAX_WIDTH, max(1, round(size[0] * MAX_WIDTH / size[1])))
 
 
-def test_grid_has_ahead_at_the_top_and_left_at_the_left():
-    # The first row, y to the right: free near, then occupied, then unknown.
-    cells = np.array([[0, 100, -1], [0, 0, 0]], np.int8)
-    picture = decoded(grid_png(cells))
-    height, width = picture.shape[:2]
-    assert height / width == 3 / 2
-    middles = [height * k // 6 for k in (5, 3, 1)]
-    colors = [[255, 255, 255], [40, 40, 200], [128, 128, 128]]
-    assert [picture[y, width * 3 // 4].tolist() for y in middles] == colors
-    assert {tuple(picture[y, width // 4]) for y in middles} == {(255, 255, 255)}
-
-
 @pytest.mark.parametrize('shape', [(0, 5), (3000, 3000)])
 def test_grid_that_cannot_be_drawn(shape):
     with pytest.raises(FrameError, match=rf'{shape[1]}x{shape[0]} cells'):

@@ -66,6 +66,7 @@ def test_one_request_at_a_time(nodes):
     nodes.answers.clear()
     for _ in range(5):
         nodes.get('opacity')
+    nodes.until(lambda: nodes.answers, 'an answer')
     nodes.spin(0.4)
     assert len(nodes.answers) == 1
 
@@ -78,7 +79,7 @@ def test_set_and_refusal(nodes):
     nodes.other.add_on_set_parameters_callback(
         lambda _: SetParametersResult(successful=False, reason='too large')
     )
-    nodes.spin(0.4)
+    nodes.until(lambda: not nodes.remote._open, 'the answers to the other requests')
     assert nodes.answer(lambda: set_opacity(nodes, 9.0)) == 'too large'
     assert nodes.other.get_parameter('opacity').value == 0.25
 
@@ -89,13 +90,13 @@ def set_opacity(nodes, value):
         if 'not running' not in reason:
             nodes.answers.append(reason)
 
-    nodes.remote.set({'opacity': value}, done)
+    nodes.remote.set('opacity', value, done)
 
 
 def test_node_that_is_not_running(nodes):
     remote = RemoteParameters(nodes.asking, '/nobody')
     remote.get(['opacity'], nodes.answers.append)
-    remote.set({'opacity': 0.1}, nodes.answers.append)
+    remote.set('opacity', 0.1, nodes.answers.append)
     assert nodes.answers == ['/nobody is not running']
     remote.close()
 

@@ -13,13 +13,7 @@ from sensor_msgs.msg import CameraInfo
 
 from linknet_ros.view.rerun_node import RerunNode
 
-INFO = CameraInfo(
-    width=96,
-    height=64,
-    k=[80.0, 0, 48, 0, 80, 32, 0, 0, 1],
-    r=[1.0, 0, 0, 0, 1, 0, 0, 0, 1],
-    p=[80.0, 0, 48, 0, 0, 80, 32, 0, 0, 0, 1, 0],
-)
+INFO = CameraInfo(width=96, height=64, k=[80.0, 0, 48, 0, 80, 32, 0, 0, 1])
 PATHS = {
     '/',
     '/world/camera',

@@ -148,8 +148,3 @@ def test_waits_for_the_first_pictures():
         ('camera', 'overlay', 'grid'), 'waiting'
     )
     assert hints({}, watched_since=NOW - 3)['camera'] == 'no frame on /camera/image_raw so far'
-
-
-def test_unknown_parameters_are_null():
-    status = status_of(Facts('/linknet'), {}, NOW)
-    assert status['parameters'] == {'overlay_opacity': None, 'min_confidence': None}

@@ -11,6 +11,7 @@ from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.parameter import parameter_value_to_python
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -82,9 +83,8 @@ class _Asker:
         names = [f'ground.{about.name}' for about in settings_of(GroundSettings)]
         values = self._values(client, names)
         if self._camera:
-            listing = client.list_parameters([f'{self._camera}.ground'])
-            self._wait(listing.done, f'{above} does not answer', 'see its log')
-            own = list(listing.result().result.names)
+            listing = self._answer(lambda: client.list_parameters([f'{self._camera}.ground']))
+            own = list(listing.result.names)
             if not own:
                 raise LinknetError(f"{above} has no camera '{last}'", 'see its parameter cameras')
             # What a camera has no value for is not set.
@@ -98,14 +98,30 @@ class _Asker:
 
     def _values(self, client: AsyncParameterClient, names: list[str]) -> dict[str, Any]:
         """Values that a node has, by name."""
-        future = client.get_parameters(names)
-        self._wait(future.done, f'{self._name} does not answer', 'see its log')
-        values = future.result().values
+        values = self._answer(lambda: client.get_parameters(names)).values
         if len(values) != len(names):
             raise LinknetError(f'{self._name} is not a segmentation node of this version')
         plain = [plain_value(parameter_value_to_python(value)) for value in values]
         pairs = zip(names, plain, strict=True)
         return {name: value for name, value in pairs if value is not None}
+
+    def _answer(self, request: Callable[[], Future]) -> Any:
+        """Answer of a service.
+
+        Asked again every second: what a node answers before it knows of this client is lost.
+        """
+        futures = [request()]
+        asked = time.monotonic()
+
+        def answered() -> bool:
+            nonlocal asked
+            if time.monotonic() > asked + 1:
+                asked = time.monotonic()
+                futures.append(request())
+            return any(future.done() for future in futures)
+
+        self._wait(answered, f'{self._name} does not answer', 'see its log')
+        return next(future.result() for future in futures if future.done())
 
     def _camera_info(self) -> CameraInfo:
         topic = self._camera_info_topic()

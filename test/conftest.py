@@ -2,23 +2,19 @@
 stood in for. Tiny models are in tiny_models.py, small bags in small_bags.py, the rig in rig.py.
 """
 
-import fcntl
 import importlib
 import json
-import os
-import random
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from types import FunctionType, ModuleType
 
 import numpy as np
 import pytest
 from checkout import FAKES
+from domains import free_domain
 from small_bags import bags  # noqa: F401
 from tiny_models import (  # noqa: F401
     channel_proto,
@@ -228,23 +224,10 @@ def frames():
 @contextmanager
 def own_domain():
     """Give this process and its children a ROS domain that no other test has, on this machine."""
-    for number in random.sample(range(1, 102), 101):
-        path = Path(tempfile.gettempdir()) / f'linknet_ros_domain_{number}'
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_RDONLY)
-        except OSError:
-            # Somebody else's.
-            continue
-        with os.fdopen(descriptor), pytest.MonkeyPatch.context() as patch:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue
-            patch.setenv('ROS_DOMAIN_ID', str(number))
-            patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-            yield patch
-            return
-    raise RuntimeError('all ROS domains are taken')
+    with free_domain() as number, pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_DOMAIN_ID', str(number))
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        yield patch
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -1,7 +1,6 @@
 """A real browser without a screen, driven over the DevTools protocol."""
 
 import asyncio
-import base64
 import json
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ class Browser:
     :param folder: for its profile, empty.
     """
 
-    def __init__(self, executable, folder, width=1400, height=900):
+    def __init__(self, executable, folder):
         self._loop = asyncio.new_event_loop()
         self._number = 0
         #: What the page wrote to its console, and what went wrong in it.
@@ -41,12 +40,12 @@ class Browser:
         command += ['--remote-debugging-port=0', f'--user-data-dir={folder}']
         # Containers have a small /dev/shm and no sandbox, and only our own page is looked at.
         command += ['--disable-dev-shm-usage', '--no-sandbox']
-        command += [f'--window-size={width},{height}', 'about:blank']
+        command += ['--window-size=1400,900', 'about:blank']
         with open(folder / 'log', 'wb') as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             self._run(self._connect(folder / 'DevToolsActivePort'))
-            self.resize(width, height)
+            self.resize(1400, 900)
         except BaseException:
             self.close()
             raise
@@ -78,14 +77,6 @@ class Browser:
                 return value
             assert time.monotonic() < end, f'{expression} is still {value!r}; {self.complaints}'
             self._run(asyncio.sleep(0.1))
-
-    def screenshot(self, path, kind='png', quality=None, whole=True):
-        """Picture of the page, beyond the window as well."""
-        more = {} if quality is None else {'quality': quality}
-        answer = self.call(
-            'Page.captureScreenshot', format=kind, captureBeyondViewport=whole, **more
-        )
-        path.write_bytes(base64.b64decode(answer['data']))
 
     def call(self, method, **parameters):
         """One call of the DevTools protocol."""

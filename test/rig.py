@@ -206,6 +206,17 @@ class Robot(Rig):
         """What has become of the frames of a camera."""
         return self.node.cameras.all[camera].statistics.snapshot()
 
+    def new_diagnostics(self):
+        """Statuses of diagnostics that are made from now on, which must be subscribed to.
+
+        One that was made before may still be on its way.
+        """
+        now, messages = nanoseconds(self.stamped().stamp), self.received['/diagnostics']
+        self.until(
+            lambda: messages and nanoseconds(messages[-1].header.stamp) >= now, 'diagnostics'
+        )
+        return messages[-1].status
+
     def settle(self, frames, camera=0):
         """Wait until a number of frames has come and gone; the counts."""
 

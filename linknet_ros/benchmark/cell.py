@@ -18,7 +18,7 @@ from linknet_ros.system.child_process import answer
 from linknet_ros.system.usage import forget_peak, memory_mb
 
 #: Runs before the clock starts: caches fill, threads and a GPU's clock come up.
-_WARM_UP = 3
+WARM_UP = 3
 
 
 def measure(
@@ -73,7 +73,7 @@ def timed(run: Callable[[int], object], frames: int) -> list[float]:
 
     :param run: gets the number of the run, from 0.
     """
-    for index in range(_WARM_UP):
+    for index in range(WARM_UP):
         run(index)
     milliseconds = []
     for index in range(frames):

@@ -6,6 +6,7 @@ import json
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from linknet_ros.inference.backend import BACKENDS, PRECISIONS
 from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.child_process import Outcome, ask
 
-#: Street frames that a cell goes through, and seconds of the drive between them.
-PICTURES, _STEP_S = 8, 2.0
+#: Street frames that a cell goes through.
+PICTURES = 8
+
+#: Seconds of the drive from one of them to the next.
+_STEP_S = 2.0
 
 #: For a cell; TensorRT builds an engine first.
 CELL_SECONDS = 1800.0
@@ -29,6 +33,7 @@ Contender = tuple[str, str]
 Size = tuple[int, int]
 
 
+@dataclass
 class Benchmark:
     """A run of the benchmark.
 
@@ -38,30 +43,18 @@ class Benchmark:
     :param int8_model: file of the same network that int8 cells run; None for `model`.
     :param backends: that may run, of BACKENDS; empty for all, as `precisions`.
     :param pictures: (H, W, 3) uint8 BGR of any sizes to run on; empty for those of the street.
+    :param left_out: why a contender, or one of its cells, is missing.
     """
 
-    def __init__(
-        self,
-        model: Path,
-        folder: Path,
-        frames: int,
-        threads: int,
-        int8_model: Path | None = None,
-        *,
-        backends: Sequence[str] = (),
-        precisions: Sequence[str] = (),
-        pictures: Sequence[NDArray[np.uint8]] = (),
-    ) -> None:
-        self._model = model
-        self._int8_model = int8_model or model
-        self._folder = folder
-        self._frames = frames
-        self._threads = threads
-        self._backends = backends
-        self._precisions = precisions
-        self._given = pictures
-        #: Why a contender, or one of its cells, is missing.
-        self.left_out: dict[str, str] = {}
+    model: Path
+    folder: Path
+    frames: int
+    threads: int
+    int8_model: Path | None = None
+    backends: Sequence[str] = ()
+    precisions: Sequence[str] = ()
+    pictures: Sequence[NDArray[np.uint8]] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def contenders(self, size: Size) -> list[Contender]:
         """Back ends and precisions that open, tried at one size.
@@ -69,8 +62,8 @@ class Benchmark:
         :raises LinknetError: when none does.
         """
         found: list[Contender] = []
-        for backend in self._backends or BACKENDS:
-            for precision in self._precisions or PRECISIONS:
+        for backend in self.backends or BACKENDS:
+            for precision in self.precisions or PRECISIONS:
                 if precision == 'auto':
                     continue
                 outcome = self.run((backend, precision), size, 1)
@@ -80,7 +73,7 @@ class Benchmark:
                     found.append((backend, precision))
         if not found:
             reasons = '; '.join(f'{name}: {why}' for name, why in self.left_out.items())
-            raise LinknetError(f'no back end runs {self._model}: {reasons}')
+            raise LinknetError(f'no back end runs {self.model}: {reasons}')
         return found
 
     def auto(self, size: Size) -> str:
@@ -105,7 +98,7 @@ class Benchmark:
                     if name in self.left_out:
                         continue
                     labels = None if number else self.labels_path(contender, size)
-                    outcome = self.run(contender, size, self._frames, labels)
+                    outcome = self.run(contender, size, self.frames, labels)
                     if outcome.works:
                         cells[size, contender].append(outcome.value)
                     else:
@@ -132,25 +125,24 @@ class Benchmark:
         :param labels: file to write the labels to.
         """
         pictures = str(self._pictures(size))
-        model = self._int8_model if contender[1] == 'int8' else self._model
-        cell = [str(model), *contender, self._threads, pictures, frames]
+        model = self.int8_model or self.model if contender[1] == 'int8' else self.model
+        cell = [str(model), *contender, self.threads, pictures, frames]
         cell.append(None if labels is None else str(labels))
         return ask('linknet_ros.benchmark.cell', json.dumps(cell), seconds=CELL_SECONDS)
 
     def _pictures(self, size: Size) -> Path:
-        path = self._folder / f'{size_text(size)}.npy'
+        path = self.folder / f'{size_text(size)}.npy'
         if not path.exists():
-            if self._given:
-                pictures = [cv2.resize(picture, size) for picture in self._given]
+            if self.pictures:
+                pictures = [cv2.resize(picture, size) for picture in self.pictures]
             else:
-                drive = StreetDrive(width=size[0], height=size[1])
-                pictures = [drive.frame(i * _STEP_S).bgr for i in range(PICTURES)]
+                pictures = street(size, PICTURES)
             np.save(path, np.stack(pictures))
         return path
 
     def labels_path(self, contender: Contender, size: Size) -> Path:
         """File for the labels of a cell."""
-        return self._folder / f'{"-".join(contender)}-{size_text(size)}.npy'
+        return self.folder / f'{"-".join(contender)}-{size_text(size)}.npy'
 
     def agreement(self, contender: Contender, reference: Contender, size: Size) -> float | None:
         """Share of pixels with the reference's label, None where there is none."""
@@ -184,6 +176,12 @@ def figures(runs: list[Any], base: list[Any]) -> dict[str, Any]:
         **memory,
         'round_medians_ms': medians,
     }
+
+
+def street(size: Size, pictures: int) -> list[NDArray[np.uint8]]:
+    """Frames of the street, (H, W, 3) uint8 BGR."""
+    drive = StreetDrive(width=size[0], height=size[1])
+    return [drive.frame(i * _STEP_S).bgr for i in range(pictures)]
 
 
 def size_text(size: Size) -> str:

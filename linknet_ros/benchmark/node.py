@@ -16,13 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from linknet_ros.benchmark.machine import machine
-from linknet_ros.benchmark.node_figures import (
-    backend_row,
-    doubt,
-    row,
-    targets,
-    versus,
-)
+from linknet_ros.benchmark.node_figures import backend_row, doubt, row, targets, versus
 from linknet_ros.benchmark.node_report import plot, table
 from linknet_ros.benchmark.node_rounds import OUTPUTS, NodeBenchmark
 from linknet_ros.errors import LinknetError

@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from linknet_ros.benchmark.cell import WARM_UP
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Fitted, Segmenter
 from linknet_ros.system.child_process import answer
 from linknet_ros.system.memory import keep_freed_memory
 from linknet_ros.system.usage import machine_cpu_seconds
-
-#: Runs before the clock starts: caches fill, threads and a GPU's clock come up.
-_WARM_UP = 3
 
 
 def measure(
@@ -45,7 +43,7 @@ def measure(
         load_model(Path(model)), backend=backend, precision=precision, threads=threads
     )
     fitted = segmenter.fit(np.load(pictures)[0])
-    for _ in range(_WARM_UP):
+    for _ in range(WARM_UP):
         segmenter.infer(fitted)
     begin_machine = machine_cpu_seconds()
     begin, begin_cpu = time.perf_counter(), time.process_time()

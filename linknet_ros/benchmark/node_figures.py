@@ -43,14 +43,8 @@ def row(size: str, contender: str, rounds: Sequence[Round]) -> dict[str, Any]:
 
 def backend_row(size: str, rounds: Sequence[Round]) -> dict[str, Any]:
     """The back end alone at one size: 'size', 'infer_ms', 'paced_ms', 'fps' and 'cpu_ms'."""
-    runs = [r['backend'] for r in rounds]
-    return {
-        'size': size,
-        'infer_ms': _median([run['infer_ms'] for run in runs]),
-        'paced_ms': _median([run['paced_ms'] for run in runs]),
-        'fps': _median([run['fps'] for run in runs]),
-        'cpu_ms': _median([run['cpu_ms'] for run in runs]),
-    }
+    names = ('infer_ms', 'paced_ms', 'fps', 'cpu_ms')
+    return {'size': size, **{n: _median([r['backend'][n] for r in rounds]) for n in names}}
 
 
 def _of_round(backend: Mapping[str, Any], windows: Mapping[str, Any]) -> dict[str, float | None]:
@@ -77,16 +71,15 @@ def versus(rounds: Sequence[Round]) -> dict[str, float | None]:
         latency as a share of the other's; the same with a usual camera, 'share_with_camera';
         medians of the rounds' ratios, None without the other.
     """
-    pairs = [(r[LABELS]['overload'], r[USUAL]['overload']) for r in rounds if USUAL in r]
-    usual = [(r[LABELS]['camera'], r[USUAL]['camera']) for r in rounds if USUAL in r]
+
+    def ratio(window: str, figure: str) -> float | None:
+        pairs = [(r[LABELS][window], r[USUAL][window]) for r in rounds if USUAL in r]
+        return _median([mine[figure] / other[figure] for mine, other in pairs])
+
     return {
-        'share_with_camera': _median(
-            [mine['latency_ms'] / other['latency_ms'] for mine, other in usual]
-        ),
-        'times_fps': _median([mine['fps'] / other['fps'] for mine, other in pairs]),
-        'share_of_latency': _median(
-            [mine['latency_ms'] / other['latency_ms'] for mine, other in pairs]
-        ),
+        'share_with_camera': ratio('camera', 'latency_ms'),
+        'times_fps': ratio('overload', 'fps'),
+        'share_of_latency': ratio('overload', 'latency_ms'),
     }
 
 

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from linknet_ros.benchmark.node_figures import USUAL
-from linknet_ros.errors import LinknetError
-
-_NONE = '-'
+from linknet_ros.benchmark.report import empty_figure, number
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -41,11 +39,11 @@ def table(
     titles = ['camera', '', *(title for title, *_ in _COLUMNS)]
     lines = [_line(titles), '|---' * len(titles) + '|']
     for backend in backends:
-        cells = [_number(backend[name] if name else None, f) for _, _, f, name in _COLUMNS]
+        cells = [number(backend[name] if name else None, f) for _, _, f, name in _COLUMNS]
         lines.append(_line([backend['size'], 'back end alone', *cells]))
         for row in rows:
             if row['size'] == backend['size']:
-                figures = [_number(row[name], form) for _, name, form, _ in _COLUMNS]
+                figures = [number(row[name], form) for _, name, form, _ in _COLUMNS]
                 lines.append(_line([row['size'], row['contender'], *figures]))
     lines.append('')
     for size, found in against.items():
@@ -57,7 +55,7 @@ def table(
             )
     for goal in goals:
         said = {None: 'not measured', True: 'reached', False: 'NOT reached'}[goal['reached']]
-        measured = _number(goal['measured'], '.3f')
+        measured = number(goal['measured'], '.3f')
         lines.append(f'{said}: {goal["name"]}: {measured}, wanted {goal["wanted"]}')
     return '\n'.join(lines)
 
@@ -66,26 +64,15 @@ def _line(cells: Sequence[str]) -> str:
     return f'| {" | ".join(cells)} |'
 
 
-def _number(value: float | None, form: str) -> str:
-    return _NONE if value is None else format(value, form)
-
-
 def plot(backends: Rows, rows: Rows, path: Path) -> None:
     """Draw throughput, latency by what it is made of, latency under overload, processor time.
 
     :raises LinknetError: where matplotlib is missing or broken.
     """
-    try:
-        # Not among what a robot needs.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except Exception as error:  # one that was built for another NumPy raises what it likes
-        raise LinknetError(f'no plot: {error}; pip install matplotlib') from error
     sizes = [backend['size'] for backend in backends]
     infer = {backend['size']: backend['paced_ms'] for backend in backends}
     contenders = list(dict.fromkeys(row['contender'] for row in rows))
-    figure = Figure(figsize=(11, 8), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = empty_figure(11, 8)
     (throughput, latency), (overload, cpu) = figure.subplots(2, 2)
     width = 0.8 / (1 + len(contenders))
 

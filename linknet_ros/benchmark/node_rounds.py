@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from linknet_ros.benchmark.contest import progress, street
 from linknet_ros.benchmark.node_figures import ALL, CALM, LABELS, USUAL
 from linknet_ros.errors import LinknetError
-from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.child_process import Outcome, ask, start_program, stop
 
 #: Topics that a contender's subscribers ask for.
@@ -35,13 +35,14 @@ _OVERLOAD, _PACED = 1.25, 0.6
 #: Of a usual camera, in frames per second.
 _CAMERA = 30.0
 
-#: Street frames that are sent in turn, and seconds of the drive between them.
-_PICTURES, _STEP_S = 2, 2.0
+#: Street frames that are sent in turn.
+_PICTURES = 2
 
 #: For one child, which waits up to a minute for the node by itself.
 _CHILD_SECONDS = 180.0
 
 
+@dataclass
 class NodeBenchmark:
     """A run of the benchmark.
 
@@ -49,20 +50,19 @@ class NodeBenchmark:
     :param model: path of the model file.
     :param usual: that of the usual node's.
     :param folder: for the pictures, which are gone afterwards.
+    :param left_out: why a contender is missing.
+    :param backend: back end and precision that ran.
     """
 
-    def __init__(
-        self, options: argparse.Namespace, model: Path, usual: Path, folder: Path
-    ) -> None:
-        self._options = options
-        self._model = model
-        self._usual = usual
-        self._folder = folder
-        self._patience = options.patience
-        #: Why a contender is missing.
-        self.left_out: dict[str, str] = {}
-        #: Back end and precision that ran.
-        self.backend = ''
+    options: argparse.Namespace
+    model: Path
+    usual: Path
+    folder: Path
+    left_out: dict[str, str] = field(default_factory=dict)
+    backend: str = ''
+
+    def __post_init__(self) -> None:
+        self._patience = self.options.patience
 
     def rounds(self, size: str) -> list[dict[str, Any]]:
         """Measure everything at one size, in nodes that are new.
@@ -70,9 +70,9 @@ class NodeBenchmark:
         :raises LinknetError: when the node or the back end fails; the usual node is left out.
         """
         pictures = self._pictures(size)
-        options = self._options
+        options = self.options
         parameters = {
-            'model': str(self._model),
+            'model': str(self.model),
             'backend': options.backend,
             'precision': options.precision,
             'threads': str(options.threads),
@@ -82,7 +82,7 @@ class NodeBenchmark:
         try:
             if options.against and USUAL not in self.left_out:
                 more = ['-r', f'__ns:={_NAMESPACES[USUAL]}']
-                model = {'model': str(self._usual)}
+                model = {'model': str(self.usual)}
                 nodes[USUAL] = start_program(options.against, model, more)
             return [self._round(i, size, pictures, nodes) for i in range(options.rounds)]
         finally:
@@ -91,7 +91,7 @@ class NodeBenchmark:
     def _round(
         self, number: int, size: str, pictures: Path, nodes: dict[str, subprocess.Popen[bytes]]
     ) -> dict[str, Any]:
-        _progress(f'{size}, round {number + 1} of {self._options.rounds}')
+        progress(f'{size}, round {number + 1} of {self.options.rounds}')
         backend = self._backend_alone(pictures)
         overload = _OVERLOAD * backend['fps']
         found: dict[str, Any] = {'backend': backend}
@@ -114,8 +114,8 @@ class NodeBenchmark:
         return found
 
     def _backend_alone(self, pictures: Path) -> dict[str, Any]:
-        options = self._options
-        settings = [str(self._model), options.backend, options.precision, options.threads]
+        options = self.options
+        settings = [str(self.model), options.backend, options.precision, options.threads]
         arguments = (*settings, str(pictures), options.seconds, _PACED)
         value = self._calm(
             lambda: _value(
@@ -128,7 +128,7 @@ class NodeBenchmark:
     def _window(
         self, contender: str, node: subprocess.Popen[bytes], pictures: Path, rate: float
     ) -> dict[str, Any]:
-        options = self._options
+        options = self.options
 
         def measure() -> dict[str, Any]:
             outcome = _ask(
@@ -155,10 +155,9 @@ class NodeBenchmark:
         return best
 
     def _pictures(self, size: str) -> Path:
-        path = self._folder / f'{size}.npy'
+        path = self.folder / f'{size}.npy'
         width, height = (int(side) for side in size.split('x'))
-        drive = StreetDrive(width=width, height=height)
-        np.save(path, np.stack([drive.frame(i * _STEP_S).bgr for i in range(_PICTURES)]))
+        np.save(path, np.stack(street((width, height), _PICTURES)))
         return path
 
 
@@ -171,8 +170,3 @@ def _value(what: str, outcome: Outcome) -> dict[str, Any]:
         raise LinknetError(f'{what}: {outcome.message}', outcome.fix)
     value: dict[str, Any] = outcome.value
     return value
-
-
-def _progress(text: str) -> None:
-    sys.stderr.write(f'{text}\n')
-    sys.stderr.flush()

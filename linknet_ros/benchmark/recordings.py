@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linknet_ros.benchmark.contest import progress, street
 from linknet_ros.benchmark.machine import machine
 from linknet_ros.errors import LinknetError
 from linknet_ros.frames.encode import encode_jpeg
 from linknet_ros.inference.backend import BACKENDS, PRECISIONS
 from linknet_ros.inference.model_file import load_model
-from linknet_ros.simulation.street import StreetDrive
 from linknet_ros.system.arguments import count, size
 from linknet_ros.system.child_process import ask, start, stop
 from linknet_ros.system.package_files import model_path
@@ -106,8 +106,7 @@ def table(record: dict[str, Any]) -> str:
 
 def _measure(model: Path, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     width, height = options.size
-    drive = StreetDrive(seed=0, width=width, height=height)
-    pictures = [drive.frame(2.0 * number).bgr for number in range(_PICTURES)]
+    pictures = street((width, height), _PICTURES)
     np.save(folder / 'pictures.npy', np.stack(pictures[:1]))
     source = folder / 'in.mcap'
     _write(source, [encode_jpeg(picture, _QUALITY) for picture in pictures], options.frames)
@@ -116,7 +115,7 @@ def _measure(model: Path, options: argparse.Namespace, folder: Path) -> dict[str
     cpu_ms: dict[str, list[float]] = {name: [] for name in fps}
     ran = ''
     for number in range(options.rounds):
-        print(f'round {number + 1} of {options.rounds}', file=sys.stderr, flush=True)
+        progress(f'round {number + 1} of {options.rounds}')
         alone = _answer(
             'linknet_ros.benchmark.node_backend_alone',
             *(*given, 0, str(folder / 'pictures.npy'), _ALONE_S, 1.0),

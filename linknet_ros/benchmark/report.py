@@ -31,11 +31,11 @@ def table(rows: list[dict[str, Any]], reference: str) -> str:
         cells = [
             row['size'],
             row['contender'],
-            *(_number(row['median_ms'], '.1f'), _number(row['p90_ms'], '.1f')),
-            *(_number(row['fps'], '.1f'), _ratio(row)),
-            *(_number(row['ready_s'], '.1f'), _number(row['peak_mb'], '.0f')),
-            _number(row['held_mb'], '.0f'),
-            _number(row['agreement'], '.3f', 100),
+            *(number(row['median_ms'], '.1f'), number(row['p90_ms'], '.1f')),
+            *(number(row['fps'], '.1f'), _ratio(row)),
+            *(number(row['ready_s'], '.1f'), number(row['peak_mb'], '.0f')),
+            number(row['held_mb'], '.0f'),
+            number(row['agreement'], '.3f', 100),
         ]
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
@@ -54,11 +54,11 @@ def models_table(rows: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         cells = [
-            *(row['model'], row['size'], _number(row['parameters'], '.2f', 1e-6)),
-            *(_number(row['macs'], '.2f', 1e-9), row['contender']),
-            *(_number(row['median_ms'], '.1f'), _ratio(row), _number(row['fps'], '.1f')),
-            _number(row['as_fp32'], '.2f', 100),
-            *(_number(row[name], '.3f') for name in ('miou', 'drivable')),
+            *(row['model'], row['size'], number(row['parameters'], '.2f', 1e-6)),
+            *(number(row['macs'], '.2f', 1e-9), row['contender']),
+            *(number(row['median_ms'], '.1f'), _ratio(row), number(row['fps'], '.1f')),
+            number(row['as_fp32'], '.2f', 100),
+            *(number(row[name], '.3f') for name in ('miou', 'drivable')),
         ]
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
@@ -72,7 +72,8 @@ def _ratio(row: dict[str, Any]) -> str:
     return f'{row["ratio"]:.2f}' + (f' ({low} to {high})' if low != high else '')
 
 
-def _number(value: float | None, form: str, factor: float = 1) -> str:
+def number(value: float | None, form: str, factor: float = 1) -> str:
+    """A figure of a table, '-' where there is none."""
     return _NONE if value is None else format(factor * value, form)
 
 
@@ -88,8 +89,8 @@ def doubt(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw median latency, with its 90th percentile, and memory, by size and contender.
+def empty_figure(width: float, height: float) -> Any:
+    """A figure of matplotlib, in inches.
 
     :raises LinknetError: where matplotlib is missing or broken.
     """
@@ -99,10 +100,19 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         from matplotlib.figure import Figure
     except Exception as error:  # one that was built for another NumPy raises what it likes
         raise LinknetError(f'no plot: {error}; pip install matplotlib') from error
+    figure = Figure(figsize=(width, height), layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw median latency, with its 90th percentile, and memory, by size and contender.
+
+    :raises LinknetError: where matplotlib is missing or broken.
+    """
     sizes = list(dict.fromkeys(row['size'] for row in rows))
     contenders = list(dict.fromkeys(row['contender'] for row in rows))
-    figure = Figure(figsize=(11, 4.5), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = empty_figure(11, 4.5)
     latency, memory = figure.subplots(1, 2)
     width = 0.8 / len(contenders)
     for index, contender in enumerate(contenders):

@@ -127,11 +127,8 @@ def dds_profile(rmw: str) -> tuple[Finding, int]:
 
 def segment_size(profile: Path) -> int:
     """Bytes of the shared-memory segment in a Fast DDS profile, 0 where it has none."""
-    sizes = [0]
-    for element in ElementTree.parse(profile).getroot().iter():
-        if element.tag.endswith('}segment_size') or element.tag == 'segment_size':
-            sizes.append(int(element.text or 0))
-    return max(sizes)
+    elements = ElementTree.parse(profile).findall('.//{*}segment_size')
+    return max((int(element.text or 0) for element in elements), default=0)
 
 
 def shared_memory(segment: int) -> Finding:

@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from linknet_ros.errors import SourceError
-from linknet_ros.frames.files import FrameSource, SourceFrame
+from linknet_ros.frames.files import SourceFrame
 from linknet_ros.ground.grid import FREE_CELL, UNKNOWN_CELL, GridArea
 from linknet_ros.ros.ground_messages import grid_message
 from linknet_ros.ros.images import SUFFIX, array_to_image, bgr_to_jpeg
@@ -75,7 +75,13 @@ class ReplayNode(Node):
         self.finished = False
         self.sent = 0
         self.failed = 0
-        self._source = self._open()
+        self._source = open_source(
+            self._value('source'),
+            seed=self._value('seed'),
+            size=(self._value('width'), self._value('height')),
+            rate=self._value('rate'),
+            look=self._value('look'),
+        )
         self._frames = self._source.frames()
         self._any_in_this_pass = False
         options = {
@@ -104,16 +110,6 @@ class ReplayNode(Node):
 
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
-
-    def _open(self) -> FrameSource:
-        size = (self._value('width'), self._value('height'))
-        return open_source(
-            self._value('source'),
-            seed=self._value('seed'),
-            size=size,
-            rate=self._value('rate'),
-            look=self._value('look'),
-        )
 
     def _tick(self) -> None:
         raw, compressed = (p.get_subscription_count() for p in (self._image, self._compressed))

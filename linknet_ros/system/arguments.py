@@ -33,9 +33,10 @@ def count(text: str, least: int = 1, most: int | None = None) -> int:
     return number
 
 
-def number(text: str, least: float, most: float) -> float:
+def number(text: str, least: float, most: float, what: str = 'number') -> float:
     """A number within limits.
 
+    :param what: it is called in the message.
     :raises ArgumentTypeError: when the text is not one.
     """
     try:
@@ -45,7 +46,7 @@ def number(text: str, least: float, most: float) -> float:
     # NaN is within no limits.
     if not least <= value <= most:
         raise ArgumentTypeError(
-            f"invalid number '{text}' (expected a number from {least} to {most})"
+            f"invalid {what} '{text}' (expected a number from {least} to {most})"
         )
     return value
 
@@ -55,11 +56,4 @@ def share(text: str) -> float:
 
     :raises ArgumentTypeError: when the text is not one.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    # NaN is not within either.
-    if not 0 <= value <= 1:
-        raise ArgumentTypeError(f"invalid share '{text}' (expected a number from 0 to 1)")
-    return value
+    return number(text, 0, 1, 'share')

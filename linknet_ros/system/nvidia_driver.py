@@ -15,13 +15,7 @@ _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 
 
 class CudaError(Exception):
-    """The driver's library is there and refuses.
-
-    :param code: of CUresult.
-    """
-
-    def __init__(self, function: str, code: int) -> None:
-        super().__init__(f'{function} fails with CUDA error {code}')
+    """The driver's library is there and refuses; the message has the code of CUresult."""
 
 
 def driver_found() -> bool:
@@ -46,7 +40,7 @@ def cuda_driver() -> dict[str, Any]:
     def call(function: str, *arguments: Any) -> None:
         code = getattr(library, function)(*arguments)
         if code:
-            raise CudaError(function, code)
+            raise CudaError(f'{function} fails with CUDA error {code}')
 
     call('cuInit', 0)
     number = ctypes.c_int()

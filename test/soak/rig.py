@@ -11,15 +11,24 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from rig import Rig, plane
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool
 from tiny_models import POISON, THREE_CLASSES, fragile_model, write
 
 from linknet_ros.node.statistics import Drop
 from linknet_ros.ros.images import array_to_image
 from linknet_ros.system.child_process import start
 
+#: Services of the node that change something, so that none of them can be called again.
+CHANGING = (
+    (ChangeState, 'change_state'),
+    (SetParameters, 'set_parameters'),
+    (SetBool, 'enable'),
+)
 NAMES = THREE_CLASSES.names
 WIDTH, HEIGHT = 96, 64
 
@@ -116,10 +125,12 @@ class SoakRig(Rig):
         parameters = usual | parameters
         given = [x for k, v in parameters.items() for x in ('-p', f'{k}:={v}')]
         self.node = self.run('linknet_ros', 'segment_node', '--ros-args', *given, env=env)
-        if parameters.get('autostart') == 'false':
-            self.state()
-        else:
+        if parameters.get('autostart') != 'false':
             self.until(lambda: self.camera.get_subscription_count() > 0)
+        # The node gets to know clients in their order: one that has its answer is the last.
+        for kind, service in CHANGING:
+            self._client(kind, f'/linknet/{service}')
+        self.state()
         if topics:
             self.subscribe(*topics)
         return self.node
@@ -141,34 +152,38 @@ class SoakRig(Rig):
         The first answer to a client gets lost where the node does not know the client yet, and
         nobody but the node knows that: what only asks is asked again.
         """
-        key = (self.node, service)
-        if key not in self._clients:
-            self._clients[key] = self.peer.create_client(kind, service)
-        client, repeat = self._clients[key], '/get_' in service
+        client, repeat = self._client(kind, service), '/get_' in service
         self.until(client.service_is_ready, service)
         future, sent = client.call_async(kind.Request(**fields)), time.monotonic()
 
         def done():
             nonlocal future, sent
-            if repeat and time.monotonic() > sent + 10:
+            if repeat and time.monotonic() > sent + 2:
                 future, sent = client.call_async(kind.Request(**fields)), time.monotonic()
             return future.done()
 
         self.until(done, f'an answer of {service}')
         return future.result()
 
+    def _client(self, kind, service):
+        key = (self.node, service)
+        if key not in self._clients:
+            self._clients[key] = self.peer.create_client(kind, service)
+        return self._clients[key]
+
     def change(self, transition):
         """Ask for a transition by its number; whether it was made."""
         asked = Transition(id=transition)
         return self.call(ChangeState, '/linknet/change_state', transition=asked).success
 
+    def set_parameters(self, **values):
+        """Change parameters of the node."""
+        asked = [Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
+        results = self.call(SetParameters, '/linknet/set_parameters', parameters=asked).results
+        assert all(r.successful for r in results), results
+
     def state(self):
         return self.call(GetState, '/linknet/get_state').current_state.label
-
-    def spin(self, seconds):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            self.executor.spin_once(timeout_sec=0.02)
 
     def send(self, message):
         self.sent += 1

@@ -17,6 +17,7 @@ from queue import Queue
 
 import cv2
 import onnx
+from domains import free_domain
 from foreign_networks import network
 from sensor_msgs.msg import Image
 from small_bags import Bags
@@ -233,9 +234,7 @@ def signals(rig, times=50, seed=0, programs=tuple(PROGRAMS), loops=8, at_once=4)
     camera = start_program('replay_node', camera, ['-r', 'image_raw:=image'])
     rig.peer.create_subscription(Image, 'linknet/labels', lambda _: None, 1)
     options = {'model': rig.model, **inputs(rig.folder)}
-    # Demos, each in a domain of its own: four nodes of one name would hear each other.
-    domains = set(range(1, 102)) - {int(os.environ.get('ROS_DOMAIN_ID', 0))}
-    domains = queue(rng.sample(sorted(domains), at_once))
+    domains = Queue()
 
     def interrupted(name, moment, numbers, pause, group):
         domain = domains.get()
@@ -252,6 +251,10 @@ def signals(rig, times=50, seed=0, programs=tuple(PROGRAMS), loops=8, at_once=4)
         contextlib.ExitStack() as stack,
         ThreadPoolExecutor(at_once) as pool,
     ):
+        # Demos, each in a domain of its own: four nodes of one name would hear each other, and
+        # tests beside this one would hear them.
+        for _ in range(at_once):
+            domains.put(stack.enter_context(free_domain()))
         stack.callback(stop, [camera])
         for name in programs:
             domain = domains.get()
@@ -273,11 +276,3 @@ def signals(rig, times=50, seed=0, programs=tuple(PROGRAMS), loops=8, at_once=4)
             figures[name] = f'{dict(sorted(codes.items()))}, {longest:.1f} s at most'
     assert not failures, f'{len(failures)} of {figures}: ' + '\n'.join(failures)
     return {'signals': times, **figures}
-
-
-def queue(items):
-    """Items that threads take and put back."""
-    made = Queue()
-    for item in items:
-        made.put(item)
-    return made

@@ -7,13 +7,7 @@ from checkout import ROOT
 
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.system import package_files
-from linknet_ros.system.package_files import (
-    SHIPPED_MODEL,
-    SHM_PROFILE,
-    model_path,
-    package_file,
-    shipped_model,
-)
+from linknet_ros.system.package_files import SHIPPED_MODEL, SHM_PROFILE, model_path, package_file
 
 
 @pytest.fixture
@@ -70,7 +64,6 @@ def test_nowhere(module_at, tmp_path, monkeypatch):
     + [(other, 'linknet_camvid.onnx') for other in ('auto', 'fp32', 'fp16', 'bf16')],
 )
 def test_model_of_a_precision(precision, name):
-    assert shipped_model(precision) == f'models/{name}'
     assert model_path('', precision) == package_file(f'models/{name}')
     assert model_path('mine.onnx', precision) == Path('mine.onnx')
     fast = 'linknet_lite0_int8.onnx' if precision == 'int8' else 'linknet_lite0.onnx'

@@ -65,8 +65,9 @@ def test_memory():
             child.stdin.flush()
     assert child.returncode == 0
     before = usage['ready']
-    for name in ('rss_mb', 'pss_mb', 'peak_mb'):
-        assert usage['held'][name] - before[name] == pytest.approx(64, abs=2)
+    # What others share of it changes as they come and go.
+    for name, others in (('rss_mb', 0), ('pss_mb', 8), ('peak_mb', 0)):
+        assert usage['held'][name] - before[name] == pytest.approx(64, abs=2 + others)
     assert usage['given back']['rss_mb'] == pytest.approx(before['rss_mb'], abs=2)
     assert usage['given back']['peak_mb'] == pytest.approx(usage['held']['peak_mb'], abs=1)
     assert usage['forgotten']['peak_mb'] < usage['held']['peak_mb'] - 50

@@ -106,16 +106,10 @@ class PidNet(nn.Module):
         self.l4, self.l5 = layer(4 * w, 8 * w, 3, 2), Basic(8 * w, 8 * w, 2, True, False)
         self.c3, self.c4 = conv(4 * w, 2 * w, 1, act=None), conv(8 * w, 2 * w, 1, act=None)
         self.pag3, self.pag4 = Pag(2 * w, w), Pag(2 * w, w)
-        self.p3, self.p4, self.p5 = (
-            layer(2 * w, 2 * w, 2),
-            layer(2 * w, 2 * w, 2),
-            Basic(2 * w, 2 * w, 1, True, False),
-        )
-        self.d3, self.d4, self.d5 = (
-            Basic(2 * w, w, 1, False, False),
-            Basic(w, w, 1, True, False),
-            Basic(2 * w, 2 * w, 1, True, False),
-        )
+        self.p3, self.p4 = layer(2 * w, 2 * w, 2), layer(2 * w, 2 * w, 2)
+        self.p5 = Basic(2 * w, 2 * w, 1, True, False)
+        self.d3, self.d4 = Basic(2 * w, w, 1, False, False), Basic(w, w, 1, True, False)
+        self.d5 = Basic(2 * w, 2 * w, 1, True, False)
         self.diff3, self.diff4 = conv(4 * w, w, act=None), conv(8 * w, 2 * w, act=None)
         self.spp = Pyramid(16 * w, 3 * w, 4 * w, parallel=True)
         self.conv_p, self.conv_i = conv(4 * w, 4 * w, 1, act=None), conv(4 * w, 4 * w, 1, act=None)
@@ -152,18 +146,13 @@ class DdrNet(nn.Module):
         )
         self.l3, self.l4 = layer(2 * w, 4 * w, 2, 2), layer(4 * w, 8 * w, 2, 2)
         self.l5 = Basic(8 * w, 8 * w, 2, True, False)
-        self.h3, self.h4, self.h5 = (
-            layer(2 * w, 2 * w, 2),
-            layer(2 * w, 2 * w, 2),
-            Basic(2 * w, 2 * w, 1, True, False),
-        )
+        self.h3, self.h4 = layer(2 * w, 2 * w, 2), layer(2 * w, 2 * w, 2)
+        self.h5 = Basic(2 * w, 2 * w, 1, True, False)
         self.c3, self.c4 = conv(4 * w, 2 * w, 1, act=None), conv(8 * w, 2 * w, 1, act=None)
         self.down3 = conv(2 * w, 4 * w, s=2, act=None)
         self.down4 = nn.Sequential(conv(2 * w, 4 * w, s=2), conv(4 * w, 8 * w, s=2, act=None))
-        self.spp, self.head = (
-            Pyramid(16 * w, 4 * w, 4 * w, parallel=False),
-            Head(4 * w, 2 * w, classes),
-        )
+        self.spp = Pyramid(16 * w, 4 * w, 4 * w, parallel=False)
+        self.head = Head(4 * w, 2 * w, classes)
 
     def forward(self, x):
         x = f.relu(self.stem(x))
@@ -183,25 +172,17 @@ class BiSeNetV2(nn.Module):
         self.detail = nn.Sequential(
             *(conv(i, o, 3, s) for i, o, s in ((3, w, 2), (w, w, 1), (w, w, 2), (w, 2 * w, 2)))
         )
-        self.stem, self.left = (
-            conv(3, w, s=2),
-            nn.Sequential(conv(w, w // 2, 1), conv(w // 2, w, s=2)),
-        )
+        self.stem = conv(3, w, s=2)
+        self.left = nn.Sequential(conv(w, w // 2, 1), conv(w // 2, w, s=2))
         self.fuse = conv(2 * w, w)
-        self.s3, self.s4, self.s5 = (
-            self.gather(w, 2 * w),
-            self.gather(2 * w, 3 * w),
-            self.gather(3 * w, 4 * w),
-        )
+        self.s3, self.s4 = self.gather(w, 2 * w), self.gather(2 * w, 3 * w)
+        self.s5 = self.gather(3 * w, 4 * w)
         self.context, self.last = conv(4 * w, 4 * w, 1), conv(4 * w, 2 * w)
         self.dw = conv(2 * w, 2 * w, g=2 * w, act=None)
         self.down = nn.Sequential(conv(2 * w, 2 * w, s=2, act=None), nn.AvgPool2d(3, 2, 1))
         self.gate, self.up = conv(2 * w, 2 * w, g=2 * w, act=None), conv(2 * w, 2 * w, act=None)
-        self.bga, self.head, self.aux = (
-            conv(2 * w, 2 * w, act=None),
-            Head(2 * w, 8 * w, classes),
-            Head(3 * w, w, classes),
-        )
+        self.bga = conv(2 * w, 2 * w, act=None)
+        self.head, self.aux = Head(2 * w, 8 * w, classes), Head(3 * w, w, classes)
 
     @staticmethod
     def gather(i, o):
@@ -245,12 +226,8 @@ class FastScnn(nn.Module):
         self.pools = nn.ModuleList(
             nn.Sequential(nn.AdaptiveAvgPool2d(n), conv(4 * w, w, 1)) for n in (1, 2, 3, 6)
         )
-        self.out, self.wide, self.low, self.high = (
-            conv(8 * w, 4 * w, 1),
-            conv(4 * w, 4 * w, d=4, g=4 * w),
-            nn.Conv2d(4 * w, 4 * w, 1),
-            nn.Conv2d(2 * w, 4 * w, 1),
-        )
+        self.out, self.wide = conv(8 * w, 4 * w, 1), conv(4 * w, 4 * w, d=4, g=4 * w)
+        self.low, self.high = nn.Conv2d(4 * w, 4 * w, 1), nn.Conv2d(2 * w, 4 * w, 1)
         self.head = nn.Sequential(
             self.separable(4 * w, 4 * w, 1), nn.Dropout(0.1), nn.Conv2d(4 * w, classes, 1)
         )

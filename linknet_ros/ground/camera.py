@@ -177,7 +177,6 @@ class CameraModel:
             raise CalibrationError(
                 'camera_info has a distortion that folds back at the centre', 'calibrate again'
             )
-
         return angles[:end], distorted[:end]
 
     def _distorted(self, angle: Doubles) -> Doubles:

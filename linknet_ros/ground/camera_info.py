@@ -14,7 +14,6 @@ from linknet_ros.ground.camera import CameraModel
 #: Scales along x and y may differ by this share, for sizes that were rounded.
 SAME_SHAPE = 0.03
 
-
 #: Types of messages that size_of takes.
 SIZED = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2')
 

@@ -255,26 +255,18 @@ class ContactFilter:
         ):
             self._past.clear()
         self._stamp = stamp
-        copies = (contacts.label.copy(), contacts.confidence.copy())
-        newest = Contacts(contacts.limit.copy(), contacts.kind.copy(), *copies)
+        newest = Contacts(**{name: part.copy() for name, part in vars(contacts).items()})
         past, self._past = self._past, [*self._past[-1:], newest]
         if len(past) < 2:
             return newest
-        limits = np.stack([*(frame.limit for frame in past), newest.limit])
+        frames = (*past, newest)
+        limits = np.stack([frame.limit for frame in frames])
         apart = np.abs(limits[:2] - newest.limit).min(0)
         chosen = np.argsort(limits, axis=0, kind='stable')[1]
         chosen[apart <= 0.5 + 0.1 * newest.limit] = 2
-
-        def pick(*parts: Bytes) -> Bytes:
-            return np.asarray(np.stack(parts)[chosen, np.arange(len(chosen))], np.uint8)
-
-        frames = (*past, newest)
-        return Contacts(
-            limits[chosen, np.arange(len(chosen))],
-            pick(*(frame.kind for frame in frames)),
-            pick(*(frame.label for frame in frames)),
-            pick(*(frame.confidence for frame in frames)),
-        )
+        at = chosen, np.arange(len(chosen))
+        parts = {name: [vars(frame)[name] for frame in frames] for name in vars(newest)}
+        return Contacts(**{name: np.stack(arrays)[at] for name, arrays in parts.items()})
 
 
 def outline(rays: GroundRays, contacts: Contacts, parts: int) -> tuple[Doubles, NDArray[np.intp]]:
@@ -293,7 +285,6 @@ def outline(rays: GroundRays, contacts: Contacts, parts: int) -> tuple[Doubles, 
     limit = contacts.limit[at].astype(np.float64)
     points = np.array(rays.foot) + limit[:, None] * rays.directions()[at]
     # The range that a pixel spans, from r = h / tan(depression).
-
     depth = (limit**2 + rays.height**2) / rays.height * rays.pixel_angle
     joined = np.flatnonzero(
         (np.diff(at) == 1) & (np.abs(np.diff(limit)) <= 1.5 * np.maximum(depth[1:], depth[:-1]))

@@ -158,7 +158,7 @@ class GroundGrid:
             near.flat[chosen].astype(np.float32),
             far.flat[chosen].astype(np.float32),
         )
-        self._far = far.flat[chosen].astype(np.float32)
+        self._far = self.spans[-1]
         self._free = np.empty(len(chosen), np.bool_)
         self._values = np.empty(len(chosen), np.int8)
         # Fine enough to skip no cell between two contacts that belong together.
@@ -203,7 +203,6 @@ class GroundGrid:
             # OpenCV has cell centres at integers; 4 fractional bits.
             pixels = (quad - area.corner) / area.resolution - 0.5
             # A gap that ends far away may overflow OpenCV's integers.
-
             pixels = np.clip(pixels, -(2**15), 2**15)
             cv2.fillPoly(mask, [(pixels * 16).round().astype(np.int32)], (255,), cv2.LINE_8, 4)
         # fillPoly draws what lies within half a cell of the edges.

@@ -100,22 +100,8 @@ class GroundPixels:
             down = np.diff(depression, axis=axis)
             # On the unit sphere.
             size = np.hypot(across * np.cos(depression[: down.shape[0], : down.shape[1]]), down)
-            pads = ((0, 1), (0, 0)) if axis == 0 else ((0, 0), (0, 1))
-            back = pads[0][::-1], pads[1][::-1]
-            for values, total, join in (
-                (np.abs(across), spans, np.add),
-                (size, sizes, np.minimum),
-            ):
-                fill = np.nan
-                both = np.fmin(
-                    np.pad(values, pads, constant_values=fill),
-                    np.pad(values, back, constant_values=fill),
-                )
-                join(
-                    total,
-                    np.where(np.isnan(both), total if join is np.minimum else 0, both),
-                    out=total,
-                )
+            spans += np.nan_to_num(_nearer(np.abs(across), axis))
+            sizes = np.fmin(sizes, _nearer(size, axis))
         self.azimuths = azimuth[ground]
         self.half_spans = _MIDDLE / 2 * spans[ground]
         sizes = sizes[ground]
@@ -207,3 +193,10 @@ class GroundPixels:
         ray, start = np.nonzero(change == 1)
         _, stop = np.nonzero(change == -1)
         return np.stack([ray, edges[start], edges[stop]], 1).astype(np.float64)
+
+
+def _nearer(differences: Doubles, axis: int) -> Doubles:
+    """The smaller of the differences of each pixel to its neighbours along an axis, or NaN."""
+    before, after = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
+    before[axis], after[axis] = (1, 0), (0, 1)
+    return np.fmin(*(np.pad(differences, w, constant_values=np.nan) for w in (before, after)))

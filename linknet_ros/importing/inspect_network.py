@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from linknet_ros.importing.interface import (
 )
 from linknet_ros.importing.original import Original
 from linknet_ros.inference.model_file import STRIDE
-from linknet_ros.inference.onnx_checks import check_contents, shape_of
+from linknet_ros.inference.onnx_checks import shape_of
 from linknet_ros.inference.onnx_graph import parse_onnx
 
 #: That are tried in turn: the usual one, larger ones, and those of patches of 14, 16 and 24.
@@ -100,7 +101,6 @@ def inspect_network(
     :raises ModelError: when it cannot be used, or needs an option that is not given.
     :raises BackendError: where ONNX Runtime is missing.
     """
-    check_contents(path, model)
     name, kind, layouts, sides = _input(path, model.graph, options)
     original = Original(path, model.SerializeToString())
     normalization = _normalization(path, name, kind, options.normalization)
@@ -424,7 +424,7 @@ def _best(path: Path, heads: Iterable[Head], classes: int | None) -> Head:
 def _told_kind(path: Path, head: Head, kind: Kind) -> Head:
     if kind == 'ids' and head.channels > 1:
         raise ModelError(f'{path} gives {head}, which are not ids', 'leave out --scores ids')
-    return Head(head.output, kind, head.channels, head.layout, head.shrink)
+    return replace(head, kind=kind)
 
 
 def names_drivable(output: str) -> bool:

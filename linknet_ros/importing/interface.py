@@ -75,13 +75,12 @@ class Head:
     shrink: tuple[float, float]
 
     def __str__(self) -> str:
-        what = {
-            'logits': f'{self.channels} scores',
-            'probabilities': f'{self.channels} probabilities',
-            'ids': 'class ids',
+        one, several = {
+            'logits': ('one score', f'{self.channels} scores'),
+            'probabilities': ('one probability', f'{self.channels} probabilities'),
+            'ids': ('class ids', 'class ids'),
         }[self.kind]
-        if self.channels == 1 and self.kind != 'ids':
-            what = {'logits': 'one score', 'probabilities': 'one probability'}[self.kind]
+        what = one if self.channels == 1 else several
         scale = '' if self.shrink == (1, 1) else f' at 1/{self.shrink[0]:g}'
         return f'{self.output!r} ({what}{scale})'
 

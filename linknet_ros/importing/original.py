@@ -40,8 +40,7 @@ class Original:
         except Exception as error:  # onnxruntime's own errors share no base but Exception
             reason = first_line(error)
             raise ModelError(f'ONNX Runtime cannot load {path}: {reason}') from error
-        #: (name, shape with names or None for free sides, type as 'tensor(float)') of each.
-        self.inputs = [(i.name, i.shape, i.type) for i in self._session.get_inputs()]
+        self._types = {i.name: i.type for i in self._session.get_inputs()}
         self.output_names = [output.name for output in self._session.get_outputs()]
 
     def run(
@@ -51,7 +50,7 @@ class Original:
 
         :raises Exception: whatever ONNX Runtime raises.
         """
-        kind = next(kind for input_name, _, kind in self.inputs if input_name == name)
+        kind = self._types[name]
         if normalization.order == 'rgb':
             image = image[:, :, ::-1]
         mean, std = (np.array(v, np.float32) for v in (normalization.mean, normalization.std))

@@ -16,7 +16,6 @@ from linknet_ros.inference.onnx_graph import QUANTIZERS, fix_size, parse_onnx
 _SCALED = (*QUANTIZERS, 'Resize')
 
 _PRODUCTS = ('MatMul', 'Gemm')
-_CONVOLUTIONS = ('Conv', 'ConvTranspose')
 
 Shapes = dict[str, tuple[int, ...]]
 

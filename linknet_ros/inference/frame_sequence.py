@@ -5,6 +5,8 @@ The node and recordings take frames through here between the network and the pro
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from linknet_ros.classes import UNLABELED
@@ -33,7 +35,8 @@ class FrameSequence:
     def __init__(self, *, alone: bool = False) -> None:
         self._alone = alone
         self.faults = 0
-        self._recent = ''
+        #: A queue of one, since diagnostics take it in another thread.
+        self._recent: deque[str] = deque(maxlen=1)
         self._model: ModelFile | None = None
         self._forget()
 
@@ -74,8 +77,10 @@ class FrameSequence:
 
     def recent_fault(self) -> str:
         """The last fault since this was asked before; '' for none."""
-        recent, self._recent = self._recent, ''
-        return recent
+        try:
+            return self._recent.pop()
+        except IndexError:
+            return ''
 
     def _forget(self) -> None:
         self.fault = ''
@@ -97,7 +102,7 @@ class FrameSequence:
         self.fault = fault
         if fault:
             self.faults += 1
-            self._recent = fault
+            self._recent.append(fault)
         return fault
 
     def _frozen(self, look: Look, stamp: int, most: int) -> str:

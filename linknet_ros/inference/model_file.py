@@ -308,6 +308,3 @@ def _read(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise ModelError(f"cannot read model file '{path}': {error.strerror}") from error
-
-
-load_model = load_model

@@ -199,23 +199,35 @@ def on_the_truth(truth, points):
     return (np.abs(errors(truth, points)) < 0.3).mean() if len(points) else 0.0
 
 
-@pytest.mark.parametrize('data_type', ['LaserScan', 'PointCloud2'])
-def test_obstacle_layer_marks_and_clears_what_is_there(open_street, street, data_type):
-    robot, (_, labels, truth) = open_street(), street
-    values = nav2_file()[0]['camera_layer']['drivable_scan'] | {'data_type': data_type}
-    if data_type == 'PointCloud2':
-        values['topic'] = '/linknet/drivable_cloud'
-    layer = ObstacleLayer(robot.peer, values, Tf(robot.header.stamp))
-    robot.matched(values['topic'])
-    robot.show(labels)
-    robot.until(lambda: layer.heard)
+@pytest.fixture
+def obstacle_layer(open_street):
+    """An ObstacleLayer that has heard of one frame: `obstacle_layer(labels, **changes)`."""
+
+    def make(labels, **changes):
+        robot = open_street()
+        values = nav2_file()[0]['camera_layer']['drivable_scan'] | changes
+        layer = ObstacleLayer(robot.peer, values, Tf(robot.header.stamp))
+        robot.matched(values['topic'])
+        robot.show(labels)
+        robot.until(lambda: layer.heard)
+        return layer
+
+    return make
+
+
+@pytest.mark.parametrize(
+    'changes', [{}, {'data_type': 'PointCloud2', 'topic': '/linknet/drivable_cloud'}]
+)
+def test_obstacle_layer_marks_and_clears_what_is_there(obstacle_layer, street, changes):
+    _, labels, truth = street
+    layer = obstacle_layer(labels, **changes)
     marks = layer.tf.from_odom(layer.marks)
     assert len(marks) > 100
     assert on_the_truth(truth, marks) > 0.75
     assert marks[:, 1].min() < -2 < 1.9 < marks[:, 1].max()
     assert np.ptp(marks[:, 0]) > 3
     free = layer.centres(layer.FREE)
-    assert len(free) > (1500 if data_type == 'LaserScan' else 500)
+    assert len(free) > (500 if changes else 1500)
     # Nothing that is not seen is declared free, and hardly anything that is not.
     assert np.hypot(free[:, 0], free[:, 1]).min() > 3.7
     assert (errors(truth, free) < 0.3).mean() > 0.97
@@ -284,27 +296,20 @@ def in_another_frame(message):
 
 
 @pytest.mark.parametrize('change', [backwards, wider, late, in_another_frame])
-def test_obstacle_layer_would_be_wrong(open_street, street, spoil, change):
+def test_obstacle_layer_would_be_wrong(obstacle_layer, street, spoil, change):
     spoil('/linknet/drivable_scan', change)
-    robot, (_, labels, truth) = open_street(), street
-    values = nav2_file()[0]['camera_layer']['drivable_scan']
-    layer = ObstacleLayer(robot.peer, values, Tf(robot.header.stamp))
-    robot.matched(values['topic'])
-    robot.show(labels)
-    robot.until(lambda: layer.heard)
+    _, labels, truth = street
+    layer = obstacle_layer(labels)
     if change in (late, in_another_frame):
         assert layer.marks is None
     else:
         assert on_the_truth(truth, layer.tf.from_odom(layer.marks)) < 0.6
 
 
-def test_obstacle_layer_clears_nothing_without_inf_is_valid(open_street, street):
-    robot, (_, labels, _) = open_street(), street
-    values = nav2_file()[0]['camera_layer']['drivable_scan'] | {'inf_is_valid': False}
-    layer = ObstacleLayer(robot.peer, values, Tf(robot.header.stamp))
-    robot.matched(values['topic'])
-    robot.show(np.where(labels == CAMVID.ids(['sky'])[0], labels, ROAD).astype(np.uint8))
-    robot.until(lambda: layer.heard)
+def test_obstacle_layer_clears_nothing_without_inf_is_valid(obstacle_layer, street):
+    _, labels, _ = street
+    empty = np.where(labels == CAMVID.ids(['sky'])[0], labels, ROAD).astype(np.uint8)
+    layer = obstacle_layer(empty, inf_is_valid=False)
     assert len(layer.centres(layer.FREE)) == 0
 
 
@@ -352,8 +357,23 @@ class CollisionMonitor:
         return 'stop' if inside.sum() >= polygon['min_points'] else 'go'
 
 
-def person_at(camera, x, y):
-    return box_at(camera, x, y, high=1.7)
+@pytest.fixture
+def watch_people(open_street, street):
+    """A CollisionMonitor, and what it does for each of PEOPLE: `watch_people(source, age)`."""
+
+    def watch(source, age=0):
+        robot, actions = open_street(), []
+        monitor = CollisionMonitor(robot.peer, nav2_file()[1], source)
+        robot.matched(monitor.source['topic'])
+        now = nanoseconds(robot.header.stamp) + age
+        for x, y, _ in PEOPLE:
+            monitor.data = None
+            robot.show(box_at(street[0].camera, x, y, high=1.7))
+            robot.until(lambda: monitor.data)
+            actions.append(monitor.action(now))
+        return monitor, actions, now
+
+    return watch
 
 
 #: Where a person stands, and what the monitor must do.
@@ -367,29 +387,11 @@ PEOPLE = [
 
 
 @pytest.mark.parametrize('source', ['drivable_scan', 'drivable_cloud'])
-def test_collision_monitor_stops_for_people_in_its_zone(open_street, street, source):
-    robot, camera = open_street(), street[0].camera
-    monitor = CollisionMonitor(robot.peer, nav2_file()[1], source)
-    robot.matched(monitor.source['topic'])
-    now = nanoseconds(robot.header.stamp) + 300_000_000
-    for x, y, action in PEOPLE:
-        monitor.data = None
-        robot.show(person_at(camera, x, y))
-        robot.until(lambda: monitor.data)
-        assert monitor.action(now) == action, (x, y)
+def test_collision_monitor_stops_for_people_in_its_zone(watch_people, source):
+    monitor, actions, now = watch_people(source, age=300_000_000)
+    assert actions == [action for *_, action in PEOPLE]
     # A camera that fell silent.
     assert monitor.action(now + 10**9) == 'invalid source'
-
-
-@pytest.mark.parametrize('source', ['drivable_scan', 'drivable_cloud'])
-def test_collision_monitor_goes_where_nothing_is(open_street, street, source):
-    robot, camera = open_street(), street[0].camera
-    monitor = CollisionMonitor(robot.peer, nav2_file()[1], source)
-    robot.matched(monitor.source['topic'])
-    labels = person_at(camera, 4, 0)
-    robot.show(np.where(labels == PEDESTRIAN, ROAD, labels).astype(np.uint8))
-    robot.until(lambda: monitor.data)
-    assert monitor.action(nanoseconds(robot.header.stamp)) == 'go'
 
 
 def without_stamp(message):
@@ -405,17 +407,9 @@ def without_stamp(message):
         (wider, {'stop', 'go'}),
     ],
 )
-def test_collision_monitor_would_be_wrong(open_street, street, spoil, change, actions):
+def test_collision_monitor_would_be_wrong(watch_people, spoil, change, actions):
     spoil('/linknet/drivable_scan', change)
-    robot, camera = open_street(), street[0].camera
-    monitor = CollisionMonitor(robot.peer, nav2_file()[1], 'drivable_scan')
-    robot.matched(monitor.source['topic'])
-    found = []
-    for x, y, _ in PEOPLE:
-        monitor.data = None
-        robot.show(person_at(camera, x, y))
-        robot.until(lambda: monitor.data)
-        found.append(monitor.action(nanoseconds(robot.header.stamp)))
+    _, found, _ = watch_people('drivable_scan')
     assert found != [action for *_, action in PEOPLE]
     assert set(found) <= actions
 
@@ -428,7 +422,7 @@ class StaticLayer:
 
     FREE, LETHAL, NO_INFORMATION = 0, 254, 255
 
-    def __init__(self, peer, costmap, name='drivable_layer'):
+    def __init__(self, peer, costmap, name):
         self.costmap, self.map, self.said = costmap, None, []
         values = costmap[name]
         # LatchedSubscriptionQoS(3), or StandardTopicQoS.
@@ -443,7 +437,7 @@ class StaticLayer:
         if not good or abs(length - 1) >= 1e-4 or len(message.data) != info.width * info.height:
             self.said.append('Received map message is malformed. Rejecting.')
             return
-        self.frame, self.map = message.header.frame_id, info
+        self.message, self.frame, self.map = message, message.header.frame_id, info
         index, self.costs = 0, np.empty((info.height, info.width), np.uint8)
         for i in range(info.height):
             for j in range(info.width):
@@ -476,16 +470,17 @@ class StaticLayer:
 
 @pytest.fixture
 def show_static_layer(open_street, street):
-    """One frame, and a StaticLayer that comes after it: `show_static_layer(**parameters)`."""
+    """One frame, and a StaticLayer after it: `show_static_layer(name, **parameters)`."""
 
-    def show(**values):
+    def show(name='drivable_layer', **values):
         robot = open_street(**{'ground.latched': True, **values})
-        first = []
-        robot.peer.create_subscription(OccupancyGrid, '/linknet/drivable_grid', first.append, 1)
-        robot.matched('/linknet/drivable_grid')
+        costmap, first = nav2_file()[0], []
+        topic = costmap[name]['map_topic']
+        robot.peer.create_subscription(OccupancyGrid, topic, first.append, 1)
+        robot.matched(topic)
         robot.show(street[1])
         robot.until(lambda: first)
-        layer = StaticLayer(robot.peer, nav2_file()[0])
+        layer = StaticLayer(robot.peer, costmap, name)
         robot.until(lambda: layer.map or layer.said or qos_faults(robot.node))
         return layer
 
@@ -518,21 +513,14 @@ def test_static_layer_that_comes_late_gets_the_grid(show_static_layer, street):
     assert {layer.FREE, layer.LETHAL, layer.NO_INFORMATION} == set(np.unique(costs).tolist())
 
 
-def test_static_layer_prefers_road_to_pavement(open_street, street):
-    costs = ['road: 0', 'pavement: 30']
-    robot = open_street(**{'ground.latched': True, 'ground.class_costs': costs})
-    first = []
-    robot.peer.create_subscription(OccupancyGrid, '/linknet/class_cost_grid', first.append, 1)
-    robot.matched('/linknet/class_cost_grid')
-    robot.show(street[1])
-    robot.until(lambda: first)
-    layer = StaticLayer(robot.peer, nav2_file()[0], 'class_cost_layer')
-    robot.until(lambda: layer.map or layer.said)
+def test_static_layer_prefers_road_to_pavement(show_static_layer, street):
+    costs = {'ground.class_costs': ['road: 0', 'pavement: 30']}
+    layer = show_static_layer('class_cost_layer', **costs)
     # 0.3 of a lethal cost, which no inflation and no inscribed radius has.
     assert {*np.unique(layer.costs).tolist()} == {0, 76, layer.LETHAL, layer.NO_INFORMATION}
     assert agreement(layer, street[2])[0] > 0.85
     layer.costmap['trinary_costmap'] = True
-    layer.take(first[0])
+    layer.take(layer.message)
     assert {*np.unique(layer.costs).tolist()} == {0, layer.LETHAL, layer.NO_INFORMATION}
 
 

@@ -153,29 +153,24 @@ def test_nvblox_would_not_take_another_stamp(open_nvblox, spoil, topic):
     assert nvblox.found == []
 
 
-@pytest.mark.parametrize('change', [padded, transposed])
-def test_nvblox_would_mask_something_else(open_nvblox, spoil, change):
-    spoil(MASK, change)
-    robot, nvblox = open_nvblox()
-    labels = random_labels()
-    robot.show(labels)
-    robot.until(lambda: nvblox.found)
-    masked = nvblox.is_masked(*nvblox.found[0], points_through(PIXELS))
-    assert (masked != people(labels)).mean() > 0.1
+def of_the_camera(info):
+    info.width, info.height = NVBLOX_INFO['width'], NVBLOX_INFO['height']
+    info.k = NVBLOX_INFO['k']
+    return info
 
 
-def test_nvblox_would_mask_something_else_by_the_cameras_numbers(open_nvblox, spoil):
-    def of_the_camera(info):
-        info.width, info.height = NVBLOX_INFO['width'], NVBLOX_INFO['height']
-        info.k = NVBLOX_INFO['k']
-        return info
-
-    spoil('/linknet/camera_info', of_the_camera)
+@pytest.mark.parametrize(
+    ('topic', 'change'),
+    [(MASK, padded), (MASK, transposed), ('/linknet/camera_info', of_the_camera)],
+)
+def test_nvblox_would_mask_something_else(open_nvblox, spoil, topic, change):
+    spoil(topic, change)
     robot, nvblox = open_nvblox()
     labels = random_labels()
     robot.show(labels)
     robot.until(lambda: nvblox.found)
     mask, info = nvblox.found[0]
+    # For an info that tells of more pixels than there are.
     mask.data.frombytes(bytes(192 * 128 - 96 * 64))
     masked = nvblox.is_masked(mask, info, points_through(PIXELS))
     assert (masked != people(labels)).mean() > 0.1

@@ -22,37 +22,45 @@ from linknet_ros.inference.scene_model import SceneModel
 from linknet_ros.inference.settings import InferenceSettings
 from linknet_ros.node import pipeline
 from linknet_ros.products.products import ProductSettings
-from linknet_ros.recordings.bag_messages import COMPRESSED, IMAGE
+from linknet_ros.recordings.bag_messages import IMAGE
 from linknet_ros.recordings.bag_reader import Recording
 from linknet_ros.recordings.bags import BagJob, segment_recording
 from linknet_ros.recordings.settings import Settings
 from linknet_ros.ros.images import array_to_image
 
-RAW = ('labels', 'drivable', 'confidence', 'masks/car', 'color', 'overlay')
-ENCODED = ('labels/compressed', 'overlay/compressed')
-OUTPUTS = RAW + ENCODED
+OUTPUTS = {
+    **dict.fromkeys(('labels', 'drivable', 'confidence', 'masks/car', 'color', 'overlay'), Image),
+    **dict.fromkeys(('labels/compressed', 'overlay/compressed'), CompressedImage),
+}
 FRAMES = 3
 
 
-@pytest.fixture
-def published(open_robot, model, frames, monkeypatch):
-    """Serialized messages by topic: of the camera, and of the node for each of its frames."""
+def canonical(bags, message):
+    """Serialized, with zeros between fields, where the middleware leaves what was in memory."""
+    kind = f'{type(message).__module__.partition(".")[0]}/msg/{type(message).__name__}'
+    data = serialize_message(message)
+    return bytes(bags.store.serialize_cdr(bags.store.deserialize_cdr(data, kind), kind))
 
-    def run(size, images=None, path=model.path, **parameters):
+
+@pytest.fixture
+def published(open_robot, bags, model, monkeypatch):
+    """Serialized frames of the camera, and by output what the node makes of each of them."""
+
+    def run(outputs, images, path=model.path, info=None, **parameters):
         monkeypatch.setattr(pipeline, 'status_line', lambda *given: '')
         robot = open_robot(
             model=str(path), backend='onnxruntime', mask_classes=['car'], **parameters
-        ).start()
-        robot.subscribe(*RAW)
-        robot.subscribe(*ENCODED, kind=CompressedImage)
+        ).start(info)
+        for name, kind in outputs.items():
+            robot.subscribe(name, kind=kind)
         sent = []
-        for number, frame in enumerate(images or frames(FRAMES, *size), 1):
+        for number, frame in enumerate(images, 1):
             header = robot.stamped()
             robot.send(frame, header)
             sent.append(serialize_message(array_to_image(frame, 'bgr8', header)))
             robot.until(lambda n=number: all(len(m) == n for m in robot.received.values()))
         made = {
-            name: [serialize_message(message) for message in messages]
+            name: [canonical(bags, message) for message in messages]
             for name, messages in robot.received.items()
         }
         return sent, made
@@ -60,10 +68,34 @@ def published(open_robot, model, frames, monkeypatch):
     return run
 
 
-def without_padding(bags, name, data):
-    """A message with zeros between its fields, where the middleware leaves what was in memory."""
-    kind = COMPRESSED if name in ENCODED else IMAGE
-    return bytes(bags.store.serialize_cdr(bags.store.deserialize_cdr(data, kind), kind))
+@pytest.fixture
+def segmented(bags, tmp_path):
+    """Segment messages as Bags.write takes them: the report, and serialized messages by output."""
+
+    def run(messages, settings, **job):
+        source = bags.write(tmp_path / 'in.mcap', messages)
+        report = segment_recording(BagJob(source, tmp_path / 'out.mcap', settings, **job))
+        assert report.complete
+        recorded = {}
+        with Recording(tmp_path / 'out.mcap') as recording:
+            for topic, _, data in recording.messages(recording.topics):
+                recorded.setdefault(topic.removeprefix('/linknet/'), []).append(data)
+        return report, recorded
+
+    return run
+
+
+def images_of(sent):
+    return [('/image', i, (IMAGE, data)) for i, data in enumerate(sent)]
+
+
+def different(recorded, made):
+    """Outputs of which not every byte is the same."""
+    return [name for name in {**recorded, **made} if recorded.get(name) != made.get(name)]
+
+
+def as_parameters(settings):
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()}
 
 
 @pytest.mark.parametrize(
@@ -75,43 +107,28 @@ def without_padding(bags, name, data):
         ((200, 90), {'label_width': 64, 'label_height': 48, 'min_confidence': 0.6}, {}),
     ],
 )
-def test_equal(bags, published, model, tmp_path, size, inference, products):
-    given = {n: list(v) if isinstance(v, tuple) else v for n, v in (inference | products).items()}
-    sent, made = published(size, **given)
-    source = tmp_path / 'in.mcap'
-    bags.write(source, [('/image', i, (IMAGE, data)) for i, data in enumerate(sent)])
+def test_equal(published, segmented, model, frames, size, inference, products):
+    sent, made = published(OUTPUTS, frames(FRAMES, *size), **as_parameters(inference | products))
     settings = Settings.of(
         model,
         OUTPUTS,
         InferenceSettings(backend='onnxruntime', **inference),
         ProductSettings(**products),
     )
-    report = segment_recording(BagJob(source, tmp_path / 'out.mcap', settings))
-    assert (report.segmented, report.complete) == (FRAMES, True)
-    recorded = {name: [] for name in OUTPUTS}
-    with Recording(tmp_path / 'out.mcap') as recording:
-        for topic, _, data in recording.messages(recording.topics):
-            recorded[topic.removeprefix('/linknet/')].append(data)
-    assert {name: len(messages) for name, messages in recorded.items()} == dict.fromkeys(
-        OUTPUTS, FRAMES
-    )
-    different = [
-        name
-        for name in OUTPUTS
-        if recorded[name] != [without_padding(bags, name, data) for data in made[name]]
-    ]
-    assert different == []
+    report, recorded = segmented(images_of(sent), settings)
+    assert report.segmented == FRAMES
+    assert different(recorded, made) == []
 
 
-def test_what_goes_over_ros_is_an_image(published):
+def test_what_goes_over_ros_is_an_image(published, frames):
     """Else nothing would be proved: frames differ, and so does what is made of them."""
-    sent, made = published((96, 64))
+    sent, made = published(OUTPUTS, frames(FRAMES))
     assert len(set(sent)) == FRAMES
     assert all(len(set(messages)) == FRAMES for messages in made.values())
 
 
 def test_equal_where_frames_follow_each_other(
-    bags, published, channel_proto, with_metadata, write_model, tmp_path
+    published, segmented, channel_proto, with_metadata, write_model
 ):
     """The scene check and the temporal filter: a frame is made of those before it, too."""
     scene = SceneModel({'black': 0.5}).text()
@@ -124,19 +141,13 @@ def test_equal_where_frames_follow_each_other(
         noisy = np.where(other, rng.integers(9, 256, still.shape, np.uint8), still)
         images.append(noisy // 40 if number == 4 else noisy)
     inference = {'temporal_filter': True, 'scene_check': 'unlabel'}
-    sent, made = published((96, 64), images, path, **inference)
-    source = tmp_path / 'in.mcap'
-    bags.write(source, [('/image', i, (IMAGE, data)) for i, data in enumerate(sent)])
+    sent, made = published(OUTPUTS, images, path, **inference)
     settings = Settings.of(
         load_model(path), OUTPUTS, InferenceSettings(backend='onnxruntime', **inference)
     )
-    report = segment_recording(BagJob(source, tmp_path / 'out.mcap', settings))
+    report, recorded = segmented(images_of(sent), settings)
     assert sum(report.scene.values()) == RECOVERY
-    with Recording(tmp_path / 'out.mcap') as recording:
-        found = list(recording.messages(recording.topics))
-    for name in OUTPUTS:
-        recorded = [data for topic, _, data in found if topic == f'/linknet/{name}']
-        assert recorded == [without_padding(bags, name, data) for data in made[name]], name
+    assert different(recorded, made) == []
 
 
 #: A camera 1.5 m high, which sees the ground.
@@ -178,45 +189,18 @@ PLANNER = {
         ),
     ],
 )
-def test_ground_and_camera_info_are_equal(
-    bags, open_robot, model, frames, tmp_path, ground, inference
-):
-    given = inference | {
-        f'ground.{name}': list(value) if isinstance(value, tuple) else value
-        for name, value in ground.items()
-    }
-    robot = open_robot(model=str(model.path), backend='onnxruntime', **given).start(INFO)
-    for name, kind in PLANNER.items():
-        robot.subscribe(name, kind=kind)
-    sent = []
-    for number, frame in enumerate(frames(FRAMES), 1):
-        header = robot.stamped()
-        robot.send(frame, header)
-        sent.append(serialize_message(array_to_image(frame, 'bgr8', header)))
-        robot.until(lambda n=number: all(len(m) == n for m in robot.received.values()))
-    info = ('/camera_info', 0, ('sensor_msgs/msg/CameraInfo', serialize_message(INFO)))
-    images = [('/image', i, (IMAGE, data)) for i, data in enumerate(sent)]
-    bags.write(tmp_path / 'in.mcap', [info, *images])
+def test_ground_and_camera_info_are_equal(published, segmented, model, frames, ground, inference):
+    given = inference | {f'ground.{name}': value for name, value in as_parameters(ground).items()}
+    sent, made = published(PLANNER, frames(FRAMES), info=INFO, **given)
     settings = Settings.of(
         model,
         PLANNER,
         InferenceSettings(backend='onnxruntime', **inference),
         ground=GroundSettings(**ground),
     )
-    job = BagJob(tmp_path / 'in.mcap', tmp_path / 'out.mcap', settings)
-    assert segment_recording(job).complete
-    recorded = {name: [] for name in PLANNER}
-    with Recording(tmp_path / 'out.mcap') as recording:
-        kinds = {name: channel.kind for name, channel in recording.topics.items()}
-        for topic, _, data in recording.messages(recording.topics):
-            recorded[topic.removeprefix('/linknet/')].append(data)
-    for name, messages in robot.received.items():
-        kind = kinds[f'/linknet/{name}']
-        canonical = [
-            bytes(bags.store.serialize_cdr(bags.store.deserialize_cdr(data, kind), kind))
-            for data in map(serialize_message, messages)
-        ]
-        assert recorded[name] == canonical, name
+    info = ('/camera_info', 0, ('sensor_msgs/msg/CameraInfo', serialize_message(INFO)))
+    _, recorded = segmented([info, *images_of(sent)], settings)
+    assert different(recorded, made) == []
 
 
 def depth_of(header, number):
@@ -227,7 +211,7 @@ def depth_of(header, number):
     return image
 
 
-def test_cloud_of_a_depth_camera_is_equal(bags, open_robot, model, frames, tmp_path):
+def test_cloud_of_a_depth_camera_is_equal(bags, segmented, open_robot, model, frames):
     robot = open_robot(model=str(model.path), backend='onnxruntime', depth='/depth').start(INFO)
     robot.subscribe('labeled_cloud', kind=PointCloud2)
     camera = robot.publisher(Image, '/depth')
@@ -244,20 +228,13 @@ def test_cloud_of_a_depth_camera_is_equal(bags, open_robot, model, frames, tmp_p
         sent = serialize_message(array_to_image(frame, 'bgr8', header))
         messages += [('/image', 10 * number, (IMAGE, sent))]
         messages += [('/depth', 10 * number + 5, (IMAGE, serialize_message(depth)))]
-    bags.write(tmp_path / 'in.mcap', messages)
     settings = Settings.of(
         model,
         ['labeled_cloud'],
         InferenceSettings(backend='onnxruntime'),
         ground=GroundSettings(),
     )
-    job = BagJob(tmp_path / 'in.mcap', tmp_path / 'out.mcap', settings, '/image', depth='/depth')
-    report = segment_recording(job)
-    assert (report.complete, report.damage) == (True, [])
-    with Recording(tmp_path / 'out.mcap') as recording:
-        recorded = [data for _, _, data in recording.messages(recording.topics)]
-    kind = 'sensor_msgs/msg/PointCloud2'
-    assert recorded == [
-        bytes(bags.store.serialize_cdr(bags.store.deserialize_cdr(data, kind), kind))
-        for data in map(serialize_message, robot.received['labeled_cloud'])
-    ]
+    report, recorded = segmented(messages, settings, topic='/image', depth='/depth')
+    assert report.damage == []
+    made = [canonical(bags, message) for message in robot.received['labeled_cloud']]
+    assert different(recorded, {'labeled_cloud': made}) == []

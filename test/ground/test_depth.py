@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linknet_ros.errors import CalibrationError
@@ -87,6 +87,7 @@ def test_the_nearest_is_known_when_a_later_one_has_come():
     assert matcher.matched() == ([], 1)
 
 
+@settings(deadline=None)
 @given(st.permutations(range(6)), st.data())
 def test_every_order_gives_the_same_pairs(order, data):
     """What a recording says does not depend on when things came; depth itself is in order."""

@@ -12,6 +12,7 @@ pytest.importorskip('torch', reason='needs PyTorch (pip install .[train])')
 
 import architectures
 import torch
+from foreign_networks import normalized, resized, segmented_bag
 from tiny_models import THREE_CLASSES
 
 from linknet_ros.benchmark.cell import measure
@@ -20,7 +21,6 @@ from linknet_ros.importing.import_network import About, import_network
 from linknet_ros.importing.interface import PRESETS, ImportOptions
 from linknet_ros.inference.tensorrt.build import BuildRequest, build_plan
 from linknet_ros.inference.tensorrt.library import open_library
-from linknet_ros.recordings import segment_bag
 
 SIZE = (96, 64)
 CLASSES = len(THREE_CLASSES)
@@ -97,7 +97,7 @@ def randomized(network, width, height):
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None
-    image = torch.from_numpy(normalized(frame_of(width, height)))
+    image = torch.from_numpy(normalized(frame_of(width, height)).astype(np.float32))
     heads = [
         module
         for module in network.modules()
@@ -144,16 +144,8 @@ def exported(name, path, fixed):
 def original_scores(path, output, frame):
     """Scores of the file as it came, of the frame's size, by NumPy and OpenCV."""
     session = onnxruntime.InferenceSession(path)
-    scores = session.run([output], {'input': normalized(frame)})[0][0]
-    height, width = frame.shape[:2]
-    return np.stack([cv2.resize(plane, (width, height)) for plane in scores])
-
-
-def normalized(frame):
-    """(1, 3, H, W) float32, RGB, of a frame (H, W, 3)."""
-    preset = PRESETS['imagenet']
-    x = (frame[:, :, ::-1] / 255 - np.array(preset.mean)) / np.array(preset.std)
-    return np.ascontiguousarray(x.transpose(2, 0, 1)[None], np.float32)
+    scores = session.run([output], {'input': normalized(frame).astype(np.float32)})[0][0]
+    return resized(scores, *frame.shape[1::-1])
 
 
 def frame_of(width, height):
@@ -188,7 +180,7 @@ def test_labels_are_those_of_the_original(name, fixed, tmp_path, bags):
     of_onnxruntime, grid = segmented_bag(model, frame, tmp_path, bags)
     for labels in (of_openvino, of_onnxruntime):
         assert (labels == expected).mean() > 0.998
-    assert (np.asarray(grid) != -1).any()
+    assert (grid != -1).any()
     build(model, size, tmp_path)
 
 
@@ -198,32 +190,6 @@ def benchmarked(model, frame, folder):
     arguments = (str(folder / 'frames.npy'), 1, str(folder / 'labels.npy'))
     measure(str(model.path), 'openvino', 'fp32', 1, *arguments)
     return np.load(folder / 'labels.npy')[0]
-
-
-def segmented_bag(model, frame, folder, bags):
-    """Labels of ONNX Runtime, and the grid on the ground, of a recording of one frame."""
-    header = bags.header(0)
-    height, width = frame.shape[:2]
-    bags.write(
-        folder / 'drive.mcap',
-        [
-            ('/camera/camera_info', 0, bags.camera_info((width, height), width, header)),
-            ('/camera/image', 1, bags.image(frame, header=header)),
-        ],
-    )
-    written = folder / 'out.mcap'
-    options = ('--backend', 'onnxruntime', '--precision', 'fp32', '--ground-height', '0.5')
-    outputs = ('--ground-pitch', '0.35', '--outputs', 'labels,drivable_grid')
-    files = (str(folder / 'drive.mcap'), str(written), '--model', str(model.path))
-    # What random weights see looks like no street.
-    outputs += ('--scene-check', 'off')
-    with pytest.raises(SystemExit) as end:
-        segment_bag.main([*files, *options, *outputs])
-    assert end.value.code == 0
-    found = bags.read(written)
-    ((_, message),) = found['/linknet/labels']
-    ((_, grid),) = found['/linknet/drivable_grid']
-    return message.data.reshape(message.height, message.width), grid.data
 
 
 def build(model, size, folder):

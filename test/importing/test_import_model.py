@@ -6,7 +6,7 @@ from functools import partial
 import cv2
 import numpy as np
 import pytest
-from foreign_networks import network
+from foreign_networks import CPU, network, segmented_bag
 from onnx import helper
 
 from linknet_ros.benchmark import benchmark
@@ -17,7 +17,7 @@ from linknet_ros.importing.class_tables import DRIVABLE
 from linknet_ros.inference.int8_twin import int8_twin
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
-from linknet_ros.recordings import quantize_model, segment_bag, segment_files
+from linknet_ros.recordings import quantize_model, segment_files
 
 #: A size that is no multiple of anything.
 FIXED = (70, 50)
@@ -151,10 +151,6 @@ def expected(model, frame):
     return Segmenter(model, backend='onnxruntime', precision='fp32').segment(frame).labels
 
 
-#: Random weights do not see a street.
-CPU = ('--backend', 'onnxruntime', '--precision', 'fp32', '--scene-check', 'off')
-
-
 def test_files(run, fixed):
     files = partial(run, 'frame.png', main=segment_files.main)
     assert files('out', '--model', fixed.path, *CPU)[0] == 0
@@ -166,26 +162,11 @@ def test_files(run, fixed):
     assert 'network size 96x64 does not fit fixed_linknet.onnx, which takes 70x50 only' in said
 
 
-def test_recordings_with_the_ground(run, fixed, bags, tmp_path):
-    header = bags.header(0)
+def test_recordings_with_the_ground(fixed, bags, tmp_path):
     frame = frame_of(96, 64)
-    bags.write(
-        tmp_path / 'drive.mcap',
-        [
-            ('/camera/camera_info', 0, bags.camera_info((96, 64), 80.0, header)),
-            ('/camera/image', 1, bags.image(frame, header=header)),
-        ],
-    )
-    arguments = ('drive.mcap', 'out.mcap', '--model', fixed.path, *CPU, '--ground-height', '0.5')
-    outputs = ('--outputs', 'labels,drivable_grid', '--ground-pitch', '0.35')
-    code, said = run(*arguments, *outputs, main=segment_bag.main)
-    assert code == 0, said
-    found = bags.read(tmp_path / 'out.mcap')
-    ((_, message),) = found['/linknet/labels']
-    labels = message.data.reshape(message.height, message.width)
+    labels, grid = segmented_bag(fixed, frame, tmp_path, bags)
     np.testing.assert_array_equal(labels, expected(fixed, frame))
-    ((_, grid),) = found['/linknet/drivable_grid']
-    assert {-1, 100} <= {*np.unique(grid.data)}
+    assert {-1, 100} <= {*np.unique(grid)}
 
 
 def test_benchmark(run, fixed):

@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from foreign_networks import network
+from foreign_networks import network, normalized, resized
 from onnx import TensorProto, helper, numpy_helper
 
 from linknet_ros.classes import UNLABELED, ClassTable
@@ -51,11 +51,13 @@ def frame_of(width, height, seed=3):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def outputs_of(proto, frame, normalization=IMAGENET, layout='NCHW', kind=np.float32):
+FRAME = frame_of(96, 64)
+
+
+def outputs_of(proto, frame=FRAME, normalization=IMAGENET, layout='NCHW', kind=np.float32):
     """Outputs of the network as it came, for a frame (H, W, 3) BGR."""
-    x = frame[:, :, ::-1] if normalization.order == 'rgb' else frame
-    x = (x / 255 - np.array(normalization.mean)) / np.array(normalization.std)
-    x = x.transpose(2, 0, 1)[None] if layout == 'NCHW' else x[None]
+    x = normalized(frame, normalization)
+    x = x if layout == 'NCHW' else x.transpose(0, 2, 3, 1)
     x = (np.rint(x) if np.issubdtype(kind, np.integer) else x).astype(kind)
     session = onnxruntime.InferenceSession(proto.SerializeToString())
     return session.run(None, {'input': np.ascontiguousarray(x)})
@@ -79,9 +81,8 @@ def test_scores_of_every_pixel(imported, backend, order):
     normalization = Normalization(IMAGENET.mean, IMAGENET.std, order)
     proto = network()
     model = imported(proto, ImportOptions(normalization, size=(96, 64)))
-    frame = frame_of(96, 64)
-    scores = outputs_of(proto, frame, normalization)[0][0]
-    labels, confidence = result_of(model, frame, backend)
+    scores = outputs_of(proto, normalization=normalization)[0][0]
+    labels, confidence = result_of(model, FRAME, backend)
     np.testing.assert_array_equal(labels, scores.argmax(0))
     np.testing.assert_allclose(confidence, 255 * softmax(scores).max(0), atol=0.51)
     assert np.bincount(labels.ravel()).min() > 100  # all four
@@ -99,7 +100,7 @@ def value(name, values, kind):
     return numpy_helper.from_array(np.array(values, kind), name)
 
 
-def both(model, frame):
+def both(model, frame=FRAME):
     """Labels and confidence, the same in both back ends."""
     (labels, confidence), other = (result_of(model, frame, b) for b in ('openvino', 'onnxruntime'))
     np.testing.assert_array_equal(labels, other[0])
@@ -107,9 +108,10 @@ def both(model, frame):
     return labels, confidence
 
 
-def resized(planes, shape):
-    size = shape[1], shape[0]
-    return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in planes])
+def check_highest_scores(model, proto, output=0, **how):
+    """In both back ends, labels are those of the highest scores of the network as it came."""
+    scores = outputs_of(proto, **how)[output][0]
+    np.testing.assert_array_equal(both(model)[0], scores.argmax(0))
 
 
 # What a network gives.
@@ -121,9 +123,8 @@ def test_scores_of_a_part_of_the_size_are_scaled_before_the_argmax(imported, str
     shape = (1, 3, 64, 96) if size else (1, 3, 'h', 'w')
     proto = network(stride=stride, shape=shape, output_shape=(1, 4, 'y', 'x'))
     model = imported(proto)
-    frame = frame_of(96, 64)
-    scores = resized(outputs_of(proto, frame)[0][0], (64, 96))
-    labels, confidence = both(model, frame)
+    scores = resized(outputs_of(proto)[0][0], 96, 64)
+    labels, confidence = both(model)
     assert (labels == scores.argmax(0)).mean() > 0.9995
     np.testing.assert_allclose(confidence, 255 * softmax(scores).max(0), atol=0.6)
     assert len(np.unique(labels)) == 4
@@ -134,9 +135,8 @@ def test_scores_of_a_part_of_the_size_are_scaled_before_the_argmax(imported, str
 def test_probabilities_are_not_made_probabilities_again(imported):
     tail = [node('Softmax', ['scores'], ['shares'], axis=1)]
     proto = network(tail, output='shares')
-    frame = frame_of(96, 64)
-    labels, confidence = both(imported(proto), frame)
-    shares = outputs_of(proto, frame)[0][0]
+    labels, confidence = both(imported(proto))
+    shares = outputs_of(proto)[0][0]
     np.testing.assert_array_equal(labels, shares.argmax(0))
     np.testing.assert_allclose(confidence, 255 * shares.max(0), atol=0.51)
     assert '4 probabilities' in imported.lines[0]
@@ -145,11 +145,10 @@ def test_probabilities_are_not_made_probabilities_again(imported):
 def test_a_probability_of_each_class_on_its_own(imported):
     tail = [node('Sigmoid', ['scores'], ['shares'])]
     proto = network(tail, output='shares')
-    frame = frame_of(96, 64)
-    shares = outputs_of(proto, frame)[0][0]
+    shares = outputs_of(proto)[0][0]
     model = imported(proto)
     for backend in ('openvino', 'onnxruntime'):
-        labels, confidence = result_of(model, frame, backend)
+        labels, confidence = result_of(model, FRAME, backend)
         np.testing.assert_allclose(confidence, 255 * shares.max(0), atol=0.51)
         # Where they saturate, several classes are the highest.
         chosen = np.take_along_axis(shares, labels[None].astype(int), 0)[0]
@@ -164,10 +163,9 @@ def test_one_channel_is_yes_or_no(imported, sigmoid, threshold):
         tail, classes=1, output='share' if sigmoid else 'scores', output_shape=(1, 1, 'h', 'w')
     )
     model = imported(proto, ImportOptions(IMAGENET, size=(96, 64), threshold=threshold), classes=2)
-    frame = frame_of(96, 64)
-    share = outputs_of(proto, frame)[0][0, 0].astype(np.float64)
+    share = outputs_of(proto)[0][0, 0].astype(np.float64)
     share = share if sigmoid else 1 / (1 + np.exp(-share))
-    labels, confidence = both(model, frame)
+    labels, confidence = both(model)
     expected = share > threshold
     np.testing.assert_array_equal(labels, expected)
     np.testing.assert_allclose(confidence, 255 * np.where(expected, share, 1 - share), atol=0.6)
@@ -195,7 +193,7 @@ def test_what_is_no_number_has_no_class(imported, wrong, classes, head, last):
     proto = network(tail, classes=classes, output='y', weights=weights)
     options = ImportOptions(PRESETS['0-1'], size=(96, 64), kind=kind)
     model = imported(proto, options, max(2, classes))
-    frame = np.maximum(frame_of(96, 64), 1)
+    frame = np.maximum(FRAME, 1)
     frame[10:30, 20:50] = 0
     black = (frame == 0).all(2)
     for backend in ('openvino', 'onnxruntime'):
@@ -215,7 +213,7 @@ def test_one_share_that_says_no_everywhere_is_no_score(imported):
     ]
     weights = [value('some', 1, np.float32), value('small', 0.4, np.float32)]
     proto = network(tail, classes=1, output='share', weights=weights)
-    labels, _ = both(imported(proto, classes=2), frame_of(96, 64))
+    labels, _ = both(imported(proto, classes=2))
     assert not labels.any()
     assert 'one probability' in imported.lines[0]
 
@@ -231,10 +229,9 @@ def test_ids_have_no_confidence(imported, kind, axes):
     ]
     shape = (1, 1, 'h', 'w') if keep else (1, 'h', 'w')
     proto = network(tail, output='ids', output_shape=shape, types=(TensorProto.FLOAT, kind))
-    frame = frame_of(96, 64)
     # The fourth class has no name.
-    labels, confidence = both(imported(proto, classes=3), frame)
-    ids = outputs_of(proto, frame)[0].reshape(64, 96)
+    labels, confidence = both(imported(proto, classes=3))
+    ids = outputs_of(proto)[0].reshape(64, 96)
     assert np.unique(ids).tolist() == [0, 1, 2, 3]
     np.testing.assert_array_equal(labels, np.where(ids == 3, 255, ids))
     np.testing.assert_array_equal(confidence, np.where(ids == 3, 0, 255))
@@ -250,9 +247,8 @@ def test_ids_that_do_not_fit_into_a_byte_are_unlabelled(imported):
     weights = [value('table', [-1, 1, 257, 255], np.int64)]
     types = (TensorProto.FLOAT, TensorProto.INT64)
     proto = network(tail, output='ids', output_shape=(1, 'h', 'w'), types=types, weights=weights)
-    frame = frame_of(96, 64)
-    labels, _ = both(imported(proto, classes=2), frame)
-    ids = outputs_of(proto, frame)[0][0]
+    labels, _ = both(imported(proto, classes=2))
+    ids = outputs_of(proto)[0][0]
     np.testing.assert_array_equal(labels, np.where(ids == 1, 1, 255))
 
 
@@ -265,9 +261,8 @@ def test_ids_of_a_quarter_of_the_size_repeat(imported):
         output_shape=(1, 'y', 'x'),
         types=(TensorProto.FLOAT, TensorProto.INT64),
     )
-    frame = frame_of(96, 64)
-    ids = outputs_of(proto, frame)[0][0]
-    labels, _ = both(imported(proto), frame)
+    ids = outputs_of(proto)[0][0]
+    labels, _ = both(imported(proto))
     np.testing.assert_array_equal(labels, ids.repeat(4, 0).repeat(4, 1))
 
 
@@ -280,18 +275,15 @@ def test_channels_last(imported):
     proto = network(tail, output='last', shape=(1, 'h', 'w', 3), output_shape=(1, 'h', 'w', 4))
     proto.graph.node[0].input[0] = 'first'
     proto.graph.node.insert(0, node('Transpose', ['input'], ['first'], perm=[0, 3, 1, 2]))
-    frame = frame_of(96, 64)
-    labels, _ = both(imported(proto), frame)
-    np.testing.assert_array_equal(labels, outputs_of(proto, frame, layout='NHWC')[0][0].argmax(2))
+    labels, _ = both(imported(proto))
+    np.testing.assert_array_equal(labels, outputs_of(proto, layout='NHWC')[0][0].argmax(2))
     assert 'NHWC' in imported.lines[0]
 
 
 @pytest.mark.parametrize('shape', [('n', 'c', 'h', 'w'), ('n', 3, 'h', 'w'), (1, 3, 64, 96)])
 def test_shapes_that_are_free_or_fixed(imported, shape):
     proto = network(shape=shape, output_shape=('n', 4, 'y', 'x'))
-    frame = frame_of(96, 64)
-    labels, _ = both(imported(proto), frame)
-    np.testing.assert_array_equal(labels, outputs_of(proto, frame)[0][0].argmax(0))
+    check_highest_scores(imported(proto), proto)
 
 
 def test_bytes_in(imported):
@@ -299,10 +291,8 @@ def test_bytes_in(imported):
     proto = network(types=(TensorProto.UINT8, TensorProto.FLOAT))
     proto.graph.node[0].input[0] = 'x'
     proto.graph.node.insert(0, node('Cast', ['input'], ['x'], to=TensorProto.FLOAT))
-    frame = frame_of(96, 64)
-    labels, _ = both(imported(proto, ImportOptions(size=(96, 64))), frame)
-    scores = outputs_of(proto, frame, PRESETS['raw'], kind=np.uint8)[0][0]
-    np.testing.assert_array_equal(labels, scores.argmax(0))
+    model = imported(proto, ImportOptions(size=(96, 64)))
+    check_highest_scores(model, proto, normalization=PRESETS['raw'], kind=np.uint8)
     with pytest.raises(
         ModelError, match=r"whole numbers in 'input', so it .*; leave out --preset"
     ):
@@ -313,21 +303,19 @@ def test_half_precision(imported):
     proto = network(types=(TensorProto.FLOAT16, TensorProto.FLOAT16))
     weight = numpy_helper.to_array(proto.graph.initializer[0]).astype(np.float16)
     proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, 'weight'))
-    frame = frame_of(96, 64)
     model = imported(proto)
-    scores = outputs_of(proto, frame, kind=np.float16)[0][0]
+    scores = outputs_of(proto, kind=np.float16)[0][0]
     for backend in ('openvino', 'onnxruntime'):
         # Sums in float16 depend on their order.
-        assert (result_of(model, frame, backend)[0] == scores.argmax(0)).mean() > 0.99
+        assert (result_of(model, FRAME, backend)[0] == scores.argmax(0)).mean() > 0.99
 
 
 @pytest.mark.parametrize('opset', [9, 11, 12, 20, 23])
 def test_old_and_new_opsets(imported, opset):
     proto = network(stride=4, output_shape=(1, 4, 'y', 'x'), opset=opset)
     proto.ir_version = 4 if opset < 12 else 10
-    frame = frame_of(96, 64)
-    labels, _ = both(imported(proto), frame)
-    scores = resized(outputs_of(proto, frame)[0][0], (64, 96))
+    labels, _ = both(imported(proto))
+    scores = resized(outputs_of(proto)[0][0], 96, 64)
     assert (labels == scores.argmax(0)).mean() > 0.9995
 
 
@@ -339,9 +327,7 @@ def test_functions_of_an_exporter_are_written_out(imported):
     proto.functions.append(function)
     proto.opset_import.append(helper.make_opsetid('pkg.torch', 1))
     proto.graph.node.append(node('block', ['scores'], ['y'], domain='pkg.torch'))
-    frame = frame_of(96, 64)
-    labels, _ = both(imported(proto), frame)
-    np.testing.assert_array_equal(labels, outputs_of(proto, frame)[0][0].argmax(0))
+    check_highest_scores(imported(proto), proto)
 
 
 # Which size it runs at.
@@ -447,10 +433,7 @@ def test_the_output_that_is_meant(imported, names, chosen):
     outputs = [(n, *kinds.get(n, (TensorProto.FLOAT, (1, 'c', 'y', 'x')))) for n in names]
     proto = network(tail, output=names[0], outputs=outputs[1:])
     proto.graph.output[0].CopyFrom(helper.make_tensor_value_info(*outputs[0]))
-    frame = frame_of(96, 64)
-    labels, _ = both(imported(proto), frame)
-    scores = outputs_of(proto, frame)[names.index(chosen)][0]
-    np.testing.assert_array_equal(labels, scores.argmax(0))
+    check_highest_scores(imported(proto), proto, output=names.index(chosen))
     (other,) = set(names) - {chosen}
     assert f'labels from {chosen!r}' in imported.lines[0]
     assert imported.lines[0].endswith(f'; left out: {other!r}')
@@ -463,11 +446,8 @@ def test_outputs_of_which_none_stands_out(imported):
     message = r"2 outputs that could be the labels: 'scores' \(4 scores\), 'other' .*; name one"
     with pytest.raises(ModelError, match=message):
         imported(proto)
-    frame = frame_of(96, 64)
-    labels, _ = both(
-        imported(proto, ImportOptions(IMAGENET, size=(96, 64), output='other')), frame
-    )
-    np.testing.assert_array_equal(labels, outputs_of(proto, frame)[1][0].argmax(0))
+    model = imported(proto, ImportOptions(IMAGENET, size=(96, 64), output='other'))
+    check_highest_scores(model, proto, output=1)
     with pytest.raises(
         ModelError, match=r"no output 'third' of labels or scores; it has 'scores' \["
     ):
@@ -551,9 +531,9 @@ def outside(proto, folder, **about):
 
 def test_weights_beside_the_network(imported, tmp_path):
     proto = network()
-    expected = outputs_of(proto, frame_of(96, 64))[0][0].argmax(0)
+    expected = outputs_of(proto)[0][0].argmax(0)
     outside(proto, tmp_path)
-    labels, _ = both(imported(proto), frame_of(96, 64))
+    labels, _ = both(imported(proto))
     np.testing.assert_array_equal(labels, expected)
 
 

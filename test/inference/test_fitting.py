@@ -44,11 +44,6 @@ def test_fit_into_480x360(frame, scaled, buffer):
 
 
 @given(SIDES, SIDES, NETWORK_SIDES, NETWORK_SIDES)
-@example(640, 360, 480, 360)
-@example(480, 360, 480, 360)
-@example(1280, 720, 480, 360)
-@example(1920, 1080, 480, 360)
-@example(97, 51, 480, 360)
 @settings(deadline=None)
 def test_any_fit(frame_width, frame_height, network_width, network_height):
     fit = fit_frame(frame_width, frame_height, network_width, network_height)
@@ -72,13 +67,7 @@ def test_any_fit(frame_width, frame_height, network_width, network_height):
 def test_padding_repeats_the_last_column_and_row():
     frame = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     buffer = FrameFitter(Fit(3, 2, 3, 2)).to_network(frame)
-    assert buffer.shape == (32, 32, 3)
     assert buffer.dtype == np.uint8
-    np.testing.assert_array_equal(buffer[:2, :3], frame)
-    for column in range(3, 32):
-        np.testing.assert_array_equal(buffer[:2, column], [[6, 7, 8], [15, 16, 17]])
-    for row in range(2, 32):
-        np.testing.assert_array_equal(buffer[row], buffer[1])
     np.testing.assert_array_equal(buffer, np.pad(frame, ((0, 30), (0, 29), (0, 0)), mode='edge'))
 
 

@@ -58,18 +58,6 @@ def backends(monkeypatch):
 
 
 @EACH_BACKEND
-def test_frame_of_the_network_size_by_hand(model, backend):
-    frame = random_frame(96, 64)
-    frame[0, :3] = [[200, 10, 20], [10, 201, 20], [10, 20, 202]]
-    result = Segmenter(model, backend=backend).segment(frame)
-    assert result.labels[0, :3].tolist() == [0, 1, 2]
-    assert result.confidence[0, :3].tolist() == [200, 201, 202]
-    np.testing.assert_array_equal(result.labels, frame.argmax(2))
-    np.testing.assert_array_equal(result.confidence, frame.max(2))
-    assert result.labels.dtype == result.confidence.dtype == np.uint8
-
-
-@EACH_BACKEND
 @pytest.mark.parametrize('size', SIZES)
 def test_any_size_equals_fitting_and_cropping_by_hand(model, backend, size):
     frame = random_frame(*size)
@@ -77,7 +65,7 @@ def test_any_size_equals_fitting_and_cropping_by_hand(model, backend, size):
     result = segmenter.segment(frame)
     fitter = FrameFitter(fit_frame(*size, 480, 360))
     image = fitter.crop(fitter.to_network(frame))
-    assert result.labels.shape == result.confidence.shape == (size[1], size[0])
+    assert result.labels.dtype == result.confidence.dtype == np.uint8
     np.testing.assert_array_equal(result.labels, fitter.to_frame(image.argmax(2).astype(np.uint8)))
     np.testing.assert_array_equal(result.confidence, fitter.to_frame(image.max(2)))
     segmenter.close()

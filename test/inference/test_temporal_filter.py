@@ -118,27 +118,3 @@ def test_same_as_pixel_by_pixel():
                     assert left[y, x] == max(1, min(evidence[y, x], 255 - sure))
         before = labels
         np.testing.assert_array_equal(result, shown)
-
-
-def test_a_street_with_a_box_that_comes_up():
-    """Flicker goes; the box is there at once where it is sure, else with its second frame."""
-    rng = np.random.default_rng(5)
-    street = np.full((60, 80), ROAD, np.uint8)
-    street[:30] = SKY
-    filtered, raw, shown = TemporalFilter(DRIVABLE), [], []
-    for number in range(20):
-        labels = street.copy()
-        labels[45:] = np.where(rng.random((15, 80)) < 0.2, LANE, ROAD)
-        labels[:20] = np.where(rng.random((20, 80)) < 0.2, CAR, SKY)
-        confidence = rng.integers(120, SURE, labels.shape).astype(np.uint8)
-        if number >= 10:
-            labels[35:45, 20:40], confidence[35:45, 20:30] = CAR, 230
-        raw.append(labels.copy())
-        filtered.apply(labels, confidence, 1 + number * STEP)
-        shown.append(labels)
-    box = np.array(shown)[:, 35:45, 20:40]
-    assert (box[:10] == ROAD).all()
-    assert (box[10, :, :10] == CAR).all()
-    assert (box[11:] == CAR).all()
-    changes = [np.count_nonzero(np.diff(np.array(each), axis=0)) for each in (raw, shown)]
-    assert 0 < changes[1] < changes[0] / 2

@@ -134,20 +134,12 @@ def test_second_start_builds_nothing(model, fake_gpu, options, built, lines):
     assert (len(built), lines, state.leaks()) == (1, [], {})
 
 
-@pytest.mark.parametrize('damage', ['truncated', 'empty', 'flipped', 'pointer'])
-def test_damaged_engine_is_built_again(model, fake_gpu, options, built, lines, damage):
+def test_damaged_engine_is_built_again(model, fake_gpu, options, built, lines):
     fake_gpu()
     first = open_it(model, options)
     first.close()
     data = first.engine_path.read_bytes()
-    first.engine_path.write_bytes(
-        {
-            'truncated': data[:-7],
-            'empty': b'',
-            'flipped': data[:-1] + bytes([data[-1] ^ 1]),
-            'pointer': b'version https://git-lfs.github.com/spec/v1\n',
-        }[damage]
-    )
+    first.engine_path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     lines.clear()
     again = open_it(model, options)
     check(again)
@@ -155,20 +147,6 @@ def test_damaged_engine_is_built_again(model, fake_gpu, options, built, lines, d
     assert len(built) == 2
     assert sum('is not used' in line for line in lines) == 1
     assert again.engine_path.read_bytes() == data
-
-
-def plant(model, fake_gpu, options, version, plan):
-    """A plan under the key of a version, as if an upgrade had left the version's number alone."""
-    fake_gpu(version)
-    backend = open_it(model, options)
-    backend.close()
-    cache = EngineCache(options.cache_dir, options.report)
-    assert cache.store(backend._key, plan)
-    return backend.engine_path
-
-
-def plan_of(path):
-    return path.read_bytes().split(b'\n', 2)[2]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +165,13 @@ def test_engine_that_does_not_load_is_built_again(
     fake_gpu(foreign, devices=[ORIN | {'name': name, 'cc': cc}])
     elsewhere = open_it(model, replace(options, cache_dir=tmp_path / 'elsewhere'))
     elsewhere.close()
-    path = plant(model, fake_gpu, options, version, plan_of(elsewhere.engine_path))
+    fake_gpu(version)
+    first = open_it(model, options)
+    first.close()
+    # As if an upgrade had left the version's number alone.
+    plan = elsewhere.engine_path.read_bytes().split(b'\n', 2)[2]
+    assert EngineCache(options.cache_dir, options.report).store(first._key, plan)
+    path = first.engine_path
     lines.clear()
     state = fake_gpu(version)
     backend = open_it(model, options)
@@ -257,16 +241,6 @@ def test_rtx_builds_for_the_compute_capability(model, fake_gpu, options, monkeyp
     request = replace(requests[0], library='classic', target='')
     classic = tensorrt_backend.engine_key(model, request, real, device)
     assert classic.items() >= {'library': 'classic', 'gpu': 'Fake Orin', 'compute': '8.7'}.items()
-
-
-def test_folder_that_cannot_be_written(model, fake_gpu, options, built, lines, tmp_path):
-    (tmp_path / 'file').write_text('in the way')
-    fake_gpu()
-    backend = open_it(model, replace(options, cache_dir=tmp_path / 'file' / 'engines'))
-    check(backend)
-    backend.close()
-    assert not backend.kept
-    assert any('so every start builds' in line and 'writable' in line for line in lines)
 
 
 # Precision.
@@ -529,12 +503,6 @@ def test_no_gpu_leaves_tensorrt_alone(model, fake_gpu, options):
     assert 'tensorrt' not in sys.modules
 
 
-def test_gpu_that_is_not_there(model, fake_gpu, options):
-    fake_gpu()
-    with pytest.raises(BackendError, match='GPU 3 does not exist, 1 visible; count from 0'):
-        open_it(model, replace(options, device=3))
-
-
 def test_runtime_that_does_not_start(model, fake_gpu, options, built):
     fake_gpu()
     open_it(model, options).close()
@@ -566,9 +534,8 @@ def test_empty_shell_is_neither_used_nor_freed(model, fake_gpu, options, built, 
     fake_gpu()
     open_it(model, options).close()
     fake_gpu(runtime='shell')
-    script = SHELL
     environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}
-    command = [sys.executable, '-c', script, str(model.path), str(options.cache_dir)]
+    command = [sys.executable, '-c', SHELL, str(model.path), str(options.cache_dir)]
     child = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (child.returncode, child.stderr) == (0, '')
     assert 'error: 35; check that the driver is new enough' in child.stdout

@@ -166,18 +166,16 @@ class TensorrtBackend:
 
     def _ready(self) -> EngineRun:
         key, options = self._key, self._options
-        if not options.rebuild:
-            run = self._stored(key)
-            if run is not None:
-                return run
+        run = self._stored(key)
+        if run is not None:
+            return run
         if not options.build:
             raise NoEngineError(f'no engine for {self._device.name} in {options.cache_dir}')
         with self._cache.lock(key, options.cancel):
-            if not options.rebuild:
-                # Another process may have built it while this one waited for the lock.
-                run = self._stored(key)
-                if run is not None:
-                    return run
+            # Another process may have built it while this one waited for the lock.
+            run = self._stored(key)
+            if run is not None:
+                return run
             height, width, _ = self._shape
             options.report(
                 f'building a TensorRT engine for {width}x{height} in {self.precision} on '
@@ -192,7 +190,7 @@ class TensorrtBackend:
             return run
 
     def _stored(self, key: Mapping[str, object]) -> EngineRun | None:
-        plan = self._cache.load(key)
+        plan = None if self._options.rebuild else self._cache.load(key)
         if plan is None:
             return None
         try:
@@ -305,11 +303,6 @@ class EngineRun:
     def close(self) -> None:
         """Free everything; what fails does not keep the rest from being freed."""
         self._undo.close()
-
-    @property
-    def has_graph(self) -> bool:
-        """Whether frames run as a CUDA graph."""
-        return self._graph is not None
 
     def _open_engine(
         self, library: Library, plan: bytes, just_built: bool, undo: ExitStack

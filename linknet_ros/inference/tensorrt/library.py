@@ -43,7 +43,6 @@ _TYPE = re.compile(r'Datatype: (\w+)')
 #: Our names of TensorRT's types.
 _TYPES = {'Float': 'fp32', 'Half': 'fp16', 'Int8': 'int8', 'BFloat16': 'bf16', 'UInt8': 'uint8'}
 
-
 #: Kinds of layers that are convolutions.
 _CONVOLUTIONS = ('correlation', 'deconv', 'CaskConvolution', 'CaskDeconvolutionV2')
 

@@ -71,10 +71,7 @@ def unused(rules, used):
 
 
 def used_by(node):
-    """(what, full name) of all topics and services of a node, out of the ROS graph.
-
-    As if the node had no namespace.
-    """
+    """(what, full name) of all topics and services of a node, out of the ROS graph."""
     name, namespace = node.get_name(), node.get_namespace()
     lists = {
         'publish': node.get_publisher_names_and_types_by_node,
@@ -82,11 +79,7 @@ def used_by(node):
         'reply': node.get_service_names_and_types_by_node,
         'request': node.get_client_names_and_types_by_node,
     }
-    return {
-        (what, topic.removeprefix(namespace))
-        for what, list_ in lists.items()
-        for topic, _ in list_(name, namespace)
-    }
+    return {(what, topic) for what, list_ in lists.items() for topic, _ in list_(name, namespace)}
 
 
 @pytest.fixture(scope='module')
@@ -96,15 +89,9 @@ def rules():
 
 @pytest.fixture(scope='module', params=['raw', 'compressed'])
 def used(context, request):
-    """What an active node with masks uses.
-
-    Each has a namespace: the graph finds a node by its full name, and may not have forgotten the
-    one before.
-    """
-    arguments = ['-r', f'__ns:=/{request.param}', '-r', 'camera_info:=/camera_info']
+    """What an active node with masks uses."""
     robot = Robot(
         context,
-        *arguments,
         backend='onnxruntime',
         mask_classes=['car', 'sky'],
         image_transport=request.param,
@@ -116,7 +103,6 @@ def used(context, request):
         made = {('publish', publisher.topic_name) for publisher in node.publishers}
         made |= {('subscribe', subscription.topic_name) for subscription in node.subscriptions}
         made |= {('reply', node.resolve_service_name(s.srv_name)) for s in node.services}
-        made = {(what, name.removeprefix(node.get_namespace())) for what, name in made}
         return {('publish', '/linknet/masks/sky'), *made} <= used_by(node)
 
     robot.until(known, 'the graph')

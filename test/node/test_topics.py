@@ -23,7 +23,6 @@ from std_msgs.msg import Header
 
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.node.parameters import Parameters
-from linknet_ros.node.segment_node import SegmentNode
 from linknet_ros.node.state import State
 from linknet_ros.node.topics import Topics
 from linknet_ros.products.products import Products
@@ -114,7 +113,7 @@ def pixels(message):
 
 
 @pytest.mark.parametrize('transport', ['raw', 'compressed'])
-def test_topics_are_those_of_the_page(context, model, label_infos, transport):
+def test_topics_are_those_of_the_page(open_robot, model, label_infos, transport):
     rows = [
         line.split('|')[1:3]
         for line in (ROOT / 'docs/node.md').read_text('utf-8').splitlines()
@@ -122,15 +121,10 @@ def test_topics_are_those_of_the_page(context, model, label_infos, transport):
     ]
     page = {topic.strip(' `'): kind.strip() for topic, kind in rows}
     values = {'model': str(model.path), 'backend': 'onnxruntime', 'mask_classes': ['car']}
-    values |= {'image_transport': transport}
-    overrides = [Parameter(name, value=value) for name, value in values.items()]
-    node = SegmentNode(context=context, parameter_overrides=overrides)
-    try:
-        assert node.trigger_configure() == OK
-        assert node.trigger_activate() == OK
-        ends = {e.topic_name: e.msg_type for e in (*node.publishers, *node.subscriptions)}
-    finally:
-        node.destroy_node()
+    node = open_robot(image_transport=transport, **values).node
+    assert node.trigger_configure() == OK
+    assert node.trigger_activate() == OK
+    ends = {e.topic_name: e.msg_type for e in (*node.publishers, *node.subscriptions)}
     found = {'~/label_info': 'vision_msgs/LabelInfo'}
     for name, kind in ends.items():
         if name.endswith(('/rosout', '/parameter_events', '/transition_event')):
@@ -311,13 +305,9 @@ def test_a_destroyed_publisher_of_rclpy_raises_what_is_expected(open_node):
 
 
 @pytest.fixture
-def real_node(context, model):
+def real_node(open_robot, model):
     """The real node, not configured, with min_confidence 0.25."""
-    values = {'model': str(model.path), 'backend': 'onnxruntime', 'min_confidence': 0.25}
-    overrides = [Parameter(name, value=value) for name, value in values.items()]
-    node = SegmentNode(context=context, parameter_overrides=overrides)
-    yield node
-    node.destroy_node()
+    return open_robot(model=str(model.path), backend='onnxruntime', min_confidence=0.25).node
 
 
 def names_of(message):

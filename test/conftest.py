@@ -48,7 +48,7 @@ STARTING = {
 }
 SLOW = {
     *('simulation/test_ground_accuracy.py', 'inference/test_tensorrt_builder.py'),
-    *('importing/test_architectures.py', 'soak/test_soak.py'),
+    'soak/test_soak.py',
 }
 
 

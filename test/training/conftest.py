@@ -1,11 +1,15 @@
 """A tiny data set and a tiny network for what is no matter of either."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from checkout import ROOT
 
 NEEDED = ('torch', 'torchvision', 'onnxruntime', 'openvino')
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
@@ -27,7 +31,16 @@ def pytest_report_header():
 SLOW = {
     f'test_{name}'
     for name in (
-        *('batch_norm', 'benchmark', 'checkpoint', 'docs', 'evaluate', 'export', 'first_weights'),
+        *(
+            'architectures',
+            'batch_norm',
+            'benchmark',
+            'checkpoint',
+            'docs',
+            'evaluate',
+            'export',
+            'first_weights',
+        ),
         *(
             'import_torch',
             'networks',
@@ -80,6 +93,49 @@ def cheap_pictures():
             run, 'plot_confusion_matrix', lambda counts, _, path: path.write_text(str(counts))
         )
         yield
+
+
+#: torchrun, whose processes are forked once what they need is imported.
+LAUNCHER = """
+import runpy, sys
+from torch.distributed import run as torchrun
+from training import first_weights, run
+
+def work(module, *arguments):
+    sys.argv[1:] = arguments
+    runpy.run_module(module, run_name='__main__', alter_sys=True)
+
+def config_of(options):
+    config, _, _ = config_from_args(options)
+    return config, work, [options.training_script, *options.training_script_args]
+
+config_from_args, torchrun.config_from_args = torchrun.config_from_args, config_of
+run.plot_curves = run.plot_confusion_matrix = lambda *given: given[-1].write_text('')
+torchrun.main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def run_by_two():
+    """Run a module by two processes of torchrun: `run_by_two(name, *arguments) -> what it prints`.
+
+    PyTorch is imported once for both, and a run's pictures are empty.
+    """
+
+    def launch(module, *arguments):
+        options = ('--standalone', '--nproc-per-node', '2', '--start-method', 'fork', '-m')
+        launched = subprocess.run(
+            [sys.executable, '-c', LAUNCHER, *options, module, *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert launched.returncode == 0, launched.stderr
+        return launched.stdout
+
+    return launch
 
 
 #: Blue, green, red and class id of what the frames of camvid_folder show.

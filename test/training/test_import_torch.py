@@ -248,7 +248,7 @@ def test_mistakes(run, capfd, arguments, message):
 # Networks of the libraries, with random weights.
 
 
-# The library's other networks: test/importing/test_architectures.py.
+# The library's other networks: test_architectures.py.
 @pytest.mark.parametrize(
     ('name', 'encoder'), [('Linknet', 'tu-mobilenetv3_small_050'), ('FPN', 'mobilenet_v2')]
 )

@@ -3,14 +3,11 @@
 import threading
 import warnings
 
+import architectures
 import cv2
 import numpy as np
 import onnxruntime
 import pytest
-
-pytest.importorskip('torch', reason='needs PyTorch (pip install .[train])')
-
-import architectures
 import torch
 from foreign_networks import normalized, resized, segmented_bag
 from tiny_models import THREE_CLASSES

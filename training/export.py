@@ -335,7 +335,8 @@ def main(arguments: list[str] | None = None) -> None:
             calibration = _calibration(options.data, options.root, data.dataset)
         frames = _some(val, _COMPARED_FRAMES)
         frames = [cv2.resize(frame, (width, height)) for frame in frames]
-        frames += [StreetDrive(0, width, height).frame(t).bgr for t in (0.0, 5.0)]
+        street = StreetDrive(0, width, height)
+        frames += [street.frame(t).bgr for t in (0.0, 5.0)]
         share = export(
             network,
             options.out,

@@ -99,18 +99,20 @@ def cheap_pictures():
 LAUNCHER = """
 import runpy, sys
 from torch.distributed import run as torchrun
-from training import first_weights, run
 
 def work(module, *arguments):
     sys.argv[1:] = arguments
     runpy.run_module(module, run_name='__main__', alter_sys=True)
 
 def config_of(options):
+    if options.training_script == 'training.train':
+        from training import first_weights, run
+
+        run.plot_curves = run.plot_confusion_matrix = lambda *given: given[-1].write_text('')
     config, _, _ = config_from_args(options)
     return config, work, [options.training_script, *options.training_script_args]
 
 config_from_args, torchrun.config_from_args = torchrun.config_from_args, config_of
-run.plot_curves = run.plot_confusion_matrix = lambda *given: given[-1].write_text('')
 torchrun.main(sys.argv[1:])
 """
 

@@ -30,7 +30,7 @@ def _on_the_processor(monkeypatch):
 
 def write_checkpoint(path, classes=11, **data):
     torch.manual_seed(0)
-    config = NetworkConfig('enet', classes)
+    config = NetworkConfig('linknet', classes, width=0.25)
     weights = build_network(config).state_dict()
     options = DataOptions(**data).to_dict()
     save_checkpoint(path, {'config': config.to_dict(), 'data': options, 'averaged': weights})

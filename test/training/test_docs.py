@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+from functools import cache
 
 import cv2
 import numpy as np
@@ -22,7 +23,8 @@ from linknet_ros.classes import CAMVID
 from linknet_ros.inference.model_file import metadata_of
 from linknet_ros.recordings.label_folder import class_file, write_labels
 from linknet_ros.recordings.label_tools import ToolFiles
-from training import export
+from linknet_ros.simulation.street import StreetDrive
+from training import export, street_frames
 from training.datasets.folder import read_class_file
 from training.networks import NetworkConfig, build_network
 
@@ -58,7 +60,13 @@ def _in_little(narrow_networks, cheap_pictures):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, 'is_available', lambda: False)
         patch.setattr(export, 'MIN_AGREEMENT', dict.fromkeys(export.MIN_AGREEMENT, 0.0))
+        for module in (export, street_frames):
+            patch.setattr(module, 'StreetDrive', street)
         yield
+
+
+#: One street for all commands, since a street takes longer than its frames.
+street = cache(StreetDrive)
 
 
 @pytest.fixture(scope='module')
@@ -70,7 +78,8 @@ def world(camvid_folder, tmp_path_factory):
     for table in TABLES:
         (folder / 'my_robot/classes.csv').write_text(table.text)
     for name, text in FILES.items():
-        (folder / name).write_text(text.replace('/data/CamVid', 'camvid'))
+        text = re.sub(r'per_epoch: \d+', 'per_epoch: 6', text.replace('/data/CamVid', 'camvid'))
+        (folder / name).write_text(text)
     write_teacher(folder / 'road-segmentation-adas-0001.xml')
     make_cityscapes(camvid_folder, folder / 'cityscapes')
     (folder / 'models').mkdir()

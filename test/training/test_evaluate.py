@@ -183,7 +183,7 @@ def test_shares_of_processes_are_the_whole(count):
 
 def write_checkpoint(path, classes=11, **data):
     torch.manual_seed(0)
-    config = NetworkConfig('enet', classes)
+    config = NetworkConfig('linknet', classes, width=0.25)
     state = {
         'config': config.to_dict(),
         'data': DataOptions(**data).to_dict(),

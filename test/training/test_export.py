@@ -298,8 +298,8 @@ def test_every_network_is_fused(name, exported, tmp_path):
 
 
 OPTIONS = [
-    {'network': 'enet', 'normalization': 'group', 'activation': 'silu'},
-    *({'activation': name} for name in ('leaky_relu', 'elu', 'prelu')),
+    {'network': 'unet', 'normalization': 'group', 'activation': 'silu'},
+    *({'network': 'unet', 'activation': name} for name in ('leaky_relu', 'elu', 'prelu')),
 ]
 
 

@@ -18,12 +18,14 @@ from training.export import to_onnx
 from training.first_weights import load_first_weights, network_in
 from training.networks import NetworkConfig, build_network, normalize
 
+#: Of the checkpoints that are written here.
+NARROW = {'classes': 3, 'width': 0.25}
 LAST_LAYER = ['head.6.bias', 'head.6.weight']
 
 
 @pytest.fixture(scope='module')
 def frames():
-    return [StreetDrive(0, width=320, height=200).frame(time).bgr for time in (0.0, 7.0)]
+    return [StreetDrive(0, width=224, height=136).frame(time).bgr for time in (0.0, 7.0)]
 
 
 @pytest.fixture(scope='module')
@@ -100,20 +102,20 @@ def test_shipped_model_for_other_classes(frames):
 
 
 def test_checkpoint_is_taken_as_it_is(tmp_path):
-    trained = build(seed=2, classes=3)
+    trained = build(seed=2, **NARROW)
     for value in trained.state_dict().values():
         value.add_(1)
-    path = write_checkpoint(tmp_path / 'best.pt', trained, network='linknet', classes=3)
-    network = build(classes=3)
+    path = write_checkpoint(tmp_path / 'best.pt', trained, network='linknet', **NARROW)
+    network = build(**NARROW)
     assert load_first_weights(network, path, []) == []
     for name, value in network.state_dict().items():
         assert torch.equal(value, trained.state_dict()[name])
 
 
 def test_checkpoint_for_other_classes_keeps_the_last_layer(tmp_path):
-    trained = build(seed=2, classes=3)
-    path = write_checkpoint(tmp_path / 'best.pt', trained, network='linknet', classes=3)
-    network = build(classes=4)
+    trained = build(seed=2, **NARROW)
+    path = write_checkpoint(tmp_path / 'best.pt', trained, network='linknet', **NARROW)
+    network = build(classes=4, width=0.25)
     before = copy_of(network.state_dict())
     assert sorted(load_first_weights(network, path, [])) == LAST_LAYER
     for name, value in network.state_dict().items():
@@ -124,9 +126,9 @@ def test_checkpoint_for_other_classes_keeps_the_last_layer(tmp_path):
 def test_checkpoint_of_another_network(tmp_path):
     """LinkNet without its links has the same weights by name and shape, and yet is another."""
     path = write_checkpoint(
-        tmp_path / 'best.pt', build('linknet-nobypass', classes=3), network='linknet-nobypass'
+        tmp_path / 'best.pt', build('linknet-nobypass', **NARROW), network='linknet-nobypass'
     )
-    network = build(classes=3)
+    network = build(**NARROW)
     before = copy_of(network.state_dict())
     with pytest.raises(
         SourceError, match=r'best\.pt is of LinkNet without links .*, not of LinkNet \(ResNet-18\)'
@@ -172,7 +174,7 @@ def test_network_of_a_model_file_computes_as_the_file(frames, model_labels):
     assert not [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert network.title == load_model(MODEL).architecture
     labels = labels_of(network, frames[0])
-    # The file pads 200 rows to 224 on the robot, the network to 208 by itself.
+    # The file pads 136 rows to 160 on the robot, the network to 144 by itself.
     assert (labels == model_labels).mean() > 0.99
     # To the bit, but for the order of the colours.
     weights = {t.name: numpy_helper.to_array(t) for t in onnx.load(MODEL).graph.initializer}

@@ -22,16 +22,6 @@ def build(name, **options):
     return build_network(NetworkConfig(name, **options))
 
 
-def build_on_meta(name, **options):
-    with torch.device('meta'):
-        return build_network(NetworkConfig(name, **options))
-
-
-@cache
-def on_meta(name):
-    return build_on_meta(name, classes=5).eval()
-
-
 def random_image(height, width, count=1):
     return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(2))
 
@@ -79,8 +69,7 @@ def test_config_rebuilds_the_network():
         'pretrained': False,
         'width': None,
     }
-    with torch.device('meta'):
-        rebuilt = build_network(NetworkConfig(**config.to_dict()))
+    rebuilt = build_network(NetworkConfig(**config.to_dict()))
     assert isinstance(rebuilt, NETWORKS['unet'])
     assert rebuilt.head.out_channels == 5
     assert rebuilt.dropout.p == 0.25
@@ -122,30 +111,27 @@ NO_ENCODER = 'has no pretrained encoder; use a LinkNet'
 )
 def test_config_that_cannot_be_built(network, option, value, message):
     with pytest.raises(ParameterError) as caught:
-        build_on_meta(network, **{option: value})
+        build(network, **{option: value})
     assert str(caught.value) == message
 
 
 @every_network
-@pytest.mark.parametrize(
-    ('height', 'width'), [(360, 480), (360, 640), (359, 641), (47, 33), (32, 32)]
-)
+@pytest.mark.parametrize(('height', 'width'), [(360, 480), (47, 33), (32, 32)])
 def test_logits_have_the_size_of_the_image(name, height, width):
-    network = on_meta(name)
-    logits = network(torch.empty(1, 3, height, width, device='meta'))
+    logits = logits_of(trained(name), random_image(height, width))
     assert logits.shape == (1, 5, height, width)
 
 
 @every_network
 def test_stride_is_the_size_that_needs_no_padding(name):
     """One less, and the image is padded; so no network hides a smaller stride behind padding."""
-    network = build_on_meta(name).eval()
+    network = build(name).eval()
     first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
     seen = []
     first.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].shape[-2:]))
     stride = network.stride
     for height, width in ((3 * stride, 5 * stride), (3 * stride - 1, 4 * stride + 1)):
-        network(torch.empty(1, 3, height, width, device='meta'))
+        logits_of(network, random_image(height, width))
     assert seen == [(3 * stride, 5 * stride)] * 2
 
 
@@ -236,7 +222,7 @@ def test_first_convolution_alone_reads_the_image(name):
 
 @every_network
 def test_side_outputs(name):
-    network = build_on_meta(name)
+    network = build(name)
     expected = {}
     if name.startswith('linknet'):
         channels = (96, 64, 48) if name == 'linknet-lite0' else (64, 32, 16)
@@ -247,7 +233,7 @@ def test_side_outputs(name):
         network.get_submodule(side).register_forward_hook(
             lambda _module, _inputs, out, side=side: channels.update({side: out.shape[1]})
         )
-    network.eval()(torch.empty(1, 3, 64, 64, device='meta'))
+    logits_of(network.eval(), random_image(64, 64))
     assert channels == network.side_outputs
 
 
@@ -258,9 +244,9 @@ def test_side_outputs(name):
 def test_normalization_is_the_one_asked_for(name, normalization, kind):
     if name == 'linknet-lite0' and normalization != 'batch':
         with pytest.raises(ParameterError, match=f"'{normalization}' does not fit EfficientNet"):
-            build_on_meta(name, normalization=normalization)
+            build(name, normalization=normalization)
         return
-    network = build_on_meta(name, normalization=normalization)
+    network = build(name, normalization=normalization)
     kinds = (nn.BatchNorm2d, nn.GroupNorm)
     found = {k for m in network.modules() for k in kinds if isinstance(m, k)}
     assert found == ({kind} if kind else set())
@@ -283,7 +269,7 @@ def test_normalization_is_the_one_asked_for(name, normalization, kind):
     ],
 )
 def test_activation_is_the_one_asked_for(name, activation, kind):
-    network = build_on_meta(name, activation=activation)
+    network = build(name, activation=activation)
     kinds = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.PReLU, nn.SiLU)
     assert {type(m) for m in network.modules() if isinstance(m, kinds)} == {kind}
 

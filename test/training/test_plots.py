@@ -40,6 +40,19 @@ def drawn(monkeypatch):
     return figures
 
 
+@pytest.fixture
+def laid_out(drawn, monkeypatch):
+    """The same, of figures that are laid out and not painted, which takes most of the time."""
+    from matplotlib.figure import Figure
+
+    def lay_out(self, path):
+        self.draw_without_rendering()
+        drawn.append(self)
+
+    monkeypatch.setattr(Figure, 'savefig', lay_out)
+    return drawn
+
+
 def lines_of(axes):
     return [list(zip(*map(list, line.get_data()), strict=True)) for line in axes.lines]
 
@@ -89,15 +102,15 @@ def test_curves(drawn, tmp_path):
 
 
 @pytest.mark.parametrize('classes', [11, 34])
-def test_names_beside_the_curves_do_not_overlap(drawn, tmp_path, classes):
+def test_names_beside_the_curves_do_not_overlap(laid_out, tmp_path, classes):
     # The worst case: all classes end at the same value, at the lower edge, at the upper one.
     for value in (0.0, 0.5, 1.0):
         entry = {'epoch': 7, 'miou': value} | {f'iou/class {i}': value for i in range(classes)}
         plot_curves([entry], tmp_path / 'curves.png')
-        texts = drawn[-1].axes[-1].texts
+        texts = laid_out[-1].axes[-1].texts
         assert len(texts) == classes + 1
         assert overlaps(texts) == []
-        width, height = drawn[-1].bbox.size
+        width, height = laid_out[-1].bbox.size
         for box in map(box_of, texts):
             assert box.x0 >= 0
             assert box.x1 <= width
@@ -139,11 +152,11 @@ def test_confusion_matrix(drawn, tmp_path):
 
 
 @pytest.mark.parametrize('names', [CAMVID.names, [f'traffic light {i}' for i in range(34)]])
-def test_numbers_of_a_full_confusion_matrix_do_not_overlap(drawn, tmp_path, names):
+def test_numbers_of_a_full_confusion_matrix_do_not_overlap(laid_out, tmp_path, names):
     # 100 is the widest number there is.
     counts = np.full((len(names), len(names)), 100)
     plot_confusion_matrix(counts, names, tmp_path / 'confusion.png')
-    axes = drawn[0].axes[0]
+    axes = laid_out[0].axes[0]
     for text in axes.texts:
         text.set_text('100')
     assert len(axes.texts) == len(names) ** 2

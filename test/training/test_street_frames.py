@@ -8,14 +8,14 @@ from training.street_frames import StreetFrames
 
 
 @pytest.fixture(scope='module')
-def six():
-    return StreetFrames(6, seed=0)
+def two():
+    return StreetFrames(2, seed=0)
 
 
-def test_frames_and_labels(six):
-    assert len(six) == 6
-    for i in range(6):
-        frame, labels = six[i]
+def test_frames_and_labels(two):
+    assert len(two) == 2
+    for i in range(2):
+        frame, labels = two[i]
         assert frame.shape == (360, 480, 3)
         assert labels.shape == (360, 480)
         assert frame.dtype == labels.dtype == np.uint8
@@ -24,11 +24,11 @@ def test_frames_and_labels(six):
         assert (labels[-40:] == 3).mean() > (labels[:40] == 3).mean()
 
 
-def test_same_seed_same_frames(six):
-    again = StreetFrames(6, seed=0)
-    for i in range(6):
-        np.testing.assert_array_equal(again[i][0], six[i][0])
-        np.testing.assert_array_equal(again[i][1], six[i][1])
+def test_same_seed_same_frames(two):
+    again = StreetFrames(2, seed=0)
+    for i in range(2):
+        np.testing.assert_array_equal(again[i][0], two[i][0])
+        np.testing.assert_array_equal(again[i][1], two[i][1])
 
 
 @pytest.mark.parametrize('seed', [0, 2])

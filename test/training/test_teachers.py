@@ -168,14 +168,13 @@ def test_model_files_are_asked_for_what_their_outputs_are_the_highest_of(half_pr
     }
 
 
-def test_probabilities_of_the_model_file_that_ships_are_those_that_it_labels_by(tmp_path):
+def test_probabilities_of_the_model_file_that_ships_are_those_that_it_labels_by(camvid_folder):
     from linknet_ros.inference.model_file import load_model
     from linknet_ros.inference.segmenter import Segmenter
     from linknet_ros.system.package_files import package_file
-    from training.street_frames import StreetFrames
 
     model = load_model(package_file('models/linknet_camvid.onnx'))
-    frame = StreetFrames(1)[0][0]
+    frame = cv2.resize(cv2.imread(str(camvid_folder / 'val/c_0.png')), (480, 360))
     share = teaching.ModelTeacher(model).probabilities(frame)
     assert share.shape == (len(model.classes), *frame.shape[:2])
     np.testing.assert_allclose(share.sum(0), 1, atol=1e-4)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 from dataclasses import asdict, fields
@@ -26,9 +25,10 @@ from training.processes import alone
 from training.recipes import RECIPES, Recipe
 from training.train import main, parse_options, recipe_from
 
-#: Of the runs that are carried out: ENet, whose dropout makes a wrong seed show.
+#: Of the runs that are carried out: with dropout, which makes a wrong seed show.
 COMMAND = (
-    *('--network', 'enet', '--recipe', 'onecycle', '--epochs', '3', '--batch', '2'),
+    *('--width', '0.25', '--dropout', '0.1', '--recipe', 'onecycle', '--epochs', '3'),
+    *('--batch', '2'),
     *('--crop-width', '64', '--crop-height', '32', '--paste', '0.5', '--rare-below', '0.3'),
     *('--average-decay', '0.9', '--precision', 'fp32', '--eval-every', '2', '--workers', '0'),
 )
@@ -350,7 +350,8 @@ def test_whole_run(whole_run, camvid_folder):
     recipe = json.loads((whole_run / 'recipe.json').read_text())
     last = load_checkpoint(whole_run / 'last.pt')
     assert last['recipe'] == recipe
-    assert NetworkConfig(**last['config']) == NetworkConfig('enet')
+    config = NetworkConfig('linknet', dropout=0.1, width=0.25)
+    assert NetworkConfig(**last['config']) == config
     val = open_dataset('camvid', camvid_folder, 'val')
     scores = evaluate(network_of(last, whole_run), val, alone()).scores()
     assert scores.miou == history[-1]['miou']
@@ -412,36 +413,22 @@ def test_killed_and_resumed_ends_the_same(whole_run, camvid_folder, killed_runs,
     assert (out / 'confusion.png').read_bytes() == (whole_run / 'confusion.png').read_bytes()
 
 
-def test_two_processes_are_one(camvid_folder, tmp_path):
+def test_two_processes_are_one(camvid_folder, tmp_path, run_by_two):
     """Batches of four in one part, and by two processes in two parts each.
 
-    On whole frames, since beyond their edge all is the same: there rounding decides where the
-    pooling finds its maxima, and ENet puts features back to where they were found. It decides some
-    in frames too, and RMSprop's first step is as long for a small gradient as for a large one: the
-    two ways end 0.08 of their length apart here, but 0.000002 in double precision.
+    On whole frames, since beyond their edge all is the same, and rounding decides where the
+    pooling finds its maxima. The two ways end 0.00001 of their length apart.
     """
     command = (
-        *('--data', str(camvid_folder), '--network', 'enet', '--normalization', 'group'),
-        *('--dropout', '0', '--recipe', 'paper', '--batch', '4', '--epochs', '2'),
+        *('--data', str(camvid_folder), '--width', '0.25', '--normalization', 'group'),
+        *('--recipe', 'paper', '--batch', '4', '--epochs', '2'),
         *('--paste', '0.5', '--rare-below', '0.3', '--mirror', 'true', '--noise', '0.5'),
         *('--precision', 'fp32', '--eval-every', '1', '--workers', '0'),
     )
     one, two = tmp_path / 'one', tmp_path / 'two'
     main([*command, '--out', str(one)])
-    launch = ('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2')
-    launched = subprocess.run(
-        [
-            *(sys.executable, *launch, '-m', 'training.train'),
-            *(*command, '--accumulate', '2', '--out', str(two)),
-        ],
-        cwd=ROOT,
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert launched.returncode == 0, launched.stderr
-    printed = launched.stdout.splitlines()
+    arguments = (*command, '--accumulate', '2', '--out', two)
+    printed = run_by_two('training.train', *arguments).splitlines()
     starts = ('recipe paper', 'epoch 1', 'epoch 2', 'best val')
     assert [sum(line.startswith(start) for line in printed) for start in starts] == [1] * 4
     # A second writer would have left event files of its own.
@@ -454,7 +441,8 @@ def test_two_processes_are_one(camvid_folder, tmp_path):
             torch.cat([x.flatten() for x in s.values()])
             for s in (first[kind], second[kind], start.state_dict())
         )
-        assert (a - b).norm() < 0.2 * (a - c).norm(), kind
+        # Weights of classes by one process only would be 0.09.
+        assert (a - b).norm() < 0.02 * (a - c).norm(), kind
     # Before the first step there is nothing but rounding.
     for rounding, ours, theirs in zip(
         (1e-6, 1e-2), first['history'], second['history'], strict=True
@@ -481,7 +469,7 @@ def build_after_seed(config):
         (('--crop-width', '32'), 'with crop_width=64, not 32; resume it'),
         (('--seed', '1'), 'with seed=0, not 1; resume it'),
         (('--precision', 'bf16'), 'with precision=fp32, not bf16; resume it'),
-        (('--dropout', '0.3'), r'with dropout=None, not 0\.3; resume it'),
+        (('--dropout', '0.3'), r'with dropout=0\.1, not 0\.3; resume it'),
         (('--normalization', 'group'), 'with normalization=None, not group; resume it'),
         (('--size', '64x32'), r"on .*'size': None.*, not on .*\(64, 32\).*; resume it"),
         (('--hold-out', 'b'), r"on .*'hold_out': ''.*, not on .*'b'.*; resume it"),

@@ -242,7 +242,7 @@ def test_seed_decides_the_run(frames):
 
 def test_dropout_depends_on_the_epoch_and_not_on_what_ran_before(frames):
     """As in a run that was resumed: something else has drawn random numbers before."""
-    config = NetworkConfig('enet', dropout=0.5)
+    config = NetworkConfig('linknet', dropout=0.5, width=0.25)
     states = []
     for disturbed in (False, True):
         trainer = make_trainer(frames, config=config)
@@ -260,7 +260,7 @@ def test_worker_processes_change_nothing(frames):
     """
     cv2.warpAffine(np.zeros((2000, 2000, 3), np.uint8), np.eye(2, 3), (2000, 2000))
     alone_, helped = make_trainer(frames), make_trainer(frames, workers=1)
-    helped.loader.timeout = 60  # [s], so that workers that wait for ever are an error
+    helped.loader.timeout = 300  # [s], so that workers that wait for ever are an error
     assert train(alone_, 2) == train(helped, 2)
     assert_same(alone_.network.state_dict(), helped.network.state_dict())
 

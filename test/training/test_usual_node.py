@@ -45,10 +45,14 @@ def test_segment_normalises_as_training_does_and_scales_labels_back():
     assert best[0, 0] != best[0, -1]
 
 
+@pytest.fixture(scope='module')
+def frame():
+    return StreetDrive(7, width=192, height=160).frame(3.0).bgr
+
+
 @pytest.mark.parametrize('name', ['', 'linknet_lite0'])
-def test_weights_are_those_of_a_shipped_model(name):
+def test_weights_are_those_of_a_shipped_model(name, frame):
     path = model_path(name, 'fp32')
-    frame = StreetDrive(7, width=192, height=160).frame(3.0).bgr
     mine = segment(load_network(path), frame, (192, 160))
     model = load_model(path)
     robot = Segmenter(model, backend='onnxruntime', network_size=(192, 160))

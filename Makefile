@@ -16,7 +16,7 @@ ROBOT_TESTS ?= $(BY_FILE) -n $(shell expr 2 '*' $(CORES))
 TRAINING_TESTS ?= $(BY_FILE) -n $(CORES)
 BIN := .venv/bin
 
-.PHONY: demo adapt-demo test check bench soak lint audit format clean
+.PHONY: demo adapt-demo test robot-tests training-tests check bench soak lint audit format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m linknet_ros demo --source '$(SOURCE)' $(if $(VIEW),--view) $(DEMO_ARGS)
@@ -26,13 +26,18 @@ adapt-demo: .venv/.test
 	rm -rf out/adapt_demo
 	$(BIN)/python -m training.adapt_demo --out out/adapt_demo $(DEMO_ARGS)
 
-# Two runs, as in use: what runs on the robot (ROS, OpenVINO) never shares a process with PyTorch. Both
-# run, whatever the first says. Tests over DDS mostly wait, so there are more workers than cores.
+# Two runs, as in use: what runs on the robot (ROS, OpenVINO) never shares a process with PyTorch. Side by
+# side, since tests over DDS mostly wait (so there are more workers than cores) and those of training
+# compute; what training's say is shown when they are done. Both run, whatever the other says.
 test: .venv/.test
-	@failed=0; \
-	$(BIN)/python -m pytest $(ROBOT_TESTS) --ignore=test/training || failed=1; \
-	$(BIN)/python -m pytest $(TRAINING_TESTS) test/training || failed=1; \
-	exit $$failed
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 robot-tests training-tests
+
+robot-tests: .venv/.test
+	@$(BIN)/python -m pytest $(ROBOT_TESTS) --ignore=test/training
+
+training-tests: .venv/.test
+	@mkdir -p out; $(BIN)/python -m pytest $(TRAINING_TESTS) test/training > out/training_tests.log 2>&1; \
+	code=$$?; cat out/training_tests.log; exit $$code
 
 # The node against the back end alone and against a node written the usual way.
 bench: .venv/.test

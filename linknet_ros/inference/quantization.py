@@ -29,6 +29,11 @@ CONVOLUTIONS = ('Conv', 'ConvTranspose')
 _FUSED = ('BatchNormalization', 'Relu', 'Clip', 'LeakyRelu', 'PRelu', 'HardSwish')
 
 
+#: Smallest scale of a weight: the smallest of float16 that has four digits, in which TensorRT has
+#: scales. Channels that training has left without use have smaller ones.
+_LEAST_SCALE = 2.0**-20
+
+
 def quantize(model: Any, images: Iterable[NDArray[np.uint8]]) -> Any:
     """The network with int8 convolutions; metadata stay.
 
@@ -90,9 +95,28 @@ def quantize(model: Any, images: Iterable[NDArray[np.uint8]]) -> Any:
             raise ModelError(f'the network cannot be quantized ({first_line(error)})') from error
         result = onnx.load(path)
     _join_sums(result.graph, sums)
+    _raise_scales(result.graph)
     del result.metadata_props[:]
     result.metadata_props.extend(model.metadata_props)
     return result
+
+
+def _raise_scales(graph: Any) -> None:
+    """Let no scale of a weight be below _LEAST_SCALE, in place."""
+    from onnx import numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != 'DequantizeLinear' or node.input[0] not in tensors:
+            continue
+        weight, scale = (tensors[name] for name in node.input[:2])
+        weights, scales = numpy_helper.to_array(weight), numpy_helper.to_array(scale)
+        raised = np.maximum(scales, np.float32(_LEAST_SCALE))
+        axis = next((a.i for a in node.attribute if a.name == 'axis'), 1)
+        by_channel = np.moveaxis(weights, axis, -1) * (scales / raised)
+        rounded = np.moveaxis(np.rint(by_channel), -1, axis).astype(weights.dtype)
+        weight.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(rounded), weight.name))
+        scale.CopyFrom(numpy_helper.from_array(raised, scale.name))
 
 
 def _reader(images: Iterable[NDArray[np.uint8]]) -> Any:

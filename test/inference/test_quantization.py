@@ -68,6 +68,25 @@ def test_weights_by_channel_and_activations_by_one_scale(mixed_proto, images):
     assert values['x_scale'] == pytest.approx(brightest / 127, rel=1e-5)
 
 
+def test_channels_without_use_have_scales_that_float16_holds(mixed_proto, images):
+    unused, kept = {'w.depth': 1, 'w.head': 2}, {}
+    for tensor in mixed_proto.graph.initializer:
+        if tensor.name in unused:
+            weights = numpy_helper.to_array(tensor).copy()
+            weights[unused[tensor.name]] *= 1e-7
+            tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
+            kept[tensor.name] = weights
+    int8 = quantize(mixed_proto, images)
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in int8.graph.initializer}
+    assert all(values[name].astype(np.float16).all() for name in values if name.endswith('_scale'))
+    assert kept.keys() == unused.keys()
+    for name, weights in kept.items():
+        scales = values[f'{name}_scale'][:, None, None, None]
+        restored = values[f'{name}_quantized'] * scales
+        assert (np.abs(restored - weights) <= scales * 0.501).all()
+        assert values[f'{name}_scale'][unused[name]] == 2**-20
+
+
 @pytest.mark.parametrize('backend', ['openvino', 'onnxruntime'])
 def test_labels_are_those_of_fp32(mixed_proto, images, write_model, frames, backend):
     pytest.importorskip(backend)

@@ -84,8 +84,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         model = load_model(model_path(options.model, options.precision))
-        # Fails here, in one line, rather than in the log of another process.
-        open_source(options.source)
+        if options.source != STREET:
+            # Fails here, in one line, rather than in the log of another process.
+            open_source(options.source)
         report = run(options, model)
     except LinknetError as error:
         sys.exit(f'error: {error}')

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -31,6 +32,9 @@ from linknet_ros.simulation.looks import LOOKS
 from linknet_ros.simulation.world import Placed, StreetWorld
 
 Doubles = NDArray[np.float64]
+
+#: The world of a seed; drives with other cameras through the same street share it.
+_world = lru_cache(maxsize=2)(StreetWorld)
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class StreetDrive:
         style = LOOKS[look]
         self._tint = style.table() if style.tints else None
         self._speed = speed
-        self._world = StreetWorld(seed)
+        self._world = _world(seed)
         rng = np.random.default_rng((seed, 1))
         # The demo's camera is plain; the others vary, lest a network learn the horizon.
         zoom, aside, raised, tilt = rng.uniform(-1, 1, 4) * (seed != 0)

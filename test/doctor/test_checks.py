@@ -1,5 +1,6 @@
 """The doctor's checks without ROS, each with its failure made real in the child process."""
 
+import os
 import re
 import sys
 
@@ -9,6 +10,7 @@ from checkout import FAKES
 from linknet_ros.doctor import checks as module
 from linknet_ros.doctor.checks import backends, cuda, model_file, numpy, onnx, opencv, python
 from linknet_ros.doctor.finding import Finding, ok
+from linknet_ros.inference.backend import BACKENDS
 from linknet_ros.system.child_process import Outcome
 
 #: What a library built for NumPy 1 does under NumPy 2.
@@ -20,6 +22,9 @@ raise ImportError('numpy.core.multiarray failed to import')
 """
 DIES = 'import os, signal; os.kill(os.getpid(), signal.SIGSEGV)'
 ABOVE = 'mend what is broken above'
+
+#: What probes have said to `seen`, by their words and what stands in for what they import.
+ANSWERS = {}
 
 
 @pytest.fixture
@@ -183,11 +188,32 @@ def test_model_whose_reader_is_broken(model_path, stand_in, missing, name, sourc
 # Back ends.
 
 
-def seen(model_path, requested='auto', precision='auto', gpu=False):
-    return {finding.name: finding for finding in backends(model_path, requested, precision, gpu)}
+@pytest.fixture
+def seen(tmp_path, monkeypatch):
+    """Findings by their names: `seen(model_path, requested='tpu')`.
+
+    A probe that meets the same as in a test before, with the one model there is, is not run again.
+    """
+
+    def answer(*words, probe=module.probe, **options):
+        met = ['tensorrt' in words and os.environ.get('FAKE_TENSORRT')]
+        for path in sorted(tmp_path.glob('stand_ins/*/__init__.py')):
+            # The library of a back end is imported where it is named, others to run the model.
+            library = path.parent.name.partition('_')[0]
+            if library in words or ('inference' in words and library not in BACKENDS):
+                met += [path.parent.name, path.read_text()]
+        key = (*words[:1], *words[2:], *met)
+        if key not in ANSWERS:
+            ANSWERS[key] = probe(*words, **options)
+        return ANSWERS[key]
+
+    monkeypatch.setattr(module, 'probe', answer)
+    return lambda model_path, requested='auto', precision='auto', gpu=False: {
+        finding.name: finding for finding in backends(model_path, requested, precision, gpu)
+    }
 
 
-def test_backends_that_work(model_path):
+def test_backends_that_work(seen, model_path):
     findings = seen(model_path)
     assert {name: f.state for name, f in findings.items() if name != 'tensorrt'} == {
         'openvino': 'ok',
@@ -200,7 +226,7 @@ def test_backends_that_work(model_path):
     assert findings['inference'].text.startswith('backend auto takes openvino in ')
 
 
-def test_missing_backends(model_path, missing, no_tensorrt):
+def test_missing_backends(seen, model_path, missing, no_tensorrt):
     missing('openvino')
     findings = seen(model_path)
     assert findings['openvino'] == ok('openvino', 'not installed')
@@ -215,7 +241,7 @@ def test_missing_backends(model_path, missing, no_tensorrt):
     assert seen(model_path)['inference'] == none
 
 
-def test_library_that_every_backend_needs(model_path, stand_in):
+def test_library_that_every_backend_needs(seen, model_path, stand_in):
     stand_in('cv2', OLD_ABI)
     findings = seen(model_path)
     assert findings['openvino'].state == findings['onnxruntime'].state == 'warning'
@@ -230,7 +256,7 @@ def test_library_that_every_backend_needs(model_path, stand_in):
         ('raise OSError("libtbb.so.12: file too short")', 'libtbb.so.12: file too short'),
     ],
 )
-def test_backend_that_ends_the_node(model_path, stand_in, source, reason):
+def test_backend_that_ends_the_node(seen, model_path, stand_in, source, reason):
     """`auto` would end with it: that another one works does not help the node."""
     stand_in('openvino', source)
     findings = seen(model_path)
@@ -242,33 +268,33 @@ def test_backend_that_ends_the_node(model_path, stand_in, source, reason):
     assert seen(model_path, requested='onnxruntime')['inference'].state == 'ok'
 
 
-def test_backend_built_for_another_numpy(model_path, stand_in):
+def test_backend_built_for_another_numpy(seen, model_path, stand_in):
     stand_in('onnxruntime', OLD_ABI)
     findings = seen(model_path)
     assert (findings['onnxruntime'].state, findings['inference'].state) == ('warning', 'ok')
     assert findings['onnxruntime'].fix == "pip install 'numpy<2'"
 
 
-def test_precision_that_a_backend_does_not_have(model_path):
+def test_precision_that_a_backend_does_not_have(seen, model_path):
     findings = seen(model_path, requested='onnxruntime', precision='bf16')
     assert (findings['onnxruntime'].state, findings['inference'].state) == ('warning', 'error')
     assert 'backend onnxruntime computes in fp32 only' in findings['onnxruntime'].text
     assert findings['onnxruntime'].fix.startswith('use precision auto or fp32')
 
 
-def test_unknown_backend(model_path):
+def test_unknown_backend(seen, model_path):
     finding = seen(model_path, requested='tpu')['inference']
     assert (finding.state, finding.text) == ('error', "unknown back end 'tpu'")
     assert 'openvino' in finding.fix
 
 
-def test_without_a_model_only_the_libraries_are_seen():
+def test_without_a_model_only_the_libraries_are_seen(seen):
     findings = seen(None)
     assert 'inference' not in findings
     assert 'runs the model' not in findings['openvino'].text
 
 
-def test_tensorrt_that_is_missing(model_path, no_tensorrt):
+def test_tensorrt_that_is_missing(seen, model_path, no_tensorrt):
     no_tensorrt()
     assert seen(None, gpu=False)['tensorrt'].text == 'not installed, and no GPU for it'
     findings = seen(model_path, requested='tensorrt', gpu=True)
@@ -286,19 +312,19 @@ def test_tensorrt_that_is_missing(model_path, no_tensorrt):
     )
 
 
-def test_rtx_will_do(stand_in, missing):
+def test_rtx_will_do(seen, stand_in, missing):
     missing('tensorrt')
     stand_in('tensorrt_rtx', '__version__ = "1.7.1.116"')
     assert seen(None, gpu=True)['tensorrt'].text == '1.7.1.116, TensorRT-RTX'
 
 
-def test_tensorrt_version(stand_in):
+def test_tensorrt_version(seen, stand_in):
     stand_in('tensorrt', '__version__ = "10.3.0"')
     assert seen(None, gpu=True)['tensorrt'].text == '10.3.0'
     assert seen(None, gpu=False)['tensorrt'].text == '10.3.0, but no GPU for it'
 
 
-def test_driver_without_a_usable_gpu(model_path, fake_gpu, cuda_library, monkeypatch):
+def test_driver_without_a_usable_gpu(seen, model_path, fake_gpu, cuda_library, monkeypatch):
     """`auto` goes on from any BackendError, whatever its class is called."""
     fake_gpu(devices=[])
     cuda_library('100')

@@ -42,9 +42,12 @@ from doc_commands import (
 )
 from foreign_networks import network
 from launch_files import arguments
+from tiny_models import label_model, write
 
 from linknet_ros.__main__ import PROGRAMS
+from linknet_ros.classes import CAMVID
 from linknet_ros.node.parameters import SETTINGS, Parameters, declare_parameters
+from linknet_ros.system import package_files
 
 #: What stands in a page, and what takes its place before the command is run here.
 SUBSTITUTIONS = {'/path/to/images': 'images', '10.0.0.5:6379': '127.0.0.1:1'}
@@ -118,7 +121,9 @@ def files(tmp_path_factory):
     pytest.importorskip('rosbags', reason='needs rosbags (pip install .[bags])')
     root, bags = tmp_path_factory.mktemp('docs') / 'files', Bags()
     rng = np.random.default_rng(0)
-    frames = [rng.integers(0, 256, (60, 80, 3), np.uint8) for _ in range(2)]
+    # The blue channel is what label_model answers.
+    highest = (len(CAMVID), 256, 256)
+    frames = [rng.integers(0, highest, (60, 80, 3), np.uint8) for _ in range(2)]
     for folder in ('images', 'recordings'):
         (root / folder).mkdir(parents=True)
     video = cv2.VideoWriter(str(root / 'drive.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 10, (80, 60))
@@ -133,7 +138,9 @@ def files(tmp_path_factory):
             ('/camera/image_raw', i, bags.image(f, header=header)) for i, f in enumerate(frames)
         ]
         bags.write(root / name, [*messages, ('/chatter', 9, bags.text('x'))])
-    (root / 'net.onnx').write_bytes(network(classes=19).SerializeToString())
+    sizes = {'shape': (1, 3, 64, 96), 'output_shape': (1, 19, 64, 96)}
+    write(network(classes=19, **sizes), root / 'net.onnx')
+    write(label_model(CAMVID), root / 'shipped.onnx')
     return root
 
 
@@ -186,6 +193,7 @@ def finished(name, arguments, world, main):
     """Exit code and output of a tool."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(world)
+        patch.setattr(package_files, 'SHIPPED_MODEL', str(world / 'shipped.onnx'))
         if name in PARSED:
             patch.setattr(argparse.ArgumentParser, 'parse_known_args', parse_only)
         return run_main(main, arguments)

@@ -298,15 +298,14 @@ bag_job.segment_recording(job)
 """
 
 
-@pytest.mark.parametrize('source', ['in.mcap', 'in_db3'])
 @pytest.mark.parametrize(
-    ('where', 'count', 'resumed'),
+    ('source', 'where', 'count', 'resumed'),
     [
-        (('journal', 'put'), 8, 7),
-        (('writer', 'write'), 20, 10),
-        (('writer', '__exit__'), 1, 12),
-        (('system', 'fsync'), 1, 12),
-        (('system', 'replace'), 1, 12),
+        ('in.mcap', ('journal', 'put'), 8, 7),
+        ('in_db3', ('writer', 'write'), 20, 10),
+        ('in.mcap', ('writer', '__exit__'), 1, 12),
+        ('in_db3', ('system', 'fsync'), 1, 12),
+        ('in.mcap', ('system', 'replace'), 1, 12),
     ],
 )
 def test_killed_and_resumed_equals_a_single_run(

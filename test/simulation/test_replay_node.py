@@ -69,7 +69,8 @@ def test_records_what_nobody_listens_to(replay, tmp_path):
     for i, image in enumerate(images):
         pixels = cv2.imdecode(image.data, cv2.IMREAD_COLOR).astype(int)
         assert np.abs(pixels - street.frame(i / 20.0).bgr).mean() < 4
-    _, log, code = replay(topics={}, **values)
+    cv2.imwrite(str(tmp_path / 'frame.png'), pixels)
+    _, log, code = replay(topics={}, bag=bag, wait_for=0, source=tmp_path)
     assert code == 1
     assert f'{bag} exists already; name another bag, or delete it' in log
 
@@ -121,7 +122,7 @@ def test_true_ground_of_the_street_at_the_stamps_of_the_images(replay):
         assert 3000 < free.sum() < 20000
 
 
-def test_compressed_images(replay):
+def test_compressed_images(replay, tmp_path):
     """Alone, and with the raw ones at the same stamps wherever they are remapped to."""
     options = {'count': 3, 'rate': 20.0, 'seed': 3, 'width': 160, 'height': 120}
     received, log, code = replay(topics={'image_raw/compressed': CompressedImage}, **options)
@@ -135,6 +136,8 @@ def test_compressed_images(replay):
         expected = street.frame(i / 20.0).bgr
         assert np.abs(image_to_bgr(image).astype(int) - expected).mean() < 6
     topics = {'/front/image': Image, '/front/image/compressed': CompressedImage}
+    cv2.imwrite(str(tmp_path / 'frame.png'), expected)
+    options = {'count': 3, 'rate': 20.0, 'source': tmp_path}
     received, _, _ = replay('image_raw:=/front/image', wait_for=2, topics=topics, **options)
     raw, compressed = (received[topic] for topic in topics)
     assert len(raw) == 3

@@ -31,7 +31,7 @@ def trials(scale, seed=0):
         'shutdown from each state': lifecycle.shutdown_from_each_state,
         'failing configure': lifecycle.failing_configure,
         'other model': partial(lifecycle.other_model, rounds=times(5)),
-        'memory': partial(load.memory, frames=times(100_000, 400)),
+        'memory': partial(load.memory, frames=times(100_000, 100)),
         'every drop': partial(load.every_drop, rounds=times(100, 6), seed=seed),
         'malformed images': partial(load.malformed, images=times(10_000, 60), seed=seed),
         'parameter storm': partial(load.parameter_storm, changes=times(5000, 80), seed=seed),
@@ -39,7 +39,7 @@ def trials(scale, seed=0):
         'camera killed': partial(faults.camera_killed, rounds=times(5)),
         'signals': partial(
             signals,
-            times=times(50, 2),
+            times=times(50),
             seed=seed,
             programs=tuple(PROGRAMS) if scale else FEW,
             loops=round(min(8, 8 * scale)),

@@ -64,11 +64,13 @@ def network_in(path: Path) -> Network:
 
 
 def config_of(path: Path) -> NetworkConfig:
-    """What the network of a model file is built from.
+    """What the network of a file is built from.
 
-    :param path: .onnx of training.export, in fp32 or fp16.
+    :param path: .pt of training.train, or .onnx of training.export, in fp32 or fp16.
     :raises SourceError: when the file is of an unknown network, or of other options.
     """
+    if path.suffix != '.onnx':
+        return NetworkConfig(**load_checkpoint(path)['config'])
     model = load_model(path)
     names = [name for name, kind in NETWORKS.items() if kind.title == model.architecture]
     if not names:

@@ -28,7 +28,7 @@ from training.data_file import is_data_file, open_data_file, refuse_unlabelled
 from training.data_options import DataOptions, add_data_options
 from training.datasets import Annotated, ids_in_files
 from training.datasets.folder import CLASS_FILE
-from training.first_weights import load_first_weights
+from training.first_weights import config_of, load_first_weights
 from training.networks import NETWORKS, Network, NetworkConfig, build_network
 from training.processes import Processes, join_processes
 from training.recipes import RECIPES, Recipe
@@ -57,7 +57,9 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     add_data_options(parser, default='camvid')
     parser.add_argument('--out', type=Path, required=True, help='folder of this run')
     parser.add_argument('--cache', type=Path, help='folder that keeps resized frames')
-    parser.add_argument('--network', choices=tuple(NETWORKS), default='linknet')
+    parser.add_argument(
+        '--network', choices=tuple(NETWORKS), help='that of --init or --resume, or linknet'
+    )
     parser.add_argument('--recipe', choices=tuple(RECIPES), default='best')
     parser.add_argument('--resume', action='store_true', help='continue from OUT/last.pt')
     parser.add_argument(
@@ -220,14 +222,16 @@ def _network(
 ) -> tuple[Network, NetworkConfig]:
     """The network with its initial weights; `frames` are read only if those need them."""
     torch.manual_seed(recipe.seed)
+    first = options.out / 'last.pt' if options.resume else options.init
+    known = config_of(first) if first and not options.network else NetworkConfig()
     config = NetworkConfig(
-        options.network,
+        options.network or known.network,
         classes,
         options.normalization,
         options.dropout,
         options.activation,
         options.pretrained,
-        options.width,
+        known.width if options.width is None else options.width,
     )
     # A resumed run gets its weights from the checkpoint; nothing is downloaded again.
     network = build_network(replace(config, pretrained=config.pretrained and not options.resume))

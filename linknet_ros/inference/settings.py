@@ -16,8 +16,8 @@ class InferenceSettings:
     model: str = setting(
         '',
         'Path of the model file (.onnx), which has names, colours and drivable flags of the '
-        'classes too; linknet_lite0 for the fast model that ships, empty for the usual one. In a '
-        'running node, `~/load_model` loads what it was changed to.',
+        'classes too; empty for the one that ships. In a running node, `~/load_model` loads what '
+        'it was changed to.',
         live=True,
     )
     backend: str = setting(

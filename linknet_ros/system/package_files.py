@@ -21,17 +21,12 @@ STREET_PARAMETERS = 'config/street.yaml'
 def model_path(model: str | Path | None, precision: str) -> Path:
     """Where a model file is.
 
-    :param model: as it was given: a path, the name of a model that ships, e.g. 'linknet_lite0', or
-        empty or None for the usual one.
+    :param model: as it was given: a path, or empty or None for the one that ships.
     :param precision: the requested one, e.g. 'auto'; int8 has a file of its own.
     """
     if not model:
         return package_file(SHIPPED_INT8_MODEL if precision == 'int8' else SHIPPED_MODEL)
-    path = Path(model)
-    if path.suffix or path.name != str(model):
-        return path
-    shipped = package_file(f'models/{model}{"_int8" if precision == "int8" else ""}.onnx')
-    return shipped if shipped.is_file() else path
+    return Path(model)
 
 
 def package_file(relative: str) -> Path:

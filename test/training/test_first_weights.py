@@ -1,4 +1,4 @@
-"""First weights: the model that ships computes the same again, and other networks are refused."""
+"""First weights: a model file's network computes the same again, and others are refused."""
 
 import numpy as np
 import onnx
@@ -15,11 +15,12 @@ from linknet_ros.simulation.street import StreetDrive
 from training.batch_norm import convolution_norm_pairs
 from training.checkpoint import save_checkpoint
 from training.export import to_onnx
-from training.first_weights import load_first_weights, network_in
+from training.first_weights import config_of, load_first_weights, network_in
 from training.networks import NetworkConfig, build_network, normalize
 
 #: Of the checkpoints that are written here.
 NARROW = {'classes': 3, 'width': 0.25}
+HALF = {'classes': 11, 'width': 0.5}
 LAST_LAYER = ['head.6.bias', 'head.6.weight']
 
 
@@ -29,10 +30,34 @@ def frames():
 
 
 @pytest.fixture(scope='module')
-def model_labels(frames):
-    """Labels that the model file gives to the first frame, by ONNX Runtime."""
+def model_file(tmp_path_factory, frames):
+    """The paper's LinkNet, half as wide, whose random weights see something in the frames."""
+    network = build(seed=3, **HALF)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean of all that it has seen
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.bias, -0.5, 0.5)
+    images = normalize(torch.from_numpy(np.stack(frames)), network.statistics)
+    with torch.no_grad():
+        network.train()(images)
+        network.head[6].bias -= network.eval()(images).mean((0, 2, 3))
+    about = {'dataset': 'none', 'label_set': 'eleven', 'default_size': (224, 136)}
+    metadata = metadata_of(CAMVID, architecture=network.title, accuracy={}, **about)
+    path = tmp_path_factory.mktemp('model') / 'half.onnx'
+    path.write_bytes(to_onnx(network, metadata).SerializeToString())
+    return path
+
+
+@pytest.fixture(scope='module')
+def model_labels(model_file, frames):
+    return file_labels(model_file, frames)
+
+
+def file_labels(path, frames):
+    """Labels that a model file gives to the first frame, by ONNX Runtime."""
     segmenter = Segmenter(
-        load_model(MODEL),
+        load_model(path),
         backend='onnxruntime',
         precision='fp32',
         network_size=(frames[0].shape[1], frames[0].shape[0]),
@@ -43,10 +68,10 @@ def model_labels(frames):
 
 
 @pytest.fixture(scope='module')
-def shipped(frames):
+def filled(model_file, frames):
     """LinkNet from the model file, and the names that were not filled."""
-    network = build(classes=11)
-    return network, load_first_weights(network, MODEL, frames)
+    network = build(**HALF)
+    return network, load_first_weights(network, model_file, frames)
 
 
 def build(name='linknet', seed=1, **options):
@@ -60,7 +85,8 @@ def copy_of(state):
 
 @torch.inference_mode()
 def labels_of(network, frame):
-    return network(normalize(torch.from_numpy(frame).unsqueeze(0))).argmax(1)[0].numpy()
+    image = normalize(torch.from_numpy(frame).unsqueeze(0), network.statistics)
+    return network(image).argmax(1)[0].numpy()
 
 
 def write_checkpoint(path, trained, **config):
@@ -69,8 +95,8 @@ def write_checkpoint(path, trained, **config):
     return path
 
 
-def test_shipped_model_names_the_same_labels(shipped, frames, model_labels):
-    network, unfit = shipped
+def test_names_the_same_labels(filled, frames, model_labels):
+    network, unfit = filled
     assert unfit == []
     labels = labels_of(network.eval(), frames[0])
     assert len(np.unique(model_labels)) > 4
@@ -80,17 +106,17 @@ def test_shipped_model_names_the_same_labels(shipped, frames, model_labels):
     assert (swapped == model_labels).mean() < 0.97
 
 
-def test_shipped_model_fills_a_network_without_norms(frames, model_labels):
+def test_fills_a_network_without_norms(model_file, frames, model_labels):
     """Its folded convolutions are all there is of such a network."""
-    network = build(classes=11, normalization='none')
-    assert load_first_weights(network, MODEL, frames[:1]) == []
+    network = build(normalization='none', **HALF)
+    assert load_first_weights(network, model_file, frames[:1]) == []
     assert (labels_of(network.eval(), frames[0]) == model_labels).mean() > 0.99
 
 
-def test_shipped_model_for_other_classes(frames):
-    network = build(classes=5)
+def test_other_classes(model_file, frames):
+    network = build(classes=5, width=0.5)
     before = copy_of(network.state_dict())
-    unfit = load_first_weights(network, MODEL, frames[:1])
+    unfit = load_first_weights(network, model_file, frames[:1])
     assert sorted(unfit) == LAST_LAYER
     after = network.state_dict()
     for name in LAST_LAYER:
@@ -106,6 +132,7 @@ def test_checkpoint_is_taken_as_it_is(tmp_path):
     for value in trained.state_dict().values():
         value.add_(1)
     path = write_checkpoint(tmp_path / 'best.pt', trained, network='linknet', **NARROW)
+    assert config_of(path) == NetworkConfig('linknet', **NARROW)
     network = build(**NARROW)
     assert load_first_weights(network, path, []) == []
     for name, value in network.state_dict().items():
@@ -137,9 +164,9 @@ def test_checkpoint_of_another_network(tmp_path):
     assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
 
 
-def test_model_file_of_another_network(frames):
+def test_model_file_of_another_network(model_file, frames):
     with pytest.raises(SourceError, match=r'is of LinkNet \(ResNet-18\), not of ENet'):
-        load_first_weights(build('enet'), MODEL, frames)
+        load_first_weights(build('enet'), model_file, frames)
 
 
 @pytest.mark.parametrize(
@@ -149,37 +176,46 @@ def test_model_file_of_another_network(frames):
         ({'activation': 'prelu'}, r'decoder1\.expand_act\.weight'),
     ],
 )
-def test_model_file_without_weights_of_the_network(frames, options, missing):
+def test_model_file_without_weights_of_the_network(model_file, frames, options, missing):
     """What has no value in the file must not silently keep its first one."""
-    network = build(**options)
+    network = build(**HALF, **options)
     before = copy_of(network.state_dict())
     with pytest.raises(SourceError, match=f'has no weight {missing}.*use the checkpoint'):
-        load_first_weights(network, MODEL, frames)
+        load_first_weights(network, model_file, frames)
     assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
 
 
-def test_model_file_with_further_weights(tmp_path, frames):
-    model = onnx.load(MODEL)
+def test_model_file_with_further_weights(model_file, tmp_path, frames):
+    model = onnx.load(model_file)
     for name in ('network.extra.weight', 'network.extra.bias'):
         model.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), name))
     path = tmp_path / 'more.onnx'
     path.write_bytes(model.SerializeToString())
     with pytest.raises(SourceError, match=r'more\.onnx has a weight extra\.bias too many'):
-        load_first_weights(build(), path, frames)
+        load_first_weights(build(**HALF), path, frames)
 
 
-def test_network_of_a_model_file_computes_as_the_file(frames, model_labels):
-    network = network_in(MODEL)
+def test_network_of_a_model_file_computes_as_the_file(model_file, frames, model_labels):
+    network = network_in(model_file)
     assert not network.training
     assert not [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    assert network.title == load_model(MODEL).architecture
+    assert network.title == load_model(model_file).architecture
     labels = labels_of(network, frames[0])
     # The file pads 136 rows to 160 on the robot, the network to 144 by itself.
     assert (labels == model_labels).mean() > 0.99
     # To the bit, but for the order of the colours.
-    weights = {t.name: numpy_helper.to_array(t) for t in onnx.load(MODEL).graph.initializer}
+    weights = {t.name: numpy_helper.to_array(t) for t in onnx.load(model_file).graph.initializer}
     stem = weights['network.stem.0.weight.float16'].astype(np.float32)
     np.testing.assert_array_equal(network.first_convolution.weight.detach().numpy()[:, ::-1], stem)
+
+
+def test_network_of_the_model_that_ships(frames):
+    network = network_in(MODEL)
+    assert network.title == load_model(MODEL).architecture
+    assert config_of(MODEL) == NetworkConfig('linknet-lite0', 11)
+    expected = file_labels(MODEL, frames)
+    assert len(np.unique(expected)) > 4
+    assert (labels_of(network, frames[0]) == expected).mean() > 0.99
 
 
 def test_int8_file_is_no_source_of_weights(tmp_path, int8_proto, with_metadata):

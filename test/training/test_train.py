@@ -162,10 +162,10 @@ def test_option_reaches_the_run(begin, out, capsys, name):
     assert {key: table[key] for key in expected} == {k: str(v) for k, v in expected.items()}
 
 
-def test_best_is_the_recipe_and_linknet_the_network_if_left_out():
+def test_best_is_the_recipe_if_left_out():
     options = parse_options(['--data', 'x', '--out', 'y'])
     assert recipe_from(options) == RECIPES['best']
-    assert (options.network, options.dataset) == ('linknet', 'camvid')
+    assert options.dataset == 'camvid'
     options = parse_options(['--data', 'x', '--out', 'y', '--mirror', 'false'])
     assert recipe_from(options).mirror is False
 

@@ -156,6 +156,9 @@ def test_resume_hides_the_events_of_later_epochs(tmp_path, tensorboard):
     for entry in (FIRST, SECOND, THIRD):
         killed.write({key: entry[key] for key in ('epoch', 'loss')})
     killed.close()
+    # As of an earlier second: names of one second end with a counter, and 10 sorts before 9.
+    (events,) = tmp_path.glob('events.*')
+    events.rename(tmp_path / 'events.out.tfevents.0000000001.host')
     log = RunLog(tmp_path)
     log.restore(killed.history[:1])
     log.write({'epoch': 2, 'loss': 0.875})

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import SourceError
-from linknet_ros.frames.files import FolderSource, read_image
+from linknet_ros.frames.files import FolderSource, check_size, read_ids, read_image
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.metrics import ConfusionMatrix
@@ -74,7 +74,7 @@ def measure(
     matrix, ground = ConfusionMatrix(len(names)), ConfusionMatrix(2)
     for image, annotation in frames:
         frame = read_image(Path(image))
-        truth = _truth(Path(annotation), frame.shape[:2])
+        truth = _truth(Path(annotation), Path(image), frame.shape)
         labels = segmenter.segment(frame).labels
         matrix.add(truth, to_truth[labels])
         void = truth >= len(names)
@@ -91,14 +91,12 @@ def measure(
     }
 
 
-def _truth(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    labels = read_image(path, color=False)
-    if labels.dtype != np.uint8 or labels.shape != shape:
-        raise SourceError(
-            f'{path} is {labels.dtype} {labels.shape}, expected 8 bits of the size {shape}',
-            'give images of class ids, not of colours',
-        )
-    return labels
+def _truth(path: Path, frame: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    labels = read_ids(path)
+    if labels.dtype != np.uint8 or labels.ndim != 2:
+        raise SourceError(f'{path} has no ids from 0 to 255', 'give ids of classes, not colours')
+    check_size(path, labels, frame, shape)
+    return np.asarray(labels, np.uint8)
 
 
 if __name__ == '__main__':

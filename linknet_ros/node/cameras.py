@@ -121,6 +121,8 @@ class Cameras:
                 settings |= camera.topics.values()
                 faults += camera.topics.problems()
                 settings |= camera.sequence.values()
+                if camera.topics.state.parameters.inference.scene_check == 'off':
+                    settings['scene'] = 'not checked'
                 fault = camera.sequence.recent_fault()
                 faults += [f'scene: {fault}'] if fault else []
             if self._merged is not None and camera.enabled and not faults:

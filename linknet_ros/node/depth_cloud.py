@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
@@ -19,6 +18,7 @@ from linknet_ros.ground.labelled import labelled
 from linknet_ros.inference.segmenter import Segmentation
 from linknet_ros.ros.ground_messages import labelled_cloud_message
 from linknet_ros.ros.images import camera_info_for, nanoseconds, scaled_camera_info
+from linknet_ros.ros.qos import subscribe
 
 _TYPES = dict(zip(DEPTH_TYPES, (Image, PointCloud2), strict=True))
 
@@ -63,12 +63,8 @@ class DepthCloud:
             full = self._node.resolve_topic_name(self._topic)
             for publisher in self._node.get_publishers_info_by_topic(full):
                 if publisher.topic_type in _TYPES:
-                    self._subscription = self._node.create_subscription(
-                        _TYPES[publisher.topic_type],
-                        full,
-                        self._take,
-                        QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
-                    )
+                    kind = _TYPES[publisher.topic_type]
+                    self._subscription = subscribe(self._node, kind, full, self._take)
                     return
 
     def clouds(

@@ -28,7 +28,7 @@ from linknet_ros.ros.ground_messages import (
     labelled_cloud_message,
     scan_message,
 )
-from linknet_ros.ros.images import camera_info_for
+from linknet_ros.ros.images import camera_info_for, nanoseconds
 from linknet_ros.ros.qos import create_publisher
 
 #: Type of each topic.
@@ -199,7 +199,7 @@ class GroundTopics:
             mount = self._tf.mount(settings.base_frame, header)
         else:
             mount = settings.mount()
-        stamp = header.stamp.sec + 1e-9 * header.stamp.nanosec
+        stamp = 1e-9 * nanoseconds(header)
         return self._projector.project(
             state, camera, mount, result.labels, result.confidence, stamp
         )

@@ -16,6 +16,7 @@ from linknet_ros.ground.merge import ScanRanges, merged_cells, merged_scan
 from linknet_ros.ground.projector import ProjectedGround
 from linknet_ros.ground.settings import GroundState
 from linknet_ros.ros.ground_messages import grid_message, scan_message
+from linknet_ros.ros.images import nanoseconds
 from linknet_ros.ros.qos import create_publisher
 
 _GRID, _SCAN = 'drivable_grid', 'drivable_scan'
@@ -49,10 +50,15 @@ class MergedGround:
         self._node = node
         self.timeout = 0.0
         self._seen: dict[str, _Seen] = {}
-        self._publishers = {
-            _GRID: create_publisher(node, OccupancyGrid, f'~/{_GRID}', latched=latched),
-            _SCAN: create_publisher(node, LaserScan, f'~/{_SCAN}'),
-        }
+        self._publishers: dict[str, Publisher] = {}
+        try:
+            grid = create_publisher(node, OccupancyGrid, f'~/{_GRID}', latched=latched)
+            self._publishers[_GRID] = grid
+            self._publishers[_SCAN] = create_publisher(node, LaserScan, f'~/{_SCAN}')
+        except BaseException:
+            # Nobody has this to take it away.
+            self.destroy()
+            raise
 
     def subscribed_topics(self) -> set[str]:
         """Names of those that somebody subscribes to."""
@@ -72,7 +78,7 @@ class MergedGround:
         :param header: of the frame.
         """
         subscribed = self.subscribed_topics()
-        stamp = header.stamp.sec + 1e-9 * header.stamp.nanosec
+        stamp = 1e-9 * nanoseconds(header)
         options, base_frame = state.options, state.parameters.base_frame
         newest = self._seen[camera] = _Seen(
             stamp,

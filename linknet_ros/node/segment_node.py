@@ -153,11 +153,14 @@ class SegmentNode(LifecycleNode):
             self.cameras.prepare(engine.classes, self.parameters)
             stopped = None
             # More than once only where the node is deactivated and activated meanwhile.
-            while (running := self._pipeline) is not None and running is not stopped:
+            while True:
+                if self._engine is not before:
+                    raise ParameterError('the node was cleaned up meanwhile', 'configure it')
+                running = self._pipeline
+                if running is None or running is stopped:
+                    break
                 await in_background(executor, partial(_finish, running, before))
                 stopped = running
-            if self._engine is not before:
-                raise ParameterError('the node was cleaned up meanwhile', 'configure it')
             # From here on nothing comes between. No frame is under way: the names of the classes
             # go out after the last labels of the old model and before the first of the new one.
             try:

@@ -175,8 +175,9 @@ class Topics:
         size = self._like.size(inference.labels_like)
         log = self._log
         if size is None:
-            problem = self._like.problem()
-            log.warning(f'no labels: {problem}', throttle_duration_sec=LOG_PERIOD)
+            if any(map(_has_subscribers, self._sized())):
+                problem = self._like.problem()
+                log.warning(f'no labels: {problem}', throttle_duration_sec=LOG_PERIOD)
         elif abs(size[0] / size[1] * height / width - 1) > SAME_SHAPE:
             log.warning(
                 f'labels are {size[0]}x{size[1]} like {inference.labels_like}, which is not the '

@@ -23,6 +23,9 @@ _SOURCE = {
     'expected_update_rate': 0.0,
 }
 
+#: Topics of what stands on the ground. ~/labeled_cloud may have the ground as well.
+_CONTACTS = ('/drivable_scan', '/drivable_cloud')
+
 
 def faults(values: Mapping[str, Any], placed: PlacedCamera) -> list[str]:
     """Check all costmaps and collision monitors of a file that use topics of the node.
@@ -36,7 +39,7 @@ def faults(values: Mapping[str, Any], placed: PlacedCamera) -> list[str]:
         groups = {name: group for name, group in parameters.items() if isinstance(group, dict)}
         for name, group in groups.items():
             for source in str(group.get('observation_sources', '')).split():
-                if _uses(group.get(source, {}).get('topic', ''), placed, 'drivable_scan', 'cloud'):
+                if _uses(group.get(source, {}).get('topic', ''), placed, *_CONTACTS):
                     used = True
                     found += _source_faults(f'{name}.{source}', group, group[source], placed)
             if _uses(group.get('map_topic', ''), placed, 'drivable_grid', 'class_cost_grid'):
@@ -46,7 +49,7 @@ def faults(values: Mapping[str, Any], placed: PlacedCamera) -> list[str]:
             sources = [
                 name
                 for name in parameters.get('observation_sources', ())
-                if _uses(groups.get(name, {}).get('topic', ''), placed, 'drivable_scan', 'cloud')
+                if _uses(groups.get(name, {}).get('topic', ''), placed, *_CONTACTS)
             ]
             used = used or bool(sources)
             if sources:

@@ -81,7 +81,12 @@ class _Asker:
         self._camera = ready[0]
         client = clients[self._camera]
         names = [f'ground.{about.name}' for about in settings_of(GroundSettings)]
-        values = self._values(client, names)
+        values = self._values(client, [*names, 'cameras'])
+        cameras = [name for name in values.pop('cameras', ()) if name]
+        if cameras and not self._camera:
+            raise LinknetError(
+                f'{self._name} has several cameras', f'name one: --node {self._name}/{cameras[0]}'
+            )
         if self._camera:
             listing = self._answer(lambda: client.list_parameters([f'{self._camera}.ground']))
             own = list(listing.result.names)

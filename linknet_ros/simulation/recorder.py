@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ class Recorder:
         self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
         self._types = get_typestore(Stores.ROS2_HUMBLE)
         self._connections: dict[str, Any] = {}
+        self._folder = folder
         try:
             self._writer.open()
         except OSError as error:
@@ -41,13 +44,29 @@ class Recorder:
         :param kind: its type, e.g. 'sensor_msgs/msg/Image'.
         :param stamp: ns since the epoch.
         :param data: as ROS serializes it.
+        :raises RecordingError: when it cannot be written.
         """
-        if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(
-                topic, kind, typestore=self._types
-            )
-        self._writer.write(self._connections[topic], stamp, data)
+        with self._full_disk():
+            if topic not in self._connections:
+                self._connections[topic] = self._writer.add_connection(
+                    topic, kind, typestore=self._types
+                )
+            self._writer.write(self._connections[topic], stamp, data)
 
     def close(self) -> None:
-        """Write the index and metadata."""
-        self._writer.close()
+        """Write the index and metadata.
+
+        :raises RecordingError: when they cannot be written.
+        """
+        with self._full_disk():
+            self._writer.close()
+
+    @contextmanager
+    def _full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RecordingError(
+                f'cannot write the bag {self._folder}: {error.strerror}',
+                'make room, or name another folder',
+            ) from error

@@ -22,7 +22,7 @@ from linknet_ros.errors import SourceError
 from linknet_ros.frames.files import SourceFrame
 from linknet_ros.ground.grid import FREE_CELL, UNKNOWN_CELL, GridArea
 from linknet_ros.ros.ground_messages import grid_message
-from linknet_ros.ros.images import SUFFIX, array_to_image, bgr_to_jpeg
+from linknet_ros.ros.images import SUFFIX, array_to_image, bgr_to_jpeg, nanoseconds
 from linknet_ros.ros.parameters import declare
 from linknet_ros.ros.process import ros_process, spin_once
 from linknet_ros.simulation.looks import LOOKS
@@ -146,7 +146,7 @@ class ReplayNode(Node):
 
     def _record(self, topic: str, kind: str, message: CameraInfo | CompressedImage) -> None:
         if self._recorder is not None:
-            stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+            stamp = nanoseconds(message.header)
             data = serialize_message(message)
             self._recorder.write(topic, f'sensor_msgs/msg/{kind}', stamp, data)
 
@@ -187,9 +187,11 @@ class ReplayNode(Node):
 
     def destroy_node(self) -> None:
         """End the bag as well."""
-        if self._recorder is not None:
-            self._recorder.close()
-        super().destroy_node()
+        try:
+            if self._recorder is not None:
+                self._recorder.close()
+        finally:
+            super().destroy_node()
 
     def finish(self) -> None:
         """Publish the last diagnostics, wait until everything has arrived, and log a summary."""

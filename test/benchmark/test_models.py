@@ -13,6 +13,7 @@ from linknet_ros.benchmark.accuracy import labelled_frames, measure
 from linknet_ros.benchmark.benchmark import main
 from linknet_ros.benchmark.models import Choice, compare
 from linknet_ros.errors import SourceError
+from linknet_ros.frames.encode import encode_palette_png
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.system.child_process import Outcome
 
@@ -63,9 +64,23 @@ def test_labelled_frames(two, labelled):
 def test_labels_that_are_none(two, labelled, tmp_path):
     with pytest.raises(SourceError, match=r'no frame of .*frames has labels in .*; give the fold'):
         labelled_frames(labelled[0], tmp_path)
-    cv2.imwrite(str(labelled[1] / 'x.png'), np.zeros((32, 64, 3), np.uint8))
-    with pytest.raises(SourceError, match=r'expected 8 bits of the size \(32, 64\); give images'):
-        accuracy_of(two[0], labelled, ('road',), (True,))
+    colours = np.full((32, 64, 3), (0, 1, 2), np.uint8)
+    for image, reason in (
+        (colours, 'x.png has no ids from 0 to 255; give ids of classes, not colours'),
+        (colours[:8, :, 0], 'x.png .*64x8.*64x32'),
+    ):
+        cv2.imwrite(str(labelled[1] / 'x.png'), image)
+        with pytest.raises(SourceError, match=reason):
+            accuracy_of(two[0], labelled, ('road',), (True,))
+
+
+def test_labels_with_a_palette(two, labelled):
+    """As pre_label writes them: an index is an id, whatever its colour."""
+    for path in labelled[1].glob('*.png'):
+        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        path.write_bytes(encode_palette_png(ids, np.zeros((256, 3), np.uint8)))
+    names = ('road', 'car', 'sky')
+    assert accuracy_of(two[0], labelled, names, (True, False, False))['miou'] == 1.0
 
 
 def test_command(two, labelled, tmp_path, capsys):

@@ -93,7 +93,7 @@ def test_modes_can_be_changed_while_it_runs(picky):
     assert status_of(robot)[2]['scene'] == BLACK
     robot.set(scene_check='off')
     assert (show(robot, DARK)[0] == 0).all()
-    assert status_of(robot)[2]['scene'] == 'good'
+    assert status_of(robot)[2]['scene'] == 'not checked'
     robot.set(scene_check='unlabel')
     assert (show(robot, DARK)[0] == 255).all()
 

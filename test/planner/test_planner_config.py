@@ -120,6 +120,14 @@ def test_check_finds_faults(street, pairs, fault):
     assert any(fault in line for line in found)
 
 
+def test_labeled_cloud_is_none_of_obstacles_only(street):
+    """With depth it has the ground as well."""
+    source = {'topic': '/linknet/labeled_cloud', 'data_type': 'PointCloud2', 'clearing': True}
+    layer = {'obstacle_layer': {'observation_sources': 'a', 'a': source}}
+    (fault,) = faults({'local_costmap': {'local_costmap': {'ros__parameters': layer}}}, street)
+    assert fault.startswith('nothing in the file uses /linknet/drivable_scan')
+
+
 def test_check_of_a_cloud_with_slivers(street):
     values = change(filled('nav2', street), ('LaserScan', 'PointCloud2'))
     assert faults(values, street) == []

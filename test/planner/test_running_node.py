@@ -56,6 +56,8 @@ def test_one_of_several_cameras(open_robot, model):
     assert placed.blind.ahead == pytest.approx(3.26, abs=0.01)
     with pytest.raises(LinknetError, match="/linknet has no camera 'left'; see"):
         answer(robot, '/linknet/left')
+    with pytest.raises(LinknetError, match='/linknet has several cameras; name one: --node /lin'):
+        answer(robot, '/linknet')
 
 
 def test_node_that_is_not_running(open_told_robot):

@@ -43,6 +43,8 @@ class StampMatcher(Generic[Frame, Depth]):
     def __init__(self) -> None:
         self._depths: tuple[tuple[int, Depth], ...] = ()
         self._frames: list[tuple[int, Frame]] = []
+        #: Frames that gave way since they were counted.
+        self._dropped = 0
 
     def add_depth(self, stamp: int, depth: Depth) -> None:
         """Keep a depth message for a while.
@@ -57,29 +59,27 @@ class StampMatcher(Generic[Frame, Depth]):
 
         :param stamp: ns.
         """
+        self._dropped += len(self._frames) >= _WAITING
         self._frames = [*self._frames[1 - _WAITING :], (stamp, frame)]
 
-    def matched(self) -> tuple[list[tuple[Frame, Depth]], int]:
-        """Frames that have their depth by now, in order, and how many will never have one."""
+    def matched(self, *, ended: bool = False) -> tuple[list[tuple[Frame, Depth]], int]:
+        """Frames that have their depth by now, in order, and how many will never have one.
+
+        :param ended: whether no more depth comes, so that no frame waits for a nearer one.
+        """
         depths = self._depths
         pairs: list[tuple[Frame, Depth]] = []
-        waiting, lost = [], 0
+        waiting, lost, self._dropped = [], self._dropped, 0
         for stamp, frame in self._frames:
             nearest = min(depths, key=lambda entry: abs(entry[0] - stamp), default=None)
-            if nearest is not None and nearest[0] == stamp:
-                pairs.append((frame, nearest[1]))
-            elif nearest is None or max(entry[0] for entry in depths) < stamp:
+            if not ended and all(entry[0] < stamp for entry in depths):
                 waiting.append((stamp, frame))
-            elif abs(nearest[0] - stamp) <= TOGETHER:
+            elif nearest is not None and abs(nearest[0] - stamp) <= TOGETHER:
                 pairs.append((frame, nearest[1]))
             else:
                 lost += 1
         self._frames = waiting
         return pairs, lost
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._depths, self._frames = (), []
 
     def __len__(self) -> int:
         """Number of frames that wait."""

@@ -227,6 +227,8 @@ def _of_csv(text: str) -> ClassTable:
                 'a network numbers its classes 0, 1, 2 and so on without a gap: write these',
             )
         rows = [row for _, row in sorted(order, key=lambda pair: int(pair[0]))]
+    if not rows:
+        raise ClassNameError('it names no class', 'write a name behind each id')
     return _made(*zip(*rows, strict=True))
 
 

@@ -194,7 +194,7 @@ def _unnamed(path: Path, interface: Interface) -> ClassTable:
 
 def _picture(model: ModelFile, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The frame, and beside it the colours of its classes and what they mean."""
-    segmenter = Segmenter(model, precision='fp32' if model.precision == 'fp32' else 'auto')
+    segmenter = Segmenter(model, precision='fp32')
     try:
         labels = segmenter.segment(frame).labels
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from linknet_ros.inference.model_file import ModelFile, int8_twin_of, load_model
 from linknet_ros.inference.open_backend import open_backend
 from linknet_ros.limits import MAX_MODEL_BYTES
 from linknet_ros.system.bounded_file import read_file
+from linknet_ros.system.signals import before_end
 
 #: (width, height) of the frames that a network of free sizes is made for, if nobody says.
 DEFAULT_SIZE = (640, 480)
@@ -122,6 +124,7 @@ def import_network(
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_suffix('.tmp.onnx')
+    before_end(partial(temporary.unlink, missing_ok=True))
     try:
         temporary.write_bytes(wrapped.SerializeToString())
         runs = compare(load_model(temporary), Original(path, data), interface, options, frames)

@@ -27,7 +27,8 @@ FROZEN = 'frozen: the same picture again and again, with new stamps'
 class FrameSequence:
     """The frames of one camera; for one thread at a time.
 
-    :param alone: the frames are pictures that have nothing to do with each other.
+    :param alone: the frames are pictures that have nothing to do with each other, so nothing is
+        filtered.
     :ivar fault: why the newest frame is not believed; '' if it is.
     :ivar faults: number of frames that were not believed.
     """
@@ -65,7 +66,7 @@ class FrameSequence:
         if fault and settings.scene_check == 'unlabel':
             inferred.labels[:] = UNLABELED
             inferred.confidence[:] = 0
-        if not settings.temporal_filter or fault:
+        if not settings.temporal_filter or fault or self._alone:
             self._filter.reset()
         else:
             self._filter.apply(inferred.labels, inferred.confidence, stamp)

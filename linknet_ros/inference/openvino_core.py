@@ -6,8 +6,21 @@ import threading
 
 import openvino
 
+from linknet_ros.inference.int8_twin import int8_overflows
+
 _lock = threading.Lock()
 _core: openvino.Core | None = None
+
+
+def float_options() -> dict[str, object]:
+    """Of compile_model, to compute in float32, which OpenVINO would not choose by itself.
+
+    The convolutions of an int8 file stay in int8 where that does not overflow.
+    """
+    options: dict[str, object] = {'INFERENCE_PRECISION_HINT': 'f32'}
+    if int8_overflows():
+        options['LP_TRANSFORMS_MODE'] = 'NO'
+    return options
 
 
 def openvino_core() -> openvino.Core:

@@ -5,7 +5,6 @@ docs/train.md has an example and every key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linknet_ros.classes import UNLABELED
-from linknet_ros.errors import BackendError, SourceError, first_line
-from linknet_ros.inference.int8_twin import int8_overflows
+from linknet_ros.classes import UNLABELED, ClassTable
+from linknet_ros.errors import BackendError, LinknetError, SourceError, first_line
 from linknet_ros.limits import MAX_MODEL_BYTES
 from linknet_ros.system.bounded_file import read_file
 
@@ -85,11 +83,11 @@ def read_teacher_file(path: Path) -> TeacherFile:
     try:
         file = TeacherFile(
             path,
-            tuple(path.parent / model for model in said['models']),
+            tuple(path.parent / model for model in _models(path, said)),
             (int(said['size'][0]), int(said['size'][1])),
             {'bgr': False, 'rgb': True}[said.get('channels', 'rgb')],
-            tuple(map(float, said.get('mean', [0, 0, 0]))),
-            tuple(map(float, said.get('std', [1, 1, 1]))),
+            _three(path, said, 'mean', 0),
+            _three(path, said, 'std', 1),
             bool(said.get('softmax', False)),
             tuple(_label(id_, value) for id_, value in said['labels'].items()),
         )
@@ -117,15 +115,13 @@ class Teacher:
         self.labels = file.labels
         self._mean, self._std = (np.array(values, np.float32) for values in (file.mean, file.std))
         try:
-            from linknet_ros.inference.openvino_core import openvino_core
+            from linknet_ros.inference.openvino_core import float_options, openvino_core
         except ImportError as error:
             raise BackendError(
                 f'a teacher needs OpenVINO ({error})', 'pip install openvino'
             ) from error
         # Trusted from a threshold on: half precision would move pixels across it.
-        options = {'INFERENCE_PRECISION_HINT': 'f32'}
-        if int8_overflows():
-            options['LP_TRANSFORMS_MODE'] = 'NO'
+        options = float_options()
         core = openvino_core()
         self._networks = []
         for model in file.models:
@@ -145,6 +141,7 @@ class Teacher:
 
         :param frame: (H, W, 3) uint8 BGR.
         :returns: (channels, h, w) float32.
+        :raises SourceError: see check_probabilities.
         """
         width, height = self.size
         # Averages to shrink, and does not mix pixels that are far apart to enlarge.
@@ -158,10 +155,15 @@ class Teacher:
         if self.file.softmax:
             scores = [softmax(score) for score in scores]
         result: NDArray[np.float32] = np.mean(scores, axis=0)
+        most = max((output for label in self.labels for output in label.outputs), default=-1)
+        check_probabilities(result, most, self.file.path.name)
         return result
 
     def label(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Ids (H, W) uint8 of a frame (H, W, 3) uint8 BGR; 255 where no label is sure enough."""
+        """Ids (H, W) uint8 of a frame (H, W, 3) uint8 BGR; 255 where no label is sure enough.
+
+        :raises SourceError: see check_probabilities.
+        """
         mean = self.probabilities(frame)
         height, width = frame.shape[:2]
         ids = np.full((height, width), UNLABELED, np.uint8)
@@ -176,10 +178,33 @@ class Teacher:
         return ids
 
 
+def _models(path: Path, said: dict[str, Any]) -> list[str]:
+    models = said['models']
+    if not (isinstance(models, list) and models and all(isinstance(m, str) for m in models)):
+        raise SourceError(
+            f'{path}: models is {models}, not a list of files', 'write models: [FILE.xml]'
+        )
+    return models
+
+
+def _three(path: Path, said: dict[str, Any], key: str, usual: float) -> tuple[float, ...]:
+    values = said.get(key, [usual] * 3)
+    try:
+        if len(values) == 3 and not isinstance(values, str):
+            return tuple(map(float, values))
+    except (TypeError, ValueError):
+        pass
+    raise SourceError(
+        f'{path}: {key} is {values}, not three numbers', f'write {key}: {[usual] * 3}'
+    )
+
+
 def _label(id_: Any, value: Any) -> TeacherLabel:
     if not 0 <= int(id_) < UNLABELED:
         raise ValueError(f'id {id_}')
     outputs = tuple(map(int, value['outputs']))
+    if not outputs or min(outputs) < 0:
+        raise ValueError(f'id {id_} has the outputs {list(outputs)}')
     return TeacherLabel(int(id_), outputs, float(value.get('above', 0)), value.get('means'))
 
 
@@ -202,6 +227,25 @@ def _read(path: Path) -> dict[str, Any]:
     return said
 
 
+def check_probabilities(values: NDArray[np.float32], most: int, name: str) -> None:
+    """Refuse what a network gives if it cannot be what is said of it.
+
+    :param values: (channels, h, w).
+    :param most: the highest channel that is spoken of.
+    :param name: of the file that does, for the message.
+    :raises SourceError: when that channel is missing, or these are no probabilities.
+    """
+    if most >= len(values):
+        raise SourceError(
+            f'{name} speaks of output {most}, but the network has {len(values)}, from 0'
+        )
+    if not (values.min() > -0.01 and values.max() < 1.01):
+        raise SourceError(
+            f'{name} gives {values.min():.3g} to {values.max():.3g}, which are no probabilities',
+            'add softmax: true to the teacher file',
+        )
+
+
 def softmax(scores: NDArray[Any]) -> NDArray[Any]:
     """Probabilities of logits along the first axis."""
     exponent = np.exp(scores - scores.max(0))
@@ -209,16 +253,33 @@ def softmax(scores: NDArray[Any]) -> NDArray[Any]:
     return result
 
 
-def allowed_names(meaning: Any, names: Iterable[str]) -> list[str]:
-    """Classes that a label may stand for.
+def allowed_names(meaning: Any, classes: ClassTable) -> list[str]:
+    """Names of the classes that a label may stand for.
 
     :param meaning: a name, a list of names, {'not': name or names}, or 'void' for all.
-    :param names: of all classes.
+    :param classes: those that there are.
+    :raises LinknetError: for an unknown class behind 'not'; other names are not looked at.
     """
     if meaning == 'void':
-        return list(names)
+        return list(classes.names)
     if isinstance(meaning, dict) and meaning.keys() == {'not'}:
         others = meaning['not']
         others = [others] if isinstance(others, str) else list(others)
-        return [name for name in names if name not in others]
+        classes.ids(others)
+        return [name for name in classes.names if name not in others]
     return [meaning] if isinstance(meaning, str) else list(meaning)
+
+
+def meant_ids(meaning: Any, classes: ClassTable, where: str) -> frozenset[int]:
+    """Ids of the classes that a label may stand for, see allowed_names.
+
+    :param where: it says so, for messages.
+    :raises SourceError: for what names no class, or an unknown one.
+    """
+    try:
+        allowed = frozenset(classes.ids(allowed_names(meaning, classes)))
+    except (LinknetError, TypeError) as error:
+        raise SourceError(f'{where} means {meaning}: {error}') from error
+    if not allowed:
+        raise SourceError(f'{where} means no class', 'name at least one, or void')
+    return allowed

@@ -14,7 +14,7 @@ from linknet_ros.classes import UNLABELED, ClassTable
 from linknet_ros.errors import ModelError, SourceError
 from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.inference.segmenter import Segmenter
-from linknet_ros.inference.teacher import Teacher, allowed_names
+from linknet_ros.inference.teacher import Teacher, meant_ids
 
 #: Pixels whose votes are counted at a time: with 254 classes 8 MB.
 _AT_A_TIME = 1 << 15
@@ -94,8 +94,8 @@ def open_voter(
                 f'{teacher.file.path} does not say which class its id {label.id} means',
                 f'add means: {classes.names[0]}, or means: {{not: {classes.names[0]}}}',
             )
-        names = allowed_names(label.means, classes.names)
-        allowed[label.id, list(classes.ids(names))] = True
+        where = f'{teacher.file.path}: id {label.id}'
+        allowed[label.id, list(meant_ids(label.means, classes, where))] = True
     return Voter(teacher, allowed)
 
 

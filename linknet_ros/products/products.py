@@ -115,14 +115,15 @@ class Products:
         encode_color = 'color/compressed' in wanted
         if not ('color' in wanted or encode_color or any(overlays)):
             return
-        colors = colorize(sized.labels, self._palette)
+        colored = sized if 'color' in wanted or encode_color else result
+        colors = colorize(colored.labels, self._palette)
         if 'color' in wanted:
             yield 'color', colors
         if encode_color:
             yield 'color/compressed', encode_png(colors)
         if not any(overlays):
             return
-        if sized is not result:
+        if colored is not result:
             colors = colorize(result.labels, self._palette)
         # For people, so upright; all others match the frame pixel for pixel.
         overlay = blend(frame, colors, result.labels, self.settings.overlay_opacity)

@@ -87,14 +87,14 @@ class Recording:
         for channel in wanted:
             sums = sum(part.promised[channel] for part in self._parts)
             promised[channel.topic] = max(promised[channel.topic], sums)
-        for part in self._parts:
-            self.damage += [line for line in part.damage if line not in self.damage]
-        for topic in sorted(names):
-            if counts[topic] < promised[topic]:
-                self.damage.append(
-                    f'{promised[topic]} messages of {topic} were recorded, {counts[topic]} are '
-                    'there'
-                )
+        found_damage = [line for part in self._parts for line in part.damage]
+        found_damage += [
+            f'{promised[topic]} messages of {topic} were recorded, {counts[topic]} are there'
+            for topic in sorted(names)
+            if counts[topic] < promised[topic]
+        ]
+        # It may be called again.
+        self.damage += [line for line in found_damage if line not in self.damage]
         return counts
 
     def messages(self, topics: Iterable[str]) -> Iterator[tuple[str, int, bytes]]:

@@ -179,6 +179,8 @@ class _Run:
                 extras.take_depth(task.data)
             for moment, name, message in extras.clouds():
                 self._put(moment, [(name, message)])
+        for moment, name, message in extras.clouds(ended=True):
+            self._put(moment, [(name, message)])
         self._put(received or 0, extras.last(received or 0, report))
 
     def _topics(self) -> Iterator[tuple[str, str, bool]]:

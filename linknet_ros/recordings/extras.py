@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -104,9 +104,8 @@ class Extras:
         self._transforms: Transforms | None = None
         #: Gets what these outputs show, where there is a scene.
         self.scene: RerunScene | None = None
-        #: Frames that these outputs are missing for, by reason.
-        self._missing: Counter[str] = Counter()
-        self._lost = 0
+        #: Number of frames by the outputs that are missing for them, and the reason.
+        self._missing: Counter[tuple[str, str]] = Counter()
         if {'camera_info', *GROUND} & set(self._wanted):
             self._camera_info_topic = _camera_info_topic(recording, topic, camera_info)
             self.sources = (self._camera_info_topic,)
@@ -182,7 +181,7 @@ class Extras:
         try:
             info = self._info_for(header, received, width, height)
         except CalibrationError as error:
-            self._missing[str(error)] += 1
+            self._miss((*GROUND, 'camera_info'), error)
             return
         if self.scene is not None:
             self.scene.camera(info.k, (width, height), None)
@@ -190,7 +189,7 @@ class Extras:
             try:
                 yield from self._ground_of(self._ground, header, info, result)
             except CalibrationError as error:
-                self._missing[str(error)] += 1
+                self._miss(self._projected, error)
         if self.depth:
             moment = nanoseconds(header.stamp)
             self._matcher.add_frame(moment, _Waiting(header, received, result, info))
@@ -204,15 +203,19 @@ class Extras:
         if message is not None:
             self._matcher.add_depth(nanoseconds(message.header.stamp), message)
 
-    def clouds(self) -> Iterator[tuple[int, str, bytes]]:
-        """Labelled clouds that are complete by now: when their frame was received, and what."""
-        pairs, lost = self._matcher.matched()
-        self._lost += lost
+    def clouds(self, *, ended: bool = False) -> Iterator[tuple[int, str, bytes]]:
+        """Labelled clouds that are complete by now: when their frame was received, and what.
+
+        :param ended: whether that was the last frame and the last depth.
+        """
+        pairs, lost = self._matcher.matched(ended=ended)
+        if lost:
+            self._miss(('labeled_cloud',), f'no depth of their stamps on {self.depth}', lost)
         for frame, depth in pairs:
             try:
                 yield frame.received, *self._whole_cloud(frame, depth)
             except CalibrationError as error:
-                self._missing[str(error)] += 1
+                self._miss(('labeled_cloud',), error)
 
     def _whole_cloud(self, frame: _Waiting, depth: Any) -> tuple[str, bytes]:
         header, result = frame.header, frame.result
@@ -229,11 +232,9 @@ class Extras:
 
     def last(self, received: int, report: Report) -> Iterator[tuple[str, bytes]]:
         """What comes behind the last frame; adds to the report which outputs are missing."""
-        if lost := self._lost + len(self._matcher):
-            self._missing[f'no depth of their stamps on {self.depth}'] += lost
         report.damage += [
-            f'{count} frames without {self._names()}: {reason}'
-            for reason, count in self._missing.most_common()
+            f'{count} frames without {names}: {reason}'
+            for (names, reason), count in self._missing.most_common()
         ]
         if 'diagnostics' not in self._wanted:
             return
@@ -260,8 +261,9 @@ class Extras:
         header = self._header(received, '')
         yield self._made('diagnostics', header=header, status=[status])
 
-    def _names(self) -> str:
-        return ', '.join(name for name in self._wanted if name in (*GROUND, 'camera_info'))
+    def _miss(self, outputs: Container[str], reason: object, frames: int = 1) -> None:
+        names = ', '.join(name for name in self._wanted if name in outputs)
+        self._missing[names, str(reason)] += frames
 
     def _info_for(self, header: Any, received: int, width: int, height: int) -> Any:
         """The camera info of a frame: of its stamp, else the newest before it, else the first."""

@@ -168,6 +168,8 @@ def segment_source(
     source = _open(job.source)
     if job.settings.inference.labels_like:
         report.notes.append('labels_like is a topic, which only recordings have')
+    if job.settings.inference.temporal_filter and isinstance(source, _Images):
+        report.notes.append('temporal_filter needs a video or a recording, not images')
     with PartFolder(job.out, overwrite=job.overwrite) as part:
         made = part.fresh(job.out.name)
         model = model or load_model(job.settings.model)

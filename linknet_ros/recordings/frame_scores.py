@@ -134,7 +134,8 @@ def ask(
                 scores.put(('doubt', number, frame.index), list(vars(found).values()))
                 done += 1
                 update(done, len(keys))
-    return {key: Doubt(*value) for key, value in scores.of('doubt').items() if key in keys}
+    asked = set(keys)
+    return {key: Doubt(*value) for key, value in scores.of('doubt').items() if key in asked}
 
 
 def _doubt(

@@ -56,7 +56,8 @@ class ResultJournal:
         if self._database.execute('SELECT fingerprint FROM run').fetchone() != (fingerprint,):
             self._database.close()
             raise RecordingError(
-                f'{path.parent} was begun with another recording, model, topic or back end',
+                f'{path.parent} was begun with another recording, model, topic, back end or '
+                'setting',
                 'give the same ones, or start again with --overwrite',
             )
 

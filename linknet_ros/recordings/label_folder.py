@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.classes import UNLABELED, ClassTable
 from linknet_ros.errors import SourceError
-from linknet_ros.frames.encode import encode_palette_png
+from linknet_ros.frames.encode import encode_jpeg, encode_palette_png
 from linknet_ros.frames.files import IMAGE_SUFFIXES, read_ids
 from linknet_ros.products.colors import blend, colorize
 from linknet_ros.products.contact_sheet import captioned_sheet
@@ -28,6 +28,9 @@ FRAMES, LABELS, CLASSES = 'frames', 'labels', 'classes.csv'
 
 #: Frames on a contact sheet, and in a row of it; sheets; width of a frame on them [pixels].
 ON_SHEET, _IN_ROW, SHEETS, WIDTH = 60, 3, 10, 240
+
+#: Of the JPEGs of contact sheets.
+_QUALITY = 95
 
 #: Of void in the palette, as in Pascal VOC: black may be the colour of a class.
 _VOID_BGR = (192, 224, 224)
@@ -127,10 +130,12 @@ def label_cell(
 
 
 def write_sheets(root: Path, stem: str, cells: Sequence[Cell]) -> None:
-    """Write contact sheets, `<stem>_1.jpg` and so on."""
+    """Write contact sheets, `<stem>_1.jpg` and so on, in place of those that are there."""
+    for old in root.glob(f'{stem}_[0-9]*.jpg'):
+        old.unlink()
     for page, at in enumerate(range(0, len(cells), ON_SHEET), 1):
         sheet = captioned_sheet(cells[at : at + ON_SHEET], _IN_ROW, WIDTH)
-        cv2.imwrite(str(root / f'{stem}_{page}.jpg'), sheet)
+        (root / f'{stem}_{page}.jpg').write_bytes(encode_jpeg(sheet, _QUALITY).tobytes())
 
 
 def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

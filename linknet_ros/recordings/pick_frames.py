@@ -292,7 +292,7 @@ def _write(
                 ending, data = frame.file()
                 stem = frame.name
                 while stem in used:  # two frames of one stamp, or images of one name
-                    stem = f'{frame.name}-{frame.index}'
+                    stem = f'{stem}-{frame.index}'
                 used.add(stem)
                 (made / FRAMES / f'{stem}{ending}').write_bytes(data)
                 rows[one.rank] = _row(one, f'{FRAMES}/{stem}{ending}', stream, frame.stamp)

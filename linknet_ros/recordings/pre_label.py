@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from linknet_ros.classes import UNLABELED, ClassTable
 from linknet_ros.errors import LinknetError, SourceError
-from linknet_ros.frames.files import read_image
+from linknet_ros.frames.files import check_size, read_image
 from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.inference.segmenter import Segmenter
 from linknet_ros.inference.settings import InferenceSettings
@@ -189,6 +189,19 @@ def _check_classes(root: Path, classes: ClassTable) -> None:
         )
 
 
+def _check_ids(path: Path, ids: NDArray[np.uint8], classes: ClassTable) -> None:
+    """Refuse labels with an id that is no class.
+
+    :raises SourceError: if so.
+    """
+    last = int(ids[ids != UNLABELED].max(initial=0))
+    if last >= len(classes):
+        raise SourceError(
+            f'{path} has the id {last}, the classes are 0 to {len(classes) - 1}',
+            'correct it, or take it away so that it is made again; 255 is void',
+        )
+
+
 class _Proposed:
     """Which labels are still those that were proposed."""
 
@@ -236,17 +249,23 @@ def _renaming(text: str) -> tuple[str, str]:
 
 
 def _look(root: Path, frames: dict[str, Path], classes: ClassTable) -> NDArray[np.int64]:
-    """Make the contact sheets and the files for tools; pixels of each id, (256,)."""
+    """Make the contact sheets and the files for tools; pixels of each id, (256,).
+
+    :raises SourceError: for labels that a person put there and that do not fit.
+    """
     counts = np.zeros(UNLABELED + 1, np.int64)
     cells: list[Cell] = []
     tools = ToolFiles(root / TOOLS, classes)
     for name, path in frames.items():
-        ids = read_labels(label_file(root, name))
+        file, frame = label_file(root, name), read_image(path)
+        ids = read_labels(file)
+        check_size(file, ids, path, frame.shape)
+        _check_ids(file, ids, classes)
         tools.add(path, ids)
         counts += np.bincount(ids.ravel(), minlength=len(counts))
         if len(cells) < SHEETS * ON_SHEET:
             text = f'{name}  void {(ids == UNLABELED).mean():.0%}'
-            cells.append(label_cell(read_image(path), ids, classes, text))
+            cells.append(label_cell(frame, ids, classes, text))
     write_sheets(root, 'labels', cells)
     tools.write()
     return counts

@@ -127,6 +127,9 @@ class OfflineWorker:
                 'model': model.sha256,
                 'backend': report.backend,
                 'network_size': (inference.network_width, inference.network_height),
+                # What the network sees of a frame.
+                'rotate': inference.rotate,
+                'mono16_max': inference.mono16_max,
             }
             text = json.dumps(decisive, sort_keys=True)
             self._journal = ResultJournal(journal, hashlib.sha256(text.encode()).hexdigest())

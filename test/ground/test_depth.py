@@ -87,6 +87,19 @@ def test_the_nearest_is_known_when_a_later_one_has_come():
     assert matcher.matched() == ([], 1)
 
 
+def test_at_the_end_the_nearest_is_enough():
+    matcher = StampMatcher()
+    matcher.add_depth(100 * MS, 'before')
+    matcher.add_frame(101 * MS, 'a')
+    matcher.add_frame(101 * MS + TOGETHER, 'too far away')
+    assert matcher.matched() == ([], 0)
+    assert matcher.matched(ended=True) == ([('a', 'before')], 1)
+    matcher = StampMatcher()
+    matcher.add_frame(101 * MS, 'without any')
+    assert matcher.matched(ended=True) == ([], 1)
+    assert len(matcher) == 0
+
+
 @settings(deadline=None)
 @given(st.permutations(range(6)), st.data())
 def test_every_order_gives_the_same_pairs(order, data):
@@ -115,8 +128,9 @@ def test_neither_frames_nor_depth_pile_up():
     assert len(matcher) < 10
     matcher.add_depth(5, 'old')
     matcher.add_depth(99, 'new')
-    pairs, _ = matcher.matched()
+    pairs, lost = matcher.matched()
     assert (99, 'new') in pairs
+    assert (len(pairs), lost) == (8, 92)
 
 
 # Where the points are.

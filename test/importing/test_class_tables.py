@@ -116,6 +116,7 @@ def test_config_of_hugging_face(table):
         ('', 'a.csv', 'it has no class; write one per line'),
         ('name,red,green,blue,drivable\n', 'a.csv', 'it has no class; write one per line'),
         ('1,2,3\n4,5,6\n', 'a.csv', 'no column has the names'),
+        ('id,name\n0,\n1,\n', 'a.csv', 'it names no class; write a name behind each id'),
         ('id,name\n0,a\n2,b\n', 'a.csv', 'its ids are 0, 2; .* without a gap'),
         ('name,red,green,blue\na,1,2,x\n', 'a.csv', '1,2,x is not a colour'),
         ('name,red,green,blue\na,1,2,300\nb,1,2,3\n', 'a.csv', 'red, green, blue values of 0 to'),

@@ -575,3 +575,20 @@ def test_labels_that_differ_are_not_written(imported, monkeypatch, tmp_path):
     with pytest.raises(ModelError, match=r'only 0.00% of the labels are those of .*net.onnx'):
         imported(network())
     assert [path.name for path in tmp_path.iterdir()] == ['net.onnx']
+
+
+def test_a_signal_leaves_nothing_behind(imported, monkeypatch, tmp_path):
+    """What is called before the end takes the half of a file away."""
+    callbacks, seen = [], []
+    monkeypatch.setattr('linknet_ros.importing.import_network.before_end', callbacks.append)
+
+    def interrupted(*_):
+        for callback in callbacks:
+            callback()
+        seen.extend(path.name for path in tmp_path.iterdir())
+        raise ModelError('stop')
+
+    monkeypatch.setattr('linknet_ros.importing.import_network.compare', interrupted)
+    with pytest.raises(ModelError, match='stop'):
+        imported(network())
+    assert seen == ['net.onnx']

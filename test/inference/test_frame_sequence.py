@@ -127,23 +127,26 @@ def test_another_model_begins_anew(shown, good, segmenter):
     assert shown(sequence, [good[0], black()])[0] == ['', '']
 
 
-def test_the_filter_begins_anew_after_a_fault(segmenter):
-    """What was seen before a lens was covered says nothing of what is seen after."""
+@pytest.mark.parametrize(
+    ('dark', 'alone', 'expected'),
+    [
+        # Drivable to obstacle, unsure of it (200 of 255): with the second frame.
+        (0, False, [0, 0, 0, 1, 1]),
+        # What was seen before a lens was covered says nothing of what is seen after.
+        (1, False, [0, 0] + [255] * RECOVERY + [1]),
+        (0, True, [0, 0, 1, 1, 1]),
+    ],
+)
+def test_what_the_filter_takes_for_one_sequence(segmenter, dark, alone, expected):
     blue, green = np.zeros((2, 64, 96, 3), np.uint8)
     blue[..., 0], green[..., 1], green[20:, :, 0] = 200, 200, 250
     settings = InferenceSettings(temporal_filter=True)
-    for dark in ([], [black()]):
-        sequence, labels = FrameSequence(), []
-        # Eight good frames, so that the camera is believed again.
-        frames = [blue] * 2 + dark + [green + number for number in range(8)]
-        for number, frame in enumerate(frames, 1):
-            fitted = segmenter.fit(frame)
-            inferred = segmenter.infer(fitted)
-            sequence.take(segmenter.model, look_at(fitted), inferred, number * 10**8, settings)
-            labels.append(inferred.labels[0, 0])
-        if not dark:
-            # Drivable to obstacle, unsure of it (200 of 255): with the second frame.
-            assert labels[:5] == [0, 0, 0, 1, 1]
-        else:
-            assert labels[2 : 2 + RECOVERY] == [255] * RECOVERY
-            assert labels[2 + RECOVERY] == 1
+    sequence, labels = FrameSequence(alone=alone), []
+    # Eight good frames, so that the camera is believed again.
+    frames = [blue] * 2 + [black()] * dark + [green + number for number in range(8)]
+    for number, frame in enumerate(frames, 1):
+        fitted = segmenter.fit(frame)
+        inferred = segmenter.infer(fitted)
+        sequence.take(segmenter.model, look_at(fitted), inferred, number * 10**8, settings)
+        labels.append(inferred.labels[0, 0])
+    assert labels[: len(expected)] == expected

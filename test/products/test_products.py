@@ -102,6 +102,10 @@ def test_nothing_is_made_before_it_is_asked_for_or_twice(class_table, monkeypatc
         'color'
     ]
     assert calls == ['colorize']
+    calls.clear()
+    small = products.of(FRAME, Segmentation(LABELS, CONFIDENCE), {'overlay'}, size=(2, 1))
+    assert [n for n, _ in small] == ['overlay']
+    assert calls == ['colorize', 'blend']
 
 
 def test_settings(class_table):

@@ -173,6 +173,11 @@ def test_metadata_that_promises_more(bags, tmp_path):
     text = (path / 'metadata.yaml').read_text()
     (path / 'metadata.yaml').write_text(text.replace('message_count: 3', 'message_count: 5'))
     assert f'5 messages of {A} were recorded, 3 are there' in read(path)[2]
+    with Recording(path) as recording:
+        recording.survey([A])
+        damage = list(recording.damage)
+        recording.survey([A])
+        assert recording.damage == damage
 
 
 def test_several_files_in_their_order(bags, tmp_path):

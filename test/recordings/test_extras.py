@@ -178,11 +178,37 @@ def test_frames_without_a_place_are_counted(run, made):
         (INFO, 0, made.info(1)),
         ('/tf', 1, made.tf(made.stamped(2, 'base_link', 'camera', (0.0, 0.0, 1.0), OPTICAL))),
     ]
-    report, found, _ = run(messages, ['labels', *GROUND], GroundSettings(use_tf=True))
-    assert len(found['labels']) == 3
+    outputs = ['labels', 'camera_info', *GROUND]
+    report, found, _ = run(messages, outputs, GroundSettings(use_tf=True))
+    assert len(found['labels']) == len(found['camera_info']) == 3
     assert not report.complete
     (line,) = report.damage
     assert line.startswith(f'2 frames without {", ".join(GROUND)}: tf of the recording')
+
+
+@pytest.mark.parametrize(
+    ('depths', 'missing'),
+    [
+        ([995_000_000, 1_995_000_000, 2_995_000_000], 0),
+        ([995_000_000, 1_995_000_000], 1),
+        ([5_000_000_000], 3),
+    ],
+)
+def test_depth_of_a_little_earlier(run, made, bags, depths, missing):
+    """Also of the last frame, behind which no later one comes."""
+    pixels = np.full((64, 96, 2), 4, np.uint8)  # 1028 mm
+    messages = [(INFO, 0, made.info(1))]
+    for number, stamp in enumerate(depths):
+        time = bags.types['builtin_interfaces/msg/Time'](*divmod(stamp, 10**9))
+        header = bags.types['std_msgs/msg/Header'](time, 'camera')
+        message = bags.image(pixels, encoding='16UC1', header=header)
+        messages.append(('/depth', 10 * number + 1, message))
+    report, found, _ = run(messages, ['camera_info', 'labeled_cloud'], topic=IMAGE, depth='/depth')
+    clouds = [message.header.stamp.sec for _, message in found.get('labeled_cloud', [])]
+    assert clouds == [1, 2, 3][: 3 - missing]
+    assert len(found['camera_info']) == 3
+    line = f'{missing} frames without labeled_cloud: no depth of their stamps on /depth'
+    assert report.damage == [line] * bool(missing)
 
 
 @pytest.mark.parametrize(

@@ -75,12 +75,23 @@ def test_folder(job, images, class_table):
 
 
 def test_another_size(job, images):
-    inference = replace(ON, label_width=48, labels_like='/depth')
-    report = segment_source(replace(job, settings=replace(job.settings, inference=inference)))
-    assert report.notes == ['labels_like is a topic, which only recordings have']
+    settings = replace(job.settings, inference=replace(ON, label_width=48))
+    segment_source(replace(job, settings=settings))
     labels = read(job.out / 'labels' / 'a.png')
     np.testing.assert_array_equal(labels, images['a.png'].argmax(2)[1::2, 1::2])
     assert read(job.out / 'overlay' / 'a.png').shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ('setting', 'note'),
+    [
+        ({'labels_like': '/depth'}, 'labels_like is a topic, which only recordings have'),
+        ({'temporal_filter': True}, 'temporal_filter needs a video or a recording, not images'),
+    ],
+)
+def test_settings_without_effect_are_named(job, images, setting, note):
+    settings = replace(job.settings, inference=replace(ON, **setting))
+    assert segment_source(replace(job, settings=settings)).notes == [note]
 
 
 def test_outputs(job, images, model):

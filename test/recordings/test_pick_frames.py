@@ -147,6 +147,16 @@ def test_images_of_one_name_are_kept_apart(run, tmp_path):
     assert {path.name for path in Path('out/frames').iterdir()} == {'cam_0.png', 'cam_0-1.png'}
 
 
+def test_images_of_one_stem_are_kept_apart(run, tmp_path):
+    """Also where what would keep them apart is a name already."""
+    (tmp_path / 'cam').mkdir()
+    for seed, name in enumerate(['x-2.bmp', 'x.bmp', 'x.png']):
+        cv2.imwrite(f'cam/{name}', scene(seed))
+    assert run('cam', 'out')[0] == 0
+    found = {path.stem for path in Path('out/frames').iterdir()}
+    assert found == {'cam_x-2', 'cam_x', 'cam_x-2-2'}
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

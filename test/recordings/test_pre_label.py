@@ -131,6 +131,46 @@ def test_mistakes(run, arguments, message):
     assert not Path('out/labels').exists()
 
 
+@pytest.mark.parametrize(
+    ('corrected', 'message'),
+    [
+        (np.full((64, 96), 3, np.uint8), 'has the id 3, the classes are 0 to 2; correct it'),
+        (np.zeros((32, 48), np.uint8), 'is 48x32, its frame 96x64'),
+    ],
+)
+def test_corrected_labels_that_do_not_fit_are_named(run, model, corrected, message):
+    run('out')
+    write_labels(Path('out'), 'b_2', corrected, model.classes)
+    code, _, text = run('out')
+    assert code == 1
+    assert text.startswith(f'pre_label: out/labels/b_2.png {message}')
+    assert text.count('\n') <= 1
+
+
+def test_sheets_take_the_place_of_the_old_ones(run):
+    for name in ('labels_1.jpg', 'labels_2.jpg', 'labels_mine.jpg'):
+        Path('out', name).write_text('old')
+    assert run('out')[0] == 0
+    assert {path.name for path in Path('out').glob('*.jpg')} == {'labels_1.jpg', 'labels_mine.jpg'}
+    assert cv2.imread('out/labels_1.jpg') is not None
+
+
+def test_sheets_that_cannot_be_written(run, monkeypatch):
+    write = Path.write_bytes
+
+    def full(path, data):
+        if path.suffix == '.jpg':
+            raise OSError(28, 'No space left on device')
+        return write(path, data)
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    code, _, text = run('out')
+    assert (code, text.strip()) == (
+        1,
+        'pre_label: [Errno 28] No space left on device; the same command goes on',
+    )
+
+
 def test_labels_of_other_classes_are_not_mixed(run):
     Path('out/classes.csv').write_text('id,name,red,green,blue,drivable\n0,floor,1,2,3,yes\n')
     code, _, text = run('out')

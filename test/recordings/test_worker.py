@@ -100,7 +100,16 @@ def test_goes_on_without_the_network(settings, frames, tmp_path, monkeypatch, co
     assert (made[0]['labels'] == 255).any()
 
 
-@pytest.mark.parametrize('change', ['source', 'model', 'network size'])
+@pytest.mark.parametrize(
+    'change',
+    [
+        'source',
+        'model',
+        {'network_width': 64, 'network_height': 64},
+        {'rotate': 90},
+        {'mono16_max': 4000},
+    ],
+)
 def test_another_work_is_refused(settings, frames, tmp_path, change, half_proto, write_model):
     run(settings, tmp_path / 'journal', frames(1))
     source = 'a'
@@ -110,8 +119,7 @@ def test_another_work_is_refused(settings, frames, tmp_path, change, half_proto,
         other = load_model(write_model(half_proto, 'other.onnx'))
         settings = Settings.of(other, OUTPUTS, settings.inference)
     else:
-        inference = replace(settings.inference, network_width=64, network_height=64)
-        settings = replace(settings, inference=inference)
+        settings = replace(settings, inference=replace(settings.inference, **change))
     with pytest.raises(RecordingError, match='was begun with another recording, model'):
         run(settings, tmp_path / 'journal', frames(1), source)
 

@@ -17,6 +17,8 @@ from training.checkpoint import save_checkpoint
 from training.export import to_onnx
 from training.first_weights import config_of, load_first_weights, network_in
 from training.networks import NetworkConfig, build_network, normalize
+from training.run import Run
+from training.train import main
 
 #: Of the checkpoints that are written here.
 NARROW = {'classes': 3, 'width': 0.25}
@@ -164,6 +166,12 @@ def test_checkpoint_of_another_network(tmp_path):
     assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
 
 
+def test_checkpoint_of_another_version(tmp_path):
+    path = write_checkpoint(tmp_path / 'best.pt', build(**NARROW), network='linknet', depth=18)
+    with pytest.raises(SourceError, match=r'best\.pt is of another network'):
+        config_of(path)
+
+
 def test_model_file_of_another_network(model_file, frames):
     with pytest.raises(SourceError, match=r'is of LinkNet \(ResNet-18\), not of ENet'):
         load_first_weights(build('enet'), model_file, frames)
@@ -216,6 +224,21 @@ def test_network_of_the_model_that_ships(frames):
     expected = file_labels(MODEL, frames)
     assert len(np.unique(expected)) > 4
     assert (labels_of(network, frames[0]) == expected).mean() > 0.99
+
+
+def test_weights_without_a_value_are_the_same_whether_the_network_is_named(
+    model_file, camvid_folder, tmp_path, monkeypatch
+):
+    """Those of the losses at the decoders: drawn by the seed, whatever was built before."""
+    begun = []
+    monkeypatch.setattr(Run, 'finish', lambda run: begun.append(run))
+    command = ['--data', str(camvid_folder), '--init', str(model_file), '--workers', '0']
+    command += ['--crop-width', '64', '--crop-height', '32', '--supervision', '0.2']
+    main([*command, '--out', str(tmp_path / 'read')])
+    main([*command, '--out', str(tmp_path / 'named'), '--network', 'linknet', '--width', '0.5'])
+    read, named = (run.trainer.model.state_dict() for run in begun)
+    assert len(read) > len(build(**HALF).state_dict())
+    assert all(torch.equal(value, named[name]) for name, value in read.items())
 
 
 def test_int8_file_is_no_source_of_weights(tmp_path, int8_proto, with_metadata):

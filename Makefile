@@ -52,8 +52,8 @@ UNIT := not ros and not process and not contract and not slow
 
 check: .venv/.test
 	$(CHECKS)
-	$(BIN)/python -m pytest -q --ignore=test/training -m '$(UNIT)'
-	$(BIN)/python -m pytest -q test/training -m '$(UNIT)'
+	$(BIN)/python -m pytest -q $(BY_FILE) -n $(CORES) --ignore=test/training -m '$(UNIT)'
+	$(BIN)/python -m pytest -q $(BY_FILE) -n $(CORES) test/training -m '$(UNIT)'
 
 lint: .venv/.test
 	$(CHECKS)

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,10 @@ from linknet_ros.errors import LinknetError, SourceError
 from linknet_ros.frames.files import read_image
 from linknet_ros.inference.model_file import load_model
 from linknet_ros.metrics import Scores
+from linknet_ros.system.arguments import count, share
 from linknet_ros.system.arguments import size as parse_size
 from linknet_ros.system.signals import end_quietly, process_ends
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import config_in, load_checkpoint, save_checkpoint
 from training.data_file import (
     Measured,
     is_data_file,
@@ -94,7 +96,7 @@ def read_start(path: Path) -> Start:
         model = load_model(path)
         return Start(path, config_of(path), model.classes, model.default_size)
     state = load_checkpoint(path)
-    config = replace(NetworkConfig(**state['config']), pretrained=False)
+    config = config_in(state, path)
     names = tuple(state.get('classes', CAMVID.names))
     table = next((t for t in (CAMVID, CITYSCAPES) if t.names == names), None)
     if table is None:
@@ -253,6 +255,11 @@ def run(options: argparse.Namespace) -> None:
             temperature=temperature,
         )
         print(f'{options.export}: {same:.4%} of labels agree with PyTorch')
+        # Where the first model sees which class may not hold at another place.
+        print(
+            'tell its scene check what frames of this place look like: '
+            f'python -m training.fit_scene_check {options.export} --fit {folder}'
+        )
 
 
 def _sources(
@@ -358,22 +365,6 @@ def _table(measured: Sequence[Measured], before: Sequence[Scores], after: Sequen
     return text
 
 
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a share from 0 to 1")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
-    return int(text)
-
-
 def _above_zero(text: str) -> float:
     try:
         value = float(text)
@@ -398,7 +389,7 @@ def main(arguments: list[str] | None = None) -> None:
         '--labels', type=Path, help=f'of some frames: ids of the same names, or {folder_or_file}'
     )
     parser.add_argument('--rehearse', type=Path, help=f'what it came from: {folder_or_file}')
-    parser.add_argument('--rehearse-share', type=_share, default=0.25, help='of the samples')
+    parser.add_argument('--rehearse-share', type=share, default=0.25, help='of the samples')
     parser.add_argument('--val', type=Path, help=f'measured before and after: {folder_or_file}')
     parser.add_argument('--root', type=Path, help="what data set files' paths are relative to")
     parser.add_argument('--out', type=Path, required=True, help='folder of this run')
@@ -406,11 +397,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--minutes', type=_above_zero, default=10.0, help='of training')
     parser.add_argument(
         '--epochs',
-        type=_count,
+        type=count,
         help='to train instead: the result does not depend on time',
     )
     parser.add_argument(
-        '--mixture', type=_share, default=0.75, help='share of new weights, the rest are the first'
+        '--mixture', type=share, default=0.75, help='share of new weights, the rest are the first'
     )
     parser.add_argument('--size', type=parse_size, metavar='WxH', help='of frames in the network')
     parser.add_argument('--cache', type=Path, help='folder that keeps resized frames')
@@ -418,7 +409,9 @@ def main(arguments: list[str] | None = None) -> None:
         '--learning-rate', type=_above_zero, default=RECIPES['adapt'].learning_rate
     )
     parser.add_argument('--seed', type=int, default=0, help='of order and random changes')
-    parser.add_argument('--workers', type=int, default=1, help='processes that augment')
+    parser.add_argument(
+        '--workers', type=partial(count, least=0), default=1, help='processes that augment'
+    )
     options = parser.parse_args(arguments)
     try:
         run(options)

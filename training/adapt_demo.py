@@ -34,6 +34,7 @@ from linknet_ros.recordings.label_folder import CLASSES, class_file
 from linknet_ros.recordings.label_tools import ToolFiles
 from linknet_ros.simulation.looks import LOOKS
 from linknet_ros.simulation.street import StreetDrive
+from linknet_ros.system.arguments import count
 from linknet_ros.system.child_process import isolate, start, stop
 from linknet_ros.system.package_files import SHIPPED_MODEL, package_file
 from linknet_ros.system.signals import end_quietly, process_ends
@@ -227,11 +228,11 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument('--out', type=Path, default=Path('out/adapt_demo'), help='a new folder')
     parser.add_argument('--look', choices=tuple(LOOKS), default='snow', help='of the street')
-    parser.add_argument('--frames', type=int, default=100, help='of the recording')
-    parser.add_argument('--count', type=int, default=24, help='frames to pick')
-    parser.add_argument('--labelled', type=int, default=8, help='of those, to label')
+    parser.add_argument('--frames', type=count, default=100, help='of the recording')
+    parser.add_argument('--count', type=count, default=24, help='frames to pick')
+    parser.add_argument('--labelled', type=count, default=8, help='of those, to label')
     parser.add_argument('--minutes', type=float, default=4.0, help='of training')
-    parser.add_argument('--epochs', type=int, help='of training, instead')
+    parser.add_argument('--epochs', type=count, help='of training, instead')
     options = parser.parse_args(arguments)
     try:
         run(options)

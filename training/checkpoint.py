@@ -51,12 +51,24 @@ def network_of(state: dict[str, Any], path: Path) -> nn.Module:
     :raises SourceError: when the weights are of another network.
     """
     try:
-        config = replace(NetworkConfig(**state['config']), pretrained=False)
-        network = build_network(config)
-    except (TypeError, LinknetError) as error:
+        network = build_network(config_in(state, path))
+    except LinknetError as error:
         raise SourceError(f'{path} is of another network ({first_line(error)})') from error
     fill(network, state['averaged'], path)
     return network.eval()
+
+
+def config_in(state: dict[str, Any], path: Path) -> NetworkConfig:
+    """What the network of a checkpoint is built from, without ImageNet weights.
+
+    :param state: as load_checkpoint returns it.
+    :param path: where it came from, for errors.
+    :raises SourceError: when it is of another version of the networks.
+    """
+    try:
+        return replace(NetworkConfig(**state['config']), pretrained=False)
+    except TypeError as error:
+        raise SourceError(f'{path} is of another network ({first_line(error)})') from error
 
 
 def load_network(path: Path) -> nn.Module:

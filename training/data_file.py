@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from linknet_ros.classes import CAMVID, CITYSCAPES, UNLABELED, ClassTable
 from linknet_ros.errors import LinknetError, SourceError
 from linknet_ros.frames.files import read_image
+from linknet_ros.inference.teacher import allowed_names
 from linknet_ros.metrics import ConfusionMatrix
 from training.datasets import DATASETS, Dataset, open_dataset, select
 from training.datasets.cache import CachedFrames
@@ -444,23 +445,10 @@ class _Reader:
             return table
         for id_, meaning in said['ids'].items():
             try:
-                table[id_] = self._sets.id_of(self._allowed(meaning))
+                table[id_] = self._sets.id_of(allowed_names(meaning, self._sets.classes))
             except (LinknetError, TypeError, IndexError) as error:
                 raise self._wrong(name, f'id {id_}: {error}') from error
         return table
-
-    def _allowed(self, meaning: Any) -> list[str]:
-        names = self._sets.classes.names
-        if meaning == 'void':
-            return list(names)
-        if isinstance(meaning, str):
-            return [meaning]
-        if isinstance(meaning, Mapping) and meaning.keys() == {'not'}:
-            others = meaning['not']
-            others = [others] if isinstance(others, str) else others
-            self._sets.classes.ids(others)
-            return [other for other in names if other not in others]
-        return list(meaning)
 
     def _score(self, name: str, said: Mapping[str, Any]) -> Score:
         classes = self._sets.classes

@@ -16,7 +16,7 @@ from torch import Tensor
 from linknet_ros.errors import SourceError
 from linknet_ros.inference.model_file import load_model
 from training.batch_norm import convolution_norm_pairs, fold_batch_norm, unfold_batch_norm
-from training.checkpoint import fill, load_checkpoint
+from training.checkpoint import config_in, fill, load_checkpoint
 from training.networks import NETWORKS, Network, NetworkConfig, build_network, normalize
 from training.networks.linknet import LinkNet
 
@@ -70,7 +70,7 @@ def config_of(path: Path) -> NetworkConfig:
     :raises SourceError: when the file is of an unknown network, or of other options.
     """
     if path.suffix != '.onnx':
-        return NetworkConfig(**load_checkpoint(path)['config'])
+        return config_in(load_checkpoint(path), path)
     model = load_model(path)
     names = [name for name, kind in NETWORKS.items() if kind.title == model.architecture]
     if not names:

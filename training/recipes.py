@@ -130,8 +130,8 @@ _ONECYCLE = Recipe(
     weight_power=1.0,
 )
 
-#: `best`: what helped of all that was tried (training/RESULTS.md). The model that ships went
-#: through it from the weights of the model before; from scratch give it longer: --epochs 300.
+#: `best`: what helped of all that was tried on CamVid alone (training/RESULTS.md), by which the
+#: ResNet-18 was trained; from scratch give it longer: --epochs 300.
 _BEST = Recipe(
     epochs=100,
     batch=4,

@@ -29,14 +29,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from linknet_ros.classes import ClassTable
-from linknet_ros.errors import BackendError, LinknetError, SourceError, first_line
+from linknet_ros.errors import BackendError, SourceError, first_line
 from linknet_ros.inference.fitting import FrameFitter, fit_frame
 from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.inference.onnx_graph import parse_onnx
 from linknet_ros.inference.teacher import (
     Teacher,
     TeacherFile,
-    allowed_names,
+    check_probabilities,
+    meant_ids,
     read_teacher_file,
     softmax,
 )
@@ -79,13 +80,13 @@ class ModelTeacher:
 
     def __init__(self, model: ModelFile) -> None:
         try:
-            from linknet_ros.inference.openvino_core import openvino_core
+            from linknet_ros.inference.openvino_core import float_options, openvino_core
         except ImportError as error:
             raise BackendError(
                 f'a teacher needs OpenVINO ({error})', 'pip install openvino'
             ) from error
         self._model = model
-        self._core = openvino_core()
+        self._core, self._options = openvino_core(), float_options()
         self._scores = _scores_of(model)
         self._compiled: dict[tuple[int, int], Any] = {}
         self._fitters: dict[tuple[int, int], FrameFitter] = {}
@@ -105,6 +106,7 @@ class ModelTeacher:
         else:
             scores = np.asarray(result[self._scores.name], np.float32)
             share = self._scores.probabilities(scores)
+        check_probabilities(share, len(self._model.classes) - 1, self._model.path.name)
         columns, rows = fitter.fit.upright_size
         return share[:, :rows, :columns]
 
@@ -124,7 +126,7 @@ class ModelTeacher:
                     network.add_outputs(self._scores.name)
                 network.reshape({'image': [1, height, width, 3]})
                 self._compiled[height, width] = self._core.compile_model(
-                    network, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'}
+                    network, 'CPU', self._options
                 )
             except RuntimeError as error:
                 raise BackendError(
@@ -230,7 +232,8 @@ class OneTeacher:
         planes: dict[frozenset[int], list[int]] = {}
         for name, outputs, means in own:
             if name not in unknown:
-                planes.setdefault(_ids(means, classes, f'{path}: {name}'), []).extend(outputs)
+                meant = meant_ids(means, classes, f'{path}: {name}')
+                planes.setdefault(meant, []).extend(outputs)
         planes.pop(frozenset(range(len(classes))), None)
         if len(planes) < 2:
             raise SourceError(
@@ -263,17 +266,6 @@ class OneTeacher:
                 ModelTeacher(file) if isinstance(file, ModelFile) else Teacher(file.path)
             )
         share = self._network.probabilities(frame)
-        most = max(map(max, self._outputs))
-        if most >= len(share):
-            raise SourceError(
-                f'{self.name} speaks of output {most}, but the network has {len(share)}, from 0'
-            )
-        if not (share.min() > -0.01 and share.max() < 1.01):
-            raise SourceError(
-                f'{self.name} gives {share.min():.3g} to {share.max():.3g}, which are no '
-                'probabilities',
-                'add softmax: true to the teacher file',
-            )
         height, width = (-(-side // CELL) for side in frame.shape[:2])
         shrinks = width <= share.shape[2] and height <= share.shape[1]
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -458,16 +450,6 @@ def read_map(texts: Sequence[str]) -> dict[str, Any]:
             raise SourceError(f'{text} is not a mapping', 'write lines such as terrain: tree')
         result |= {str(theirs): ours for theirs, ours in said.items()}
     return result
-
-
-def _ids(means: Any, classes: ClassTable, where: str) -> frozenset[int]:
-    try:
-        allowed = frozenset(classes.ids(tuple(allowed_names(means, classes.names))))
-    except (LinknetError, TypeError) as error:
-        raise SourceError(f'{where} means {means}: {error}') from error
-    if not allowed:
-        raise SourceError(f'{where} means no class', 'name at least one, or void')
-    return allowed
 
 
 def _way_out(file: ModelFile | TeacherFile, classes: ClassTable) -> str:

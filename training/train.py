@@ -221,7 +221,6 @@ def _network(
     frames: Iterable[NDArray[np.uint8]],
 ) -> tuple[Network, NetworkConfig]:
     """The network with its initial weights; `frames` are read only if those need them."""
-    torch.manual_seed(recipe.seed)
     first = options.out / 'last.pt' if options.resume else options.init
     known = config_of(first) if first and not options.network else NetworkConfig()
     config = NetworkConfig(
@@ -233,6 +232,8 @@ def _network(
         options.pretrained,
         known.width if options.width is None else options.width,
     )
+    # Behind config_of, which may build a network too.
+    torch.manual_seed(recipe.seed)
     # A resumed run gets its weights from the checkpoint; nothing is downloaded again.
     network = build_network(replace(config, pretrained=config.pretrained and not options.resume))
     if options.init and not options.resume:

@@ -85,7 +85,7 @@ def ros_process(name: str, arguments: list[str] | None) -> Iterator[SingleThread
             raise
     finally:
         left.set()
-        rclpy.try_shutdown()
+        _shut_down(context)
         signals.end_again()
     if interrupted or signals.received():
         sys.exit(signals.exit_code())
@@ -102,7 +102,7 @@ def ros_context() -> Iterator[Context]:
     try:
         yield context
     finally:
-        rclpy.try_shutdown(context=context)
+        _shut_down(context)
 
 
 def spin_once(executor: Executor, seconds: float) -> None:
@@ -126,7 +126,7 @@ def _end_in_time(
         if signals.received():
             # rclpy has missed it: it came just before rclpy's handlers were there (seen once in
             # some hundred starts on a machine at a load of 40).
-            context.try_shutdown()
+            _shut_down(context)
     least, end = time.monotonic() + _GRACE, time.monotonic() + _PATIENCE
     worked = time.process_time() + _GRACE
     while time.monotonic() < least or time.process_time() < worked:
@@ -141,6 +141,16 @@ def _end_in_time(
     log = rclpy.logging.get_logger(f'{name}.process')
     log.warning('ended while something was still at work')
     signals.end_now()
+
+
+def _shut_down(context: Context) -> None:
+    """Shut ROS down; does nothing if it is, or if a signal does it at this moment."""
+    try:
+        context.try_shutdown()
+    except RuntimeError:
+        # rclpy's own thread for signals came between the check and the call of `try_shutdown`.
+        if context.ok():
+            raise
 
 
 def _why_not_started(error: Exception) -> str:

@@ -153,6 +153,22 @@ def test_signal_that_rclpy_has_missed():
     assert run(MISSED) == (0, 'started\n', [])
 
 
+#: rclpy's thread for signals shuts ROS down just before somebody else does.
+OVERTAKEN = """
+from rclpy.context import Context
+def overtaken(context):
+    context.try_shutdown = lambda: None
+    context.handle.shutdown()
+    context.handle.shutdown()
+Context.try_shutdown = overtaken
+"""
+
+
+@pytest.mark.parametrize('code', ['', MISSED])
+def test_signal_at_the_same_moment(code):
+    assert run(OVERTAKEN + code) == (0, 'started\n', [])
+
+
 def test_process_that_hangs_is_ended():
     code, _, [line] = run(
         'import time, rclpy\nrclpy.get_default_context().handle.shutdown()\ntime.sleep(50)'

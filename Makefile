@@ -15,6 +15,8 @@ BY_FILE := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 ROBOT_TESTS ?= $(BY_FILE) -n $(shell expr 2 '*' $(CORES))
 TRAINING_TESTS ?= $(BY_FILE) -n $(CORES)
 BIN := .venv/bin
+# Hundreds of processes of the tests import the same modules: compile each once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo adapt-demo test robot-tests training-tests check bench soak lint audit format clean
 

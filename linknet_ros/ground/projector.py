@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +37,18 @@ class _Tables:
 class ProjectedGround:
     """What one frame says of the ground; each output is computed when it is first used.
 
+    :param find: gives the contacts.
     :param cost_cells: gives cells of the grid of costs; see CostGrid.fill.
     """
 
     projection: GroundProjection
-    contacts: Contacts
+    find: Callable[[], Contacts]
     cost_cells: Callable[[], NDArray[np.int8]]
+
+    @cached_property
+    def contacts(self) -> Contacts:
+        """What the rays meet; the grid of costs has its own."""
+        return self.find()
 
     @property
     def scan(self) -> GroundScan:
@@ -112,7 +118,7 @@ class GroundProjector:
             contacts = find(table=state.cost_kinds, filtered_as='costs')
             return projection.cost_grid.fill(contacts, labels, state.costs)
 
-        return ProjectedGround(projection, find(table=state.table), cost_cells)
+        return ProjectedGround(projection, partial(find, table=state.table), cost_cells)
 
     def _projection(
         self, state: GroundState, camera: CameraModel, mount: Mount

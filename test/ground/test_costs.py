@@ -30,8 +30,8 @@ def project(*frames, camera=LEVEL, mount=MOUNT, **settings):
     for i, labels in enumerate(frames):
         sure = np.full_like(labels, 200)
         ground = projector.project(state, camera, mount, labels, sure, 1.0 + 0.1 * i)
-        costs = ground.cost_cells().copy()
-    return costs, ground.cells()
+        costs, cells = ground.cost_cells().copy(), ground.cells()
+    return costs, cells
 
 
 def road():

@@ -17,6 +17,9 @@ TRAINING_TESTS ?= $(BY_FILE) -n $(CORES)
 BIN := .venv/bin
 # Hundreds of processes of the tests import the same modules: compile each once.
 unexport PYTHONDONTWRITEBYTECODE
+# Threads that wait for each other spin, and more tests than cores run at a time.
+test check robot-tests training-tests: export OMP_NUM_THREADS = 1
+test check robot-tests training-tests: export OPENBLAS_NUM_THREADS = 1
 
 .PHONY: demo adapt-demo test robot-tests training-tests check bench soak lint audit format clean
 

@@ -50,7 +50,11 @@ from linknet_ros.node.parameters import SETTINGS, Parameters, declare_parameters
 from linknet_ros.system import package_files
 
 #: What stands in a page, and what takes its place before the command is run here.
-SUBSTITUTIONS = {'/path/to/images': 'images', '10.0.0.5:6379': '127.0.0.1:1'}
+SUBSTITUTIONS = {
+    **{'/path/to/images': 'images', '10.0.0.5:6379': '127.0.0.1:1'},
+    # Ray takes a minute to start, which it does in test/recordings/test_cluster.py.
+    '--ray local': '',
+}
 
 #: Tools that take longer than a test may: only their options are parsed.
 PARSED = ('demo', 'doctor', 'benchmark', 'node_benchmark', 'ground_accuracy')

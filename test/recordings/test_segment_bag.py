@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from linknet_ros.inference import model_file
+from linknet_ros.recordings import bags as recorded
 from linknet_ros.recordings import segment_bag
 
 
@@ -122,6 +123,23 @@ def test_without_ray(run, monkeypatch):
     code, _, err = run('a.mcap', 'out.mcap', '--ray', 'local')
     assert code == 1
     assert err.startswith('segment_bag: --ray needs Ray (')
+
+
+def test_tasks_of_ray(run, monkeypatch):
+    """A real one: test_cluster.py."""
+    asked = []
+
+    def run_on_ray(jobs, address, *, gpus):
+        asked.extend((str(job.source), str(job.out), address, gpus) for job in jobs)
+        return map(recorded.segment_recording, jobs)
+
+    monkeypatch.setattr(segment_bag, 'run_on_ray', run_on_ray)
+    code, out, _ = run(
+        *('a.mcap', 'b.mcap'), *('--out-dir', 'out', '--ray', 'local', '--ray-gpus', '0.5')
+    )
+    assert code == 0
+    assert out.count(': 3 frames read, 3 segmented') == 2
+    assert asked == [(name, f'out/{name}', 'local', 0.5) for name in ('a.mcap', 'b.mcap')]
 
 
 def test_model_file_is_read_once(run, monkeypatch):

@@ -72,9 +72,18 @@ def starts_process(function, seen):
     )
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items):
     """Mark what is not a unit test (CONTRIBUTING.md lists the marks), and put slow files first."""
+    mark(items)
+    # What `-m` leaves out goes, and pytest has its own order.
+    outcome = yield
+    put_slow_files_first(items)
+    return outcome
+
+
+def mark(items):
+    """Mark each test by what it uses."""
     seen = {}
     for item in items:
         if item.path.parent.name == 'contracts':
@@ -93,7 +102,10 @@ def pytest_collection_modifyitems(items):
             item.add_marker('process')
         if module in SLOW:
             item.add_marker('slow')
-    # Of several workers none is left alone with a long file at the end; a file stays in one piece.
+
+
+def put_slow_files_first(items):
+    """Of several workers none is left alone with a long file at the end; files stay whole."""
     ranks = {}
     for item in items:
         rank = 0 if item.get_closest_marker('slow') else 1

@@ -37,11 +37,11 @@ def swatches(overlay, palette=PALETTE):
     Text is white and its background darkened grey, which no class is.
     """
     found = []
-    for row in overlay:
-        for class_id in range(len(palette)):
-            if palette[class_id].any() and (row == palette[class_id]).all(1).sum() > 6:
-                found.append(class_id)
-    return list(dict.fromkeys(found))
+    for class_id in range(len(palette)):
+        rows = np.flatnonzero((overlay == palette[class_id]).all(2).sum(1) > 6)
+        if palette[class_id].any() and len(rows):
+            found.append((rows[0], class_id))
+    return [class_id for _, class_id in sorted(found)]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ STARTERS = {
 
 #: Modules whose tests start processes through the package's own functions, and slow ones.
 STARTING = {
-    *('benchmark/test_benchmark.py', 'doctor/test_checks.py', 'doctor/test_ros_checks.py'),
+    *('benchmark/test_benchmark.py', 'benchmark/test_recordings.py'),
+    *('doctor/test_checks.py', 'doctor/test_ros_checks.py'),
     *('inference/test_tensorrt_backend.py', 'inference/test_tensorrt_build_engine.py'),
     'recordings/test_cluster.py',
 }

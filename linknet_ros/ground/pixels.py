@@ -24,6 +24,8 @@ _SEEN, _HIDDEN, _BEYOND, _NOTHING = range(4)
 _STEP = 0.2
 #: A ray crosses a pixel only if it goes through this middle share of it.
 _MIDDLE = 0.8
+#: So many pixels from the camera's foot a difference of azimuths is right to a few percent.
+_FEW = 3
 
 
 class GroundPixels:
@@ -103,8 +105,15 @@ class GroundPixels:
             spans += np.nan_to_num(_nearer(np.abs(across), axis))
             sizes = np.fmin(sizes, _nearer(size, axis))
         self.azimuths = azimuth[ground]
-        self.half_spans = _MIDDLE / 2 * spans[ground]
         sizes = sizes[ground]
+        from_foot = math.pi / 2 - depression[ground]
+        # A few pixels from the camera's foot, azimuths change too fast for differences: there the
+        # middle of a pixel is a disc. Any ray crosses the one that has the foot in it.
+        radius = _MIDDLE / 2 * sizes
+        near = (from_foot > radius) & (from_foot < _FEW * sizes) & np.isfinite(sizes)
+        self.half_spans = _MIDDLE / 2 * spans[ground]
+        disc = np.arcsin(radius[near] / from_foot[near])
+        self.half_spans[near] = np.minimum(self.half_spans[near], disc)
         sizes = sizes[np.isfinite(sizes)]
         if not sizes.size:
             raise CalibrationError(

@@ -113,6 +113,21 @@ def test_every_pixel_of_the_ground_is_on_a_ray(camera, pitch, roll, yaw, height)
     assert (np.diff(rays.azimuth) > 0).all()
 
 
+@pytest.mark.parametrize(
+    ('pitch', 'roll', 'yaw', 'height'),
+    [
+        (0.6171875, 0.0, 0.0, 1.0),
+        (0.61505814, -0.07395373, 0.0, 1.0),
+        (0.48335965, -0.52101981, 1.88364706, 1.28117612),
+    ],
+)
+def test_pixel_beside_the_foot_is_on_a_ray(pitch, roll, yaw, height):
+    """The foot is half a pixel from the centre of one, at the border of the image."""
+    mount = Mount.from_angles(0.2, -0.1, height, roll, pitch, yaw)
+    rays = ground_rays(LENSES[2], mount, max_range=8.0)
+    assert set(rays.pixels.ravel().tolist()) >= set(seen_pixels(LENSES[2], mount, 8.0))
+
+
 def test_nadir_in_the_image():
     mount = Mount.from_angles(z=1.0, pitch=math.pi / 2)
     camera = LENSES[2]

@@ -12,12 +12,12 @@ import argparse
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from linknet_ros.classes import UNLABELED
 from linknet_ros.errors import LinknetError, SourceError
+from linknet_ros.frames.encode import encode_png
 from linknet_ros.frames.files import read_image
 from linknet_ros.inference.teacher import Teacher
 from training.datasets.frame_pairs import files_by_name
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         for path in tqdm(paths, disable=None):
             ids = teacher.label(read_image(path))
             counts += np.bincount(ids.ravel(), minlength=256)
-            cv2.imwrite(str(options.out / f'{path.stem}.png'), ids)
+            (options.out / f'{path.stem}.png').write_bytes(encode_png(ids))
     except (LinknetError, OSError) as error:
         sys.exit(f'error: {error}')
     for id_ in np.flatnonzero(counts):

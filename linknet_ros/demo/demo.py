@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from rclpy.executors import Executor
 
 from linknet_ros.demo.listener import BIRDS_EYE, PICTURES, ROWS, DemoNode
 from linknet_ros.errors import LinknetError
+from linknet_ros.frames.encode import encode_png
 from linknet_ros.inference.backend import BACKENDS, PRECISIONS
 from linknet_ros.inference.model_file import ModelFile, load_model
 from linknet_ros.node.statistics import Drop
@@ -141,7 +141,7 @@ def _write_sheet(
         path.unlink(missing_ok=True)
         return
     chosen = [rows[i] for i in sorted({*np.linspace(0, len(rows) - 1, ROWS, dtype=int)})]
-    cv2.imwrite(str(path), contact_sheet(chosen, titles, width))
+    path.write_bytes(encode_png(contact_sheet(chosen, titles, width)).tobytes())
     print(f'{path.stem.replace("_", " ") + ":":14} {path}')
 
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from linknet_ros.classes import CAMVID, ClassTable
 from linknet_ros.errors import LinknetError
+from linknet_ros.frames.encode import encode_png
 from linknet_ros.ground.camera import CameraModel
 from linknet_ros.ground.contacts import CONTACT, Contacts, kind_table
 from linknet_ros.ground.costs import NO_GROUND, cost_table
@@ -249,7 +249,8 @@ def measure(
                 cells = one.add(projection, labels, truth, free, ground, near)
                 if pictures is not None and not moment:
                     picture = truth_picture(frame.bgr, cells, free)
-                    cv2.imwrite(str(pictures / f'{number + 1}_street_{seed}.png'), picture)
+                    path = pictures / f'{number + 1}_street_{seed}.png'
+                    path.write_bytes(encode_png(picture).tobytes())
     return [one.accuracy for one in measured]
 
 
@@ -289,7 +290,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f'{number}. With {trial.title}, {streets}:')
             print('\n'.join(accuracy.lines()) + '\n')
         segmenter.close()
-    except LinknetError as error:
+    except (LinknetError, OSError) as error:
         sys.exit(f'error: {error}')
 
 

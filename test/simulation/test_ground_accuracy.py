@@ -90,3 +90,6 @@ def test_command_line(model_path, tmp_path, capsys):
     assert written == [f'{number}_street_1.png' for number in range(1, 9)]
     with pytest.raises(SystemExit, match=r'error: .*nowhere\.onnx'):
         main(['--model', '/nowhere.onnx'])
+    first = tmp_path / 'pictures' / written[0]
+    with pytest.raises(SystemExit, match=r"error: .*exists: '.*1_street_1\.png'"):
+        main([*arguments, '--backend', 'onnxruntime', '--pictures', str(first)])

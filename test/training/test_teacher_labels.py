@@ -71,19 +71,16 @@ def test_command_writes_a_mask_for_every_frame(folder, capsys):
     (folder / 'frames').mkdir()
     for name, color in (('a.png', (30, 0, 0)), ('b.png', (10, 1, 0))):
         cv2.imwrite(str(folder / 'frames' / name), frame(*color))
-    main(
-        [
-            str(folder / 'teacher.yaml'),
-            '--frames',
-            str(folder / 'frames'),
-            '--out',
-            str(folder / 'out'),
-        ]
-    )
+    arguments = [str(folder / 'teacher.yaml'), '--frames', str(folder / 'frames'), '--out']
+    main([*arguments, str(folder / 'out')])
     for name, id_ in (('a.png', 4), ('b.png', 7)):
         ids = cv2.imread(str(folder / 'out' / name), cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(ids, np.full((8, 16), id_, np.uint8))
     assert capsys.readouterr().out == 'id 4: 50.0% of the pixels\nid 7: 50.0% of the pixels\n'
+    (folder / 'out/a.png').unlink()
+    (folder / 'out/a.png').mkdir()
+    with pytest.raises(SystemExit, match=r"error: .*out/a\.png'"):
+        main([*arguments, str(folder / 'out')])
 
 
 @pytest.mark.parametrize(

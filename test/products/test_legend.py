@@ -36,10 +36,11 @@ def swatches(overlay, palette=PALETTE):
 
     Text is white and its background darkened grey, which no class is.
     """
+    codes, wanted = (np.int32(colors) @ [1, 1 << 8, 1 << 16] for colors in (overlay, palette))
     found = []
-    for class_id in range(len(palette)):
-        rows = np.flatnonzero((overlay == palette[class_id]).all(2).sum(1) > 6)
-        if palette[class_id].any() and len(rows):
+    for class_id in np.flatnonzero(wanted):
+        rows = np.flatnonzero((codes == wanted[class_id]).sum(1) > 6)
+        if len(rows):
             found.append((rows[0], class_id))
     return [class_id for _, class_id in sorted(found)]
 

@@ -41,11 +41,10 @@ def test_truth_ends_where_the_ground_does(truth):
     assert len(cars) > 50
     assert set(street.reason.tolist()) <= {NOTHING, KERB, CAR, OTHER}
     road = CAMVID.names.index('road')
-    for index in kerbs:
-        way = np.array([np.cos(street.azimuth[index]), np.sin(street.azimuth[index])])
-        before, there = (street.limit[index] + offset for offset in (-0.1, 0.01))
-        assert drive.ground_label(*(before * way), 4.0) == road
-        assert drive.ground_label(*(there * way), 4.0) != road
+    ways = np.stack([np.cos(street.azimuth[kerbs]), np.sin(street.azimuth[kerbs])])
+    before, there = (street.limit[kerbs] + offset for offset in (-0.1, 0.01))
+    assert (drive.ground_label(*(before * ways), 4.0) == road).all()
+    assert (drive.ground_label(*(there * ways), 4.0) != road).all()
     inside = street.azimuth[street.reason == NOTHING]
     assert np.isinf(street.limit[street.reason == NOTHING]).all()
     assert len(inside)

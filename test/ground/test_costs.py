@@ -9,6 +9,7 @@ from linknet_ros.ground.camera import CameraModel
 from linknet_ros.ground.costs import NO_GROUND, cost_table
 from linknet_ros.ground.grid import GridArea
 from linknet_ros.ground.mount import Mount
+from linknet_ros.ground.projection import GroundProjection
 from linknet_ros.ground.projector import GroundProjector
 from linknet_ros.ground.settings import GroundSettings, GroundState
 from linknet_ros.simulation.ground_accuracy import camera_model, camera_mount
@@ -119,3 +120,23 @@ def test_on_the_street(size):
     # Half a cell beside the kerb counts as pavement, which is the worse.
     assert (true[pavement] == PAVEMENT).mean() > 0.9
     assert (true[costs == 0] == ROAD).mean() > 0.99
+
+
+def test_costs_alone_need_no_other_contacts(monkeypatch):
+    asked = []
+    contacts = GroundProjection.contacts
+
+    def spy(self, *arguments, **named):
+        asked.append(named.get('filtered_as', 'drivable'))
+        return contacts(self, *arguments, **named)
+
+    monkeypatch.setattr(GroundProjection, 'contacts', spy)
+    state = GroundState.prepare(CAMVID, GroundSettings(height=1.0, class_costs=COSTS, **AREA))
+    sure = np.full_like(road(), 200)
+    ground = GroundProjector().project(state, LEVEL, MOUNT, road(), sure, 1.0)
+    ground.cost_cells()
+    assert asked == ['costs']
+    # One search serves grid and scan.
+    ground.cells()
+    ground.ranges()
+    assert asked == ['costs', 'drivable']

@@ -592,3 +592,19 @@ def test_a_signal_leaves_nothing_behind(imported, monkeypatch, tmp_path):
     with pytest.raises(ModelError, match='stop'):
         imported(network())
     assert seen == ['net.onnx']
+
+
+def test_a_back_end_is_opened_once_for_pictures_of_one_size(imported, monkeypatch):
+    opened = []
+
+    def spy(model, height, width, **named):
+        opened.append((named['backend'], named['precision'], width, height))
+        return open_backend(model, height, width, **named)
+
+    monkeypatch.setattr('linknet_ros.importing.import_network.open_backend', spy)
+    imported(network(), frames=(FRAME, frame_of(96, 64, 4), frame_of(64, 96)))
+    assert len(opened) == len(set(opened))
+    ran = [(backend, precision) for backend, precision, *_ in opened]
+    # Automatic is fp32 there: not twice.
+    assert ('onnxruntime', 'auto') in ran
+    assert ('onnxruntime', 'fp32') not in ran
